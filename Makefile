@@ -1,0 +1,42 @@
+# Weft: everything a person does here. `make help` lists it.
+SHELL := /bin/bash
+GO ?= go
+BIN := bin/weft
+# Debian packages that the labs need; installed only when a program is missing.
+PROGRAMS := ovs-vswitchd ovs-vsctl vtysh tcpdump tshark ping ip jq
+PACKAGES := openvswitch-switch openvswitch-common frr tcpdump tshark iputils-ping iproute2 jq procps
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@2026.1
+
+.DEFAULT_GOAL := help
+.PHONY: help build install-deps demo test test-unit test-lab lint fuzz bench generate clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/weft
+	$(GO) build -trimpath -o $(BIN) ./cmd/weft
+
+install-deps: ## install the Debian packages that labs need (root)
+	@missing=; for p in $(PROGRAMS); do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
+	test -x /usr/lib/frr/bgpd || missing="$$missing bgpd"; \
+	if [ -n "$$missing" ]; then echo "installing Debian packages (missing:$$missing)"; \
+	  [ "$$(id -u)" = 0 ] || { echo "run as root, or: apt-get install -y $(PACKAGES)"; exit 1; }; \
+	  export DEBIAN_FRONTEND=noninteractive; apt-get update -q && apt-get install -y -q --no-install-recommends $(PACKAGES); fi
+
+demo: install-deps build ## bring a fabric up, put tenants on it, check every packet, take it down (root)
+	./lab/demo.sh $(BIN)
+
+test: install-deps lint test-unit test-lab ## every test, real fabrics included (root)
+
+test-unit: ## unit tests with the race detector; no root needed
+	$(GO) test -race -timeout 5m ./...
+
+test-lab: install-deps build ## tests with real FRR and Open vSwitch in network namespaces (root)
+	$(GO) test -tags lab -p 1 -count 1 -timeout 25m ./...
+
+lint: ## gofmt and go vet
+	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt: $$out"; exit 1; }
+	$(GO) vet ./... && $(GO) vet -tags lab ./...
+
+clean: ## remove what was built
+	rm -rf bin

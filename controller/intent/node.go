@@ -1,0 +1,95 @@
+package intent
+
+import "net/netip"
+
+// Role is what a node is in the fabric.
+type Role string
+
+// Roles of nodes (RFC 7938 section 3 for the Clos tiers).
+const (
+	RoleSuperspine Role = "superspine"
+	RoleSpine      Role = "spine"
+	RoleLeaf       Role = "leaf"
+	RoleBorder     Role = "border" // a leaf that leads outside
+	RoleHypervisor Role = "hypervisor"
+	RoleServer     Role = "server" // bare metal
+	RoleVM         Role = "vm"
+)
+
+// Roles lists all roles.
+func Roles() []Role {
+	return []Role{RoleSuperspine, RoleSpine, RoleLeaf, RoleBorder, RoleHypervisor, RoleServer, RoleVM}
+}
+
+// Switch reports whether the role is a switch of the underlay.
+func (r Role) Switch() bool {
+	return r == RoleSuperspine || r == RoleSpine || r == RoleLeaf || r == RoleBorder
+}
+
+// Node is a device: a switch or a hypervisor.
+type Node struct {
+	Header   `yaml:",inline"`
+	Metadata Metadata `json:"metadata" yaml:"metadata"`
+	Spec     NodeSpec `json:"spec" yaml:"spec"`
+	Status   *Status  `json:"status,omitempty" yaml:"status,omitempty"`
+}
+
+// NodeSpec says what a device is and how the controller reaches it.
+type NodeSpec struct {
+	Role Role `json:"role" yaml:"role" doc:"superspine, spine, leaf, border, hypervisor, server or vm" enum:"superspine,spine,leaf,border,hypervisor,server,vm"`
+	// ASN is the switch's autonomous system (RFC 7938 section 5.2).
+	ASN      uint32     `json:"asn,omitempty" yaml:"asn,omitempty" doc:"Autonomous system number of a switch"`
+	Loopback netip.Addr `json:"loopback,omitzero" yaml:"loopback,omitempty" doc:"Router ID and loopback of a switch"`
+	VTEP     netip.Addr `json:"vtep,omitzero" yaml:"vtep,omitempty" doc:"Address at which the node's tunnels end; required for a hypervisor"`
+	VSwitch  *VSwitch   `json:"vswitch,omitempty" yaml:"vswitch,omitempty" doc:"How to reach a hypervisor's Open vSwitch"`
+}
+
+// VSwitch tells how the controller reaches an Open vSwitch.
+type VSwitch struct {
+	OVSDB    string `json:"ovsdb" yaml:"ovsdb" doc:"OVSDB server: tcp:ADDRESS:PORT, ssl:ADDRESS:PORT or unix:PATH"`
+	OpenFlow string `json:"openflow,omitempty" yaml:"openflow,omitempty" doc:"OpenFlow listener of the bridge: tcp:ADDRESS:PORT or unix:PATH; the OVSDB server's host and port 6653 when left out"`
+	Bridge   string `json:"bridge,omitempty" yaml:"bridge,omitempty" doc:"Integration bridge; br-int when left out"`
+	// DatapathType is given to the bridge when Weft creates it.
+	DatapathType string `json:"datapathType,omitempty" yaml:"datapathType,omitempty" doc:"system (default) or netdev, for the bridge when it is created"`
+}
+
+// BridgeName is the integration bridge, br-int by default.
+func (v *VSwitch) BridgeName() string {
+	if v.Bridge == "" {
+		return "br-int"
+	}
+	return v.Bridge
+}
+
+// Ref identifies the node.
+func (n *Node) Ref() Ref { return Ref{KindNode, "", n.Metadata.Name} }
+
+// Meta returns the metadata.
+func (n *Node) Meta() *Metadata { return &n.Metadata }
+
+// Link is a cable between two interfaces of two nodes.
+type Link struct {
+	Header   `yaml:",inline"`
+	Metadata Metadata `json:"metadata" yaml:"metadata"`
+	Spec     LinkSpec `json:"spec" yaml:"spec"`
+	Status   *Status  `json:"status,omitempty" yaml:"status,omitempty"`
+}
+
+// LinkSpec has the two ends of a cable.
+type LinkSpec struct {
+	Endpoints []LinkEnd `json:"endpoints" yaml:"endpoints" doc:"The two ends" minItems:"2" maxItems:"2"`
+	MTU       int       `json:"mtu,omitempty" yaml:"mtu,omitempty" doc:"MTU of the link in bytes"`
+}
+
+// LinkEnd is one end of a cable.
+type LinkEnd struct {
+	Node      string       `json:"node" yaml:"node"`
+	Interface string       `json:"interface" yaml:"interface"`
+	Address   netip.Prefix `json:"address,omitzero" yaml:"address,omitempty" doc:"Point-to-point address of this end"`
+}
+
+// Ref identifies the link.
+func (l *Link) Ref() Ref { return Ref{KindLink, "", l.Metadata.Name} }
+
+// Meta returns the metadata.
+func (l *Link) Meta() *Metadata { return &l.Metadata }

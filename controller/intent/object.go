@@ -1,0 +1,178 @@
+package intent
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// APIVersion is the only version of the objects so far.
+const APIVersion = "weft/v1"
+
+// Kind names a type of object.
+type Kind string
+
+// The kinds, in the order in which they must be applied: what is named comes
+// before what names it.
+const (
+	KindTenant  Kind = "Tenant"
+	KindNode    Kind = "Node"
+	KindLink    Kind = "Link"
+	KindNetwork Kind = "Network"
+	KindPort    Kind = "Port"
+)
+
+// Kinds lists all kinds in apply order; delete in the reverse order.
+func Kinds() []Kind { return []Kind{KindTenant, KindNode, KindLink, KindNetwork, KindPort} }
+
+// Tenanted reports whether objects of the kind live inside a tenant.
+func (k Kind) Tenanted() bool { return k == KindNetwork || k == KindPort }
+
+// Plural is the kind's name in URLs and on the command line: "networks".
+func (k Kind) Plural() string { return strings.ToLower(string(k)) + "s" }
+
+// ParseKind accepts what people type: Network, network, networks, net.
+func ParseKind(s string) (Kind, error) {
+	l := strings.ToLower(s)
+	for _, k := range Kinds() {
+		if l == strings.ToLower(string(k)) || l == k.Plural() {
+			return k, nil
+		}
+	}
+	if l == "net" || l == "nets" {
+		return KindNetwork, nil
+	}
+	names := make([]string, 0, len(Kinds()))
+	for _, k := range Kinds() {
+		names = append(names, k.Plural())
+	}
+	return "", fmt.Errorf("unknown kind %q: use one of %s", s, strings.Join(names, ", "))
+}
+
+// Ref identifies an object. Tenant is empty for kinds that no tenant owns.
+type Ref struct {
+	Kind   Kind   `json:"kind" yaml:"kind"`
+	Tenant string `json:"tenant,omitempty" yaml:"tenant,omitempty"`
+	Name   string `json:"name" yaml:"name"`
+}
+
+// String gives "Network blue/web" or "Node leaf1".
+func (r Ref) String() string {
+	if r.Kind.Tenanted() {
+		return string(r.Kind) + " " + r.Tenant + "/" + r.Name
+	}
+	return string(r.Kind) + " " + r.Name
+}
+
+// Metadata is common to all objects.
+type Metadata struct {
+	Name   string            `json:"name" yaml:"name" doc:"Name, unique per kind and tenant: lower-case letters, digits, '-', '.' and '_'" maxLength:"63"`
+	Tenant string            `json:"tenant,omitempty" yaml:"tenant,omitempty" doc:"Owning tenant, for kinds that live in one"`
+	Labels map[string]string `json:"labels,omitempty" yaml:"labels,omitempty" doc:"Free labels"`
+	// Revision is the store's revision of the object's last change: the ETag.
+	Revision int64 `json:"revision,omitempty" yaml:"revision,omitempty" doc:"Store revision of the last change; set by the server"`
+	// Created is set by the server when the object is first written.
+	Created *time.Time `json:"created,omitempty" yaml:"created,omitempty" doc:"Time of creation; set by the server"`
+}
+
+// Object is any of the kinds: a pointer to Tenant, Node, Link, Network, Port.
+type Object interface {
+	// Ref identifies the object.
+	Ref() Ref
+	// Meta gives access to the metadata.
+	Meta() *Metadata
+	// Validate checks the object alone, without others; it returns a
+	// FieldErrors or nil.
+	Validate() error
+}
+
+// New returns an empty object of a kind with kind and apiVersion filled in.
+func New(k Kind) (Object, error) {
+	h := Header{APIVersion: APIVersion, Kind: k}
+	switch k {
+	case KindTenant:
+		return &Tenant{Header: h}, nil
+	case KindNode:
+		return &Node{Header: h}, nil
+	case KindLink:
+		return &Link{Header: h}, nil
+	case KindNetwork:
+		return &Network{Header: h}, nil
+	case KindPort:
+		return &Port{Header: h}, nil
+	}
+	return nil, fmt.Errorf("unknown kind %q", k)
+}
+
+// Header is the start of each document.
+type Header struct {
+	APIVersion string `json:"apiVersion,omitempty" yaml:"apiVersion,omitempty" doc:"weft/v1"`
+	Kind       Kind   `json:"kind,omitempty" yaml:"kind,omitempty" doc:"Kind of object"`
+}
+
+// Tenant is an owner of networks. Names and addresses of two tenants never
+// meet.
+type Tenant struct {
+	Header   `yaml:",inline"`
+	Metadata Metadata   `json:"metadata" yaml:"metadata"`
+	Spec     TenantSpec `json:"spec,omitempty" yaml:"spec,omitempty"`
+	Status   *Status    `json:"status,omitempty" yaml:"status,omitempty"`
+}
+
+// TenantSpec says who the tenant is.
+type TenantSpec struct {
+	Description string `json:"description,omitempty" yaml:"description,omitempty"`
+}
+
+// Ref identifies the tenant.
+func (t *Tenant) Ref() Ref { return Ref{KindTenant, "", t.Metadata.Name} }
+
+// Meta returns the metadata.
+func (t *Tenant) Meta() *Metadata { return &t.Metadata }
+
+// Phase is the short word for an object's state on the devices.
+type Phase string
+
+// Phases. Ready is said only of what the devices confirmed.
+const (
+	PhaseReady    Phase = "Ready"
+	PhasePending  Phase = "Pending"  // waits for a device or for a binding
+	PhaseDegraded Phase = "Degraded" // works, but some device lacks it
+	PhaseFailed   Phase = "Failed"   // a device refused it
+)
+
+// Status is what the devices say about an object. It is computed, not stored.
+type Status struct {
+	Phase Phase `json:"phase,omitempty" yaml:"phase,omitempty" doc:"Ready, Pending, Degraded or Failed, from the devices"`
+	// Applied is the object's revision that every device concerned confirmed;
+	// zero when none is.
+	Applied int64 `json:"applied,omitempty" yaml:"applied,omitempty" doc:"Revision confirmed by all devices that carry the object"`
+	// Reasons tell for each device that is waited for what it says and what
+	// to do.
+	Reasons []Reason `json:"reasons,omitempty" yaml:"reasons,omitempty" doc:"Why the object is not Ready, one entry per device"`
+
+	// Port status.
+	Node      string `json:"node,omitempty" yaml:"node,omitempty" doc:"Port: node on which the port was found"`
+	Interface string `json:"interface,omitempty" yaml:"interface,omitempty" doc:"Port: interface on that node"`
+	VTEP      string `json:"vtep,omitempty" yaml:"vtep,omitempty" doc:"Port, hypervisor: VTEP address"`
+	// Network status.
+	VTEPs []string `json:"vteps,omitempty" yaml:"vteps,omitempty" doc:"Network: VTEPs that carry it"`
+	Ports *Counts  `json:"ports,omitempty" yaml:"ports,omitempty" doc:"Network, tenant: ports in all and ports Ready"`
+	// Node status.
+	Software string `json:"software,omitempty" yaml:"software,omitempty" doc:"Node: software and version that it reports"`
+	Flows    int    `json:"flows,omitempty" yaml:"flows,omitempty" doc:"Node: our flows, read from the device"`
+}
+
+// Counts are ports of a network or tenant.
+type Counts struct {
+	Total int `json:"total" yaml:"total"`
+	Ready int `json:"ready" yaml:"ready"`
+}
+
+// Reason is one cause for an object not to be Ready.
+type Reason struct {
+	Device  string `json:"device,omitempty" yaml:"device,omitempty" doc:"Device waited for"`
+	Code    string `json:"code" yaml:"code" doc:"One word for programs: Unreachable, NotBound, ..."`
+	Message string `json:"message" yaml:"message" doc:"The device's own words where it said any"`
+	Action  string `json:"action,omitempty" yaml:"action,omitempty" doc:"What to do about it"`
+}
