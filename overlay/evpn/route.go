@@ -1,0 +1,77 @@
+package evpn
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/weft-sdn/weft/controller/intent"
+)
+
+// RouteType is the EVPN route type (RFC 7432 section 7).
+type RouteType uint8
+
+// Route types in use.
+const (
+	MACIP RouteType = 2 // MAC/IP advertisement
+	IMET  RouteType = 3 // inclusive multicast Ethernet tag
+)
+
+// String is the type's usual short name.
+func (t RouteType) String() string {
+	switch t {
+	case MACIP:
+		return "MAC/IP"
+	case IMET:
+		return "IMET"
+	}
+	return fmt.Sprintf("type-%d", uint8(t))
+}
+
+// Key identifies a route within a segment.
+type Key struct {
+	Type RouteType
+	MAC  intent.MAC // MACIP
+	IP   netip.Addr // MACIP: host address, invalid for a MAC-only route; IMET: the VTEP that floods
+}
+
+// MACKey is the MAC-only route of a station.
+func MACKey(m intent.MAC) Key { return Key{Type: MACIP, MAC: m} }
+
+// HostKey is the MAC/IP route of one address of a station.
+func HostKey(m intent.MAC, ip netip.Addr) Key { return Key{Type: MACIP, MAC: m, IP: ip} }
+
+// FloodKey is the IMET route of a VTEP that has the segment.
+func FloodKey(vtep netip.Addr) Key { return Key{Type: IMET, IP: vtep} }
+
+// Source names who offers a path: a device or a port. It is compared only.
+type Source string
+
+// Path says where a route leads.
+type Path struct {
+	VTEP   netip.Addr
+	Seq    uint32 // MAC mobility sequence number (RFC 7432 section 7.7)
+	Sticky bool   // static MAC (RFC 7432 section 15.2)
+	Source Source
+}
+
+// better reports whether p wins over q.
+func (p Path) better(q Path) bool {
+	switch {
+	case p.Sticky != q.Sticky:
+		return p.Sticky
+	case p.Seq != q.Seq:
+		return p.Seq > q.Seq
+	case p.VTEP != q.VTEP:
+		return p.VTEP.Less(q.VTEP)
+	}
+	return p.Source < q.Source
+}
+
+// Row is a route with its best path as readers see it. A deleted row keeps the
+// path that it had.
+type Row struct {
+	Key
+	Path
+	Rev     Revision
+	Deleted bool
+}
