@@ -1,0 +1,12 @@
+// Package overlay turns tenants' intent and what the edges report into segment
+// tables and the device parts of the overlay: which port is where, which
+// routes it originates, and which local ports an edge must serve.
+//
+// Model is the incremental form: it takes one object or one report at a time
+// and touches only what that concerns. Given the same objects and reports in
+// any order it ends with the same rows and local ports, but for MAC mobility
+// sequence numbers and the choice between two places that claim one port,
+// where the place in use is kept.
+//
+// The package is pure: the engine feeds it, guards it and reads it.
+package overlay

@@ -1,0 +1,270 @@
+package overlay
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/overlay/evpn"
+)
+
+// Interface is an interface that an edge reports.
+type Interface struct {
+	Name    string
+	IfaceID string // external_ids:iface-id
+	OFPort  uint32 // OpenFlow port number; 0 while there is none
+	Error   string // the device's own words, when it could not open the interface
+}
+
+// LocalPort is a port as the edge that has it must serve it.
+type LocalPort struct {
+	Port      intent.Ref
+	VNI       intent.VNI
+	OFPort    uint32
+	MAC       intent.MAC
+	Addresses []netip.Addr
+}
+
+// Equal reports whether two local ports are the same in all.
+func (p LocalPort) Equal(q LocalPort) bool {
+	return p.Port == q.Port && p.VNI == q.VNI && p.OFPort == q.OFPort && p.MAC == q.MAC && slices.Equal(p.Addresses, q.Addresses)
+}
+
+// Attachment is where a port was found and what was made of it.
+type Attachment struct {
+	LocalPort
+	Node      string
+	Interface string
+	VTEP      netip.Addr
+}
+
+func (a Attachment) equal(b Attachment) bool {
+	return a.Node == b.Node && a.Interface == b.Interface && a.VTEP == b.VTEP && a.LocalPort.Equal(b.LocalPort)
+}
+
+// Model holds all intent of the overlay and all places that edges reported,
+// and keeps the segment tables that follow from them. It is not safe for
+// concurrent use.
+type Model struct {
+	networks map[intent.Ref]*intent.Network
+	ports    map[intent.Ref]*intent.Port
+	nodes    map[string]*edge
+	segments map[intent.VNI]*evpn.Segment
+
+	portsOf  map[intent.Ref]map[intent.Ref]struct{} // network -> ports
+	byIface  map[string]intent.Ref                  // iface-id -> port
+	byPlace  map[place]intent.Ref                   // node and interface -> port
+	seen     map[string]map[place]struct{}          // iface-id -> places that report it
+	attached map[intent.Ref]Attachment
+
+	touchedNodes map[string]struct{}
+	touchedVNIs  map[intent.VNI]struct{}
+}
+
+type place struct{ node, iface string }
+
+// edge is a node and what it reported. It exists as soon as either is known.
+type edge struct {
+	spec     *intent.Node
+	reported bool
+	ifaces   map[string]Interface
+	local    map[intent.Ref]LocalPort
+	onVNI    map[intent.VNI]int        // local ports per VNI
+	floods   map[intent.VNI]netip.Addr // the IMET routes it originates
+}
+
+// NewModel returns an empty model.
+func NewModel() *Model {
+	return &Model{
+		networks: map[intent.Ref]*intent.Network{}, ports: map[intent.Ref]*intent.Port{},
+		nodes: map[string]*edge{}, segments: map[intent.VNI]*evpn.Segment{},
+		portsOf: map[intent.Ref]map[intent.Ref]struct{}{}, byIface: map[string]intent.Ref{},
+		byPlace: map[place]intent.Ref{}, seen: map[string]map[place]struct{}{},
+		attached:     map[intent.Ref]Attachment{},
+		touchedNodes: map[string]struct{}{}, touchedVNIs: map[intent.VNI]struct{}{},
+	}
+}
+
+// Touched returns the nodes whose local ports changed and the VNIs whose
+// tables changed since the last call.
+func (m *Model) Touched() (nodes []string, vnis []intent.VNI) {
+	nodes, vnis = slices.Sorted(maps.Keys(m.touchedNodes)), slices.Sorted(maps.Keys(m.touchedVNIs))
+	clear(m.touchedNodes)
+	clear(m.touchedVNIs)
+	return nodes, vnis
+}
+
+// Put takes an object, new or changed. Kinds that the overlay does not need
+// are ignored.
+func (m *Model) Put(o intent.Object) {
+	switch o := o.(type) {
+	case *intent.Network:
+		m.networks[o.Ref()] = o
+		m.settleAll(m.portsOf[o.Ref()])
+	case *intent.Port:
+		if old := m.ports[o.Ref()]; old != nil {
+			m.unindex(old)
+		}
+		m.ports[o.Ref()] = o
+		m.index(o)
+		m.settle(o.Ref())
+	case *intent.Node:
+		e := m.edge(o.Metadata.Name)
+		was := e.vtep()
+		e.spec = o
+		if e.vtep() != was {
+			m.settleNode(e)
+		}
+	}
+}
+
+// Delete takes the deletion of an object.
+func (m *Model) Delete(r intent.Ref) {
+	switch r.Kind {
+	case intent.KindNetwork:
+		delete(m.networks, r)
+		m.settleAll(m.portsOf[r])
+	case intent.KindPort:
+		if p := m.ports[r]; p != nil {
+			m.unindex(p)
+			delete(m.ports, r)
+			m.settle(r)
+		}
+	case intent.KindNode:
+		if e := m.nodes[r.Name]; e != nil {
+			m.observe(r.Name, e, nil)
+			delete(m.nodes, r.Name)
+		}
+	}
+}
+
+// Observe takes the interfaces that an edge reports: all that it has now. An
+// edge that can't be reached is not observed; what it said last stays.
+func (m *Model) Observe(node string, ifaces []Interface) {
+	e := m.edge(node)
+	e.reported = true
+	m.observe(node, e, ifaces)
+}
+
+func (m *Model) observe(node string, e *edge, ifaces []Interface) {
+	now := make(map[string]Interface, len(ifaces))
+	for _, i := range ifaces {
+		now[i.Name] = i
+	}
+	was := e.ifaces
+	e.ifaces = now
+	affected := map[intent.Ref]struct{}{}
+	note := func(i Interface) {
+		if r, ok := m.byPlace[place{node, i.Name}]; ok {
+			affected[r] = struct{}{}
+		}
+		if r, ok := m.byIface[i.IfaceID]; ok && i.IfaceID != "" {
+			affected[r] = struct{}{}
+		}
+	}
+	for name, old := range was {
+		if now[name] == old {
+			continue
+		}
+		if at := m.seen[old.IfaceID]; at != nil {
+			if delete(at, place{node, name}); len(at) == 0 {
+				delete(m.seen, old.IfaceID)
+			}
+		}
+		note(old)
+	}
+	for name, i := range now {
+		if was[name] == i {
+			continue
+		}
+		if i.IfaceID != "" {
+			at := m.seen[i.IfaceID]
+			if at == nil {
+				at = map[place]struct{}{}
+				m.seen[i.IfaceID] = at
+			}
+			at[place{node, name}] = struct{}{}
+		}
+		note(i)
+	}
+	m.settleAll(affected)
+}
+
+func (m *Model) edge(name string) *edge {
+	e := m.nodes[name]
+	if e == nil {
+		e = &edge{ifaces: map[string]Interface{}, local: map[intent.Ref]LocalPort{}, onVNI: map[intent.VNI]int{}, floods: map[intent.VNI]netip.Addr{}}
+		m.nodes[name] = e
+	}
+	return e
+}
+
+func (e *edge) vtep() netip.Addr {
+	if e.spec == nil {
+		return netip.Addr{}
+	}
+	return e.spec.Spec.VTEP
+}
+
+func (m *Model) index(p *intent.Port) {
+	set := m.portsOf[p.NetworkRef()]
+	if set == nil {
+		set = map[intent.Ref]struct{}{}
+		m.portsOf[p.NetworkRef()] = set
+	}
+	set[p.Ref()] = struct{}{}
+	if b := p.Spec.Binding; b.IfaceID != "" {
+		m.byIface[b.IfaceID] = p.Ref()
+	} else if b.Node != "" {
+		m.byPlace[place{b.Node, b.Interface}] = p.Ref()
+	}
+}
+
+func (m *Model) unindex(p *intent.Port) {
+	set := m.portsOf[p.NetworkRef()]
+	if delete(set, p.Ref()); len(set) == 0 {
+		delete(m.portsOf, p.NetworkRef())
+	}
+	b := p.Spec.Binding
+	if m.byIface[b.IfaceID] == p.Ref() {
+		delete(m.byIface, b.IfaceID)
+	}
+	if at := (place{b.Node, b.Interface}); m.byPlace[at] == p.Ref() {
+		delete(m.byPlace, at)
+	}
+}
+
+func (m *Model) settleAll(ports map[intent.Ref]struct{}) {
+	for _, r := range slices.SortedFunc(maps.Keys(ports), compareRefs) {
+		m.settle(r)
+	}
+}
+
+func (m *Model) settleNode(e *edge) {
+	affected := map[intent.Ref]struct{}{}
+	for name, i := range e.ifaces {
+		if r, ok := m.byIface[i.IfaceID]; ok && i.IfaceID != "" {
+			affected[r] = struct{}{}
+		}
+		if r, ok := m.byPlace[place{e.name(), name}]; ok {
+			affected[r] = struct{}{}
+		}
+	}
+	m.settleAll(affected)
+}
+
+func (e *edge) name() string {
+	if e.spec == nil {
+		return ""
+	}
+	return e.spec.Metadata.Name
+}
+
+func compareRefs(a, b intent.Ref) int {
+	if c := strings.Compare(a.Tenant, b.Tenant); c != 0 {
+		return c
+	}
+	return strings.Compare(a.Name, b.Name)
+}

@@ -1,0 +1,121 @@
+package overlay
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/overlay/evpn"
+)
+
+// Local returns the ports that a node must serve; the map is the caller's.
+func (m *Model) Local(node string) map[intent.Ref]LocalPort {
+	if e := m.nodes[node]; e != nil {
+		return maps.Clone(e.local)
+	}
+	return nil
+}
+
+// Segment returns the table of a VNI, nil when there is none. The model keeps
+// owning it.
+func (m *Model) Segment(v intent.VNI) *evpn.Segment { return m.segments[v] }
+
+// Trim drops the tombstones of a VNI up to the revision that all readers have
+// passed, and the table itself once it is empty and has no reader left.
+func (m *Model) Trim(v intent.VNI, read evpn.Revision, readers int) {
+	s := m.segments[v]
+	if s == nil {
+		return
+	}
+	if readers == 0 {
+		read = s.Rev()
+	}
+	s.Trim(read)
+	if readers == 0 && s.Len() == 0 {
+		delete(m.segments, v)
+	}
+}
+
+// Attachment returns where a port is; ok is false while it is nowhere.
+func (m *Model) Attachment(port intent.Ref) (Attachment, bool) {
+	a, ok := m.attached[port]
+	return a, ok
+}
+
+// Port returns a port's intent as the model knows it, or nil.
+func (m *Model) Port(r intent.Ref) *intent.Port { return m.ports[r] }
+
+// Network returns a network's intent as the model knows it, or nil.
+func (m *Model) Network(r intent.Ref) *intent.Network { return m.networks[r] }
+
+// PortsOf lists the ports of a network by name.
+func (m *Model) PortsOf(network intent.Ref) []intent.Ref {
+	return slices.SortedFunc(maps.Keys(m.portsOf[network]), compareRefs)
+}
+
+// Node returns a node's intent as the model knows it, or nil.
+func (m *Model) Node(name string) *intent.Node {
+	if e := m.nodes[name]; e != nil {
+		return e.spec
+	}
+	return nil
+}
+
+// Edges lists, by name, the nodes that end tunnels.
+func (m *Model) Edges() []string {
+	var names []string
+	for name, e := range m.nodes {
+		if e.spec != nil && e.spec.Spec.VSwitch != nil {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Carriers lists, by name, the nodes that have local ports on a VNI. It costs
+// the number of VTEPs of the fabric.
+func (m *Model) Carriers(v intent.VNI) []string {
+	var names []string
+	for name, e := range m.nodes {
+		if e.onVNI[v] > 0 {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Unreported lists the VTEPs of edges that have never reported: what is behind
+// them is not known yet, and nothing of it may be taken for gone.
+func (m *Model) Unreported() map[netip.Addr]struct{} {
+	vteps := map[netip.Addr]struct{}{}
+	for _, name := range m.Edges() {
+		if e := m.nodes[name]; !e.reported {
+			vteps[e.spec.Spec.VTEP] = struct{}{}
+		}
+	}
+	return vteps
+}
+
+// Place is a place that claims a port.
+type Place struct {
+	Node      string
+	Interface Interface
+}
+
+// Places lists every place that claims a port, also those that can't carry it,
+// by node and interface.
+func (m *Model) Places(port intent.Ref) []Place {
+	p := m.ports[port]
+	if p == nil {
+		return nil
+	}
+	at := slices.SortedFunc(m.claims(p), comparePlaces)
+	out := make([]Place, len(at))
+	for i, c := range at {
+		out[i] = Place{c.node, m.nodes[c.node].ifaces[c.iface]}
+	}
+	return out
+}
