@@ -31,6 +31,9 @@ func (s *Segment) Rev() Revision { return s.rev }
 // Len is the number of rows, tombstones left out.
 func (s *Segment) Len() int { return len(s.entries) - s.tombstones }
 
+// Tombstones is the number of deleted rows that are still kept.
+func (s *Segment) Tombstones() int { return s.tombstones }
+
 // Get returns a row; ok is false when there is none or it is deleted.
 func (s *Segment) Get(k Key) (Row, bool) {
 	e := s.entries[k]

@@ -1,0 +1,220 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/controller/store"
+	"github.com/weft-sdn/weft/overlay"
+	"github.com/weft-sdn/weft/southbound"
+)
+
+// Source is where intent comes from; *store.Store is one.
+type Source interface {
+	// Snapshot returns all objects at one revision.
+	Snapshot(ctx context.Context) ([]intent.Object, int64, error)
+	// Watch yields what changes from a revision on.
+	Watch(ctx context.Context, from int64) iter.Seq2[[]store.Event, error]
+}
+
+// Config says what an Engine works with. All fields are required but Logger.
+type Config struct {
+	Source Source
+	// NewDriver makes the driver of an edge.
+	NewDriver func(*intent.Node, southbound.Feed) southbound.Driver
+	Logger    *slog.Logger
+}
+
+// Engine is the controller's core. Make it with New, then call Run.
+type Engine struct {
+	config Config
+	log    *slog.Logger
+	events *ring
+
+	mu       sync.RWMutex
+	model    *overlay.Model
+	objects  map[intent.Ref]int64 // revision of every object that was taken
+	sessions map[string]*session
+	ending   map[string]*session // left the intent; the last of each node
+	rev      int64               // of the store, up to which intent was taken
+	loaded   bool
+	loadErr  error
+
+	changedMu sync.Mutex
+	changed   chan struct{} // closed and replaced at each change of status
+}
+
+// New returns an engine that has not read anything yet.
+func New(c Config) *Engine {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Engine{
+		config: c, log: c.Logger, events: newRing(eventsKept),
+		model: overlay.NewModel(), objects: map[intent.Ref]int64{}, sessions: map[string]*session{}, ending: map[string]*session{},
+		changed: make(chan struct{}),
+	}
+}
+
+// Run works until ctx ends; it returns ctx's error. While the store can't be
+// read the devices stay as they are.
+func (e *Engine) Run(ctx context.Context) error {
+	defer e.stopSessions()
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		err := e.follow(ctx, func() { wait = 100 * time.Millisecond })
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		e.mu.Lock()
+		e.loadErr = err
+		e.mu.Unlock()
+		e.log.Warn("reading intent failed; reading it again", "err", err)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+// follow loads all intent and takes changes until the watch breaks.
+func (e *Engine) follow(ctx context.Context, good func()) error {
+	objects, rev, err := e.config.Source.Snapshot(ctx)
+	if err != nil {
+		return fmt.Errorf("read intent: %w", err)
+	}
+	e.load(ctx, objects, rev)
+	good()
+	e.log.Info("intent is loaded", "objects", len(objects), "rev", rev)
+	for batch, err := range e.config.Source.Watch(ctx, rev+1) {
+		if errors.Is(err, store.ErrCompacted) {
+			return fmt.Errorf("watch intent: fell behind: %w", err)
+		}
+		if err != nil {
+			return fmt.Errorf("watch intent: %w", err)
+		}
+		e.take(ctx, batch)
+	}
+	return errors.New("watch intent: ended")
+}
+
+// load takes a whole snapshot: what it lacks is gone.
+func (e *Engine) load(ctx context.Context, objects []intent.Object, rev int64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	keep := make(map[intent.Ref]bool, len(objects))
+	for _, o := range objects {
+		keep[o.Ref()] = true
+		if e.objects[o.Ref()] != o.Meta().Revision {
+			e.put(o)
+		}
+	}
+	for r := range e.objects {
+		if !keep[r] {
+			e.delete(r)
+		}
+	}
+	e.rev, e.loaded, e.loadErr = rev, true, nil
+	e.settle(ctx)
+}
+
+// take takes a batch of changes.
+func (e *Engine) take(ctx context.Context, batch []store.Event) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, ev := range batch {
+		if ev.Object != nil {
+			e.put(ev.Object)
+		} else {
+			e.delete(ev.Ref)
+		}
+		e.rev = max(e.rev, ev.Revision)
+	}
+	e.settle(ctx)
+}
+
+func (e *Engine) put(o intent.Object) {
+	e.objects[o.Ref()] = o.Meta().Revision
+	e.model.Put(o)
+}
+
+func (e *Engine) delete(r intent.Ref) {
+	delete(e.objects, r)
+	e.model.Delete(r)
+}
+
+// settle starts and ends sessions as the nodes ask for and wakes those that
+// the last changes concern. The caller holds the lock.
+func (e *Engine) settle(ctx context.Context) {
+	e.settleSessions(ctx)
+	e.wakeTouched()
+	e.broadcast()
+}
+
+// wakeTouched wakes the sessions that the last changes of the model concern.
+// The caller holds the lock.
+func (e *Engine) wakeTouched() {
+	nodes, vnis := e.model.Touched()
+	for _, n := range nodes {
+		if s := e.sessions[n]; s != nil {
+			s.notify()
+		}
+	}
+	for _, v := range vnis {
+		for _, n := range e.model.Carriers(v) {
+			if s := e.sessions[n]; s != nil {
+				s.notify()
+			}
+		}
+		e.trim(v)
+	}
+}
+
+// trim lets the model forget the deletions that every session has passed.
+func (e *Engine) trim(v intent.VNI) {
+	seg := e.model.Segment(v)
+	if seg == nil || seg.Len() > 0 && seg.Tombstones() == 0 {
+		return
+	}
+	read, readers := seg.Rev(), 0
+	for _, s := range e.sessions {
+		if at, ok := s.reading(v); ok {
+			read = min(read, at)
+			readers++
+		}
+	}
+	e.model.Trim(v, read, readers)
+}
+
+// Ready reports why intent is not loaded, or nil when it is.
+func (e *Engine) Ready() error {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	if !e.loaded && e.loadErr == nil {
+		return errors.New("intent is not loaded yet")
+	}
+	return e.loadErr
+}
+
+// Changed returns a channel that is closed at the next change of any status.
+func (e *Engine) Changed() <-chan struct{} {
+	e.changedMu.Lock()
+	defer e.changedMu.Unlock()
+	return e.changed
+}
+
+func (e *Engine) broadcast() {
+	e.changedMu.Lock()
+	defer e.changedMu.Unlock()
+	close(e.changed)
+	e.changed = make(chan struct{})
+}
+
+// Events lists what happened, oldest first; only the newest are kept.
+func (e *Engine) Events() []southbound.Event { return e.events.list() }

@@ -1,0 +1,205 @@
+package engine
+
+import (
+	"context"
+	"maps"
+	"net/netip"
+	"reflect"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/overlay"
+	"github.com/weft-sdn/weft/overlay/evpn"
+	"github.com/weft-sdn/weft/southbound"
+)
+
+// session runs the driver of one edge and is its feed.
+type session struct {
+	engine *Engine
+	node   string
+	spec   intent.NodeSpec // with which the driver was made
+	driver southbound.Driver
+	wake   chan struct{}
+	done   chan struct{}
+
+	stop      context.CancelFunc // ends the driver
+	stopClean context.CancelFunc // ends its clean-up
+	leave     atomic.Bool        // the node left the intent: clean it
+
+	mu sync.Mutex
+	// reads are the cursors that the driver asked from but did not confirm
+	// yet: they hold back Trim as confirmed cursors do.
+	reads map[intent.VNI]evpn.Revision
+}
+
+// settleSessions makes the sessions agree with the edges in the intent. A node
+// whose connection changed gets a new session. The caller holds the lock.
+func (e *Engine) settleSessions(ctx context.Context) {
+	for name, s := range e.sessions {
+		n := e.model.Node(name)
+		switch {
+		case n == nil || n.Spec.VSwitch == nil:
+			delete(e.sessions, name)
+			e.ending[name] = s
+			s.leave.Store(true)
+			s.stop()
+		case !reflect.DeepEqual(n.Spec, s.spec):
+			delete(e.sessions, name)
+			e.ending[name] = s
+			s.stop()
+		}
+	}
+	for _, name := range e.model.Edges() {
+		if e.sessions[name] == nil {
+			e.start(ctx, e.model.Node(name))
+		}
+	}
+}
+
+// withdrawTime bounds the clean-up of a device that left the intent.
+const withdrawTime = 10 * time.Second
+
+// start runs a session once the one that it replaces, if any, has ended.
+func (e *Engine) start(ctx context.Context, n *intent.Node) {
+	s := &session{engine: e, node: n.Metadata.Name, spec: n.Spec, wake: make(chan struct{}, 1),
+		done: make(chan struct{}), reads: map[intent.VNI]evpn.Revision{}}
+	run, stop := context.WithCancel(ctx)
+	clean, stopClean := context.WithCancel(ctx)
+	s.stop, s.stopClean = stop, stopClean
+	s.driver = e.config.NewDriver(n, s)
+	before := e.ending[s.node]
+	delete(e.ending, s.node)
+	e.sessions[s.node] = s
+	go func() {
+		defer close(s.done)
+		defer stopClean()
+		if before != nil {
+			before.stopClean()
+			<-before.done
+		}
+		_ = s.driver.Run(run) // returns ctx's error only
+		if s.leave.Load() {
+			s.withdraw(clean)
+		}
+	}()
+}
+
+// withdraw cleans a device that left the intent, unless it has come back.
+func (s *session) withdraw(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, withdrawTime)
+	defer cancel()
+	if err := s.driver.Withdraw(ctx); err != nil {
+		s.Event(southbound.Event{Severity: southbound.Warning, Reason: "NotCleaned",
+			Message: "the node left the intent but could not be cleaned: " + err.Error()})
+	}
+}
+
+// stopSessions ends all sessions and waits for them.
+func (e *Engine) stopSessions() {
+	e.mu.Lock()
+	all := slices.Concat(slices.Collect(maps.Values(e.sessions)), slices.Collect(maps.Values(e.ending)))
+	clear(e.sessions)
+	clear(e.ending)
+	e.mu.Unlock()
+	for _, s := range all {
+		s.stop()
+		s.stopClean()
+	}
+	for _, s := range all {
+		<-s.done
+	}
+}
+
+func (s *session) notify() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// reading is the revision that the session still needs the changes after.
+func (s *session) reading(v intent.VNI) (evpn.Revision, bool) {
+	s.mu.Lock()
+	at, ok := s.reads[v]
+	s.mu.Unlock()
+	if c, has := s.driver.Cursor(v); has {
+		return c, true
+	}
+	return at, ok
+}
+
+// Wake implements southbound.Feed.
+func (s *session) Wake() <-chan struct{} { return s.wake }
+
+// Local implements southbound.Feed.
+func (s *session) Local() map[intent.Ref]overlay.LocalPort {
+	s.engine.mu.RLock()
+	defer s.engine.mu.RUnlock()
+	return s.engine.model.Local(s.node)
+}
+
+// Rows implements southbound.Feed.
+func (s *session) Rows(v intent.VNI, since evpn.Revision) ([]evpn.Row, evpn.Revision) {
+	s.engine.mu.RLock()
+	defer s.engine.mu.RUnlock()
+	seg := s.engine.model.Segment(v)
+	if seg == nil {
+		return nil, 0
+	}
+	s.mu.Lock()
+	s.reads[v] = since
+	s.mu.Unlock()
+	return slices.Collect(seg.Changes(since)), seg.Rev()
+}
+
+// Unreported implements southbound.Feed.
+func (s *session) Unreported() map[netip.Addr]struct{} {
+	s.engine.mu.RLock()
+	defer s.engine.mu.RUnlock()
+	return s.engine.model.Unreported()
+}
+
+// Observe implements southbound.Feed.
+func (s *session) Observe(ifaces []overlay.Interface) {
+	e := s.engine
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.sessions[s.node] != s {
+		return // replaced: what it saw may be another device's
+	}
+	before := len(e.model.Unreported())
+	e.model.Observe(s.node, ifaces)
+	if len(e.model.Unreported()) != before {
+		// What others kept for this edge can be judged now.
+		for _, o := range e.sessions {
+			o.notify()
+		}
+	}
+	e.wakeTouched()
+	e.broadcast()
+}
+
+// Confirmed implements southbound.Feed.
+func (s *session) Confirmed() {
+	e := s.engine
+	e.mu.Lock()
+	cursors := s.driver.Cursors()
+	s.mu.Lock()
+	maps.DeleteFunc(s.reads, func(v intent.VNI, _ evpn.Revision) bool { _, ok := cursors[v]; return !ok })
+	s.mu.Unlock()
+	for v := range cursors {
+		e.trim(v)
+	}
+	e.mu.Unlock()
+	e.broadcast()
+}
+
+// Event implements southbound.Feed.
+func (s *session) Event(ev southbound.Event) {
+	ev.Device = s.node
+	s.engine.events.add(ev)
+	s.engine.log.Info(ev.Message, "device", s.node, "reason", ev.Reason)
+}
