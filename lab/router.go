@@ -1,0 +1,293 @@
+package lab
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/weft-sdn/weft/lab/netns"
+)
+
+const frrDir = "/usr/lib/frr"
+
+// routerDaemons are those that a switch needs for a configuration of ours.
+func routerDaemons(config string) []string {
+	ds := []string{"zebra", "bgpd"}
+	if strings.Contains(config, "bfd") {
+		ds = append(ds, "bfdd")
+	}
+	if strings.Contains("\n"+config, "\nip route ") || strings.Contains("\n"+config, "\nipv6 route ") {
+		ds = append(ds, "staticd")
+	}
+	return ds
+}
+
+// boundDaemons reads FRR's "daemons" file: those set to yes. zebra and staticd
+// always run, as with FRR's own scripts.
+func boundDaemons(text string) []string {
+	ds := []string{"zebra", "staticd"}
+	for sc := bufio.NewScanner(strings.NewReader(text)); sc.Scan(); {
+		name, value, ok := strings.Cut(strings.TrimSpace(sc.Text()), "=")
+		value, _, _ = strings.Cut(value, "#")
+		if ok && strings.HasSuffix(name, "d") && strings.Trim(strings.TrimSpace(value), `"'`) == "yes" && !slices.Contains(ds, name) && !strings.ContainsAny(name, "/# ") {
+			ds = append(ds, name)
+		}
+	}
+	return ds
+}
+
+// startRouter runs a switch's FRR and gives it its configuration.
+func (r *run) startRouter(ctx context.Context, n Node) error {
+	dir := r.state.NodeDir(n.Name)
+	if err := makeFRRDir(dir); err != nil {
+		return fmt.Errorf("%s: %w", n.Name, err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "frr.conf"), []byte(n.Router.Config), 0o644); err != nil {
+		return fmt.Errorf("%s: %w", n.Name, err)
+	}
+	for _, d := range n.Router.Daemons {
+		if err := r.startFRR(ctx, n, d); err != nil {
+			return err
+		}
+	}
+	// The daemons' sockets are there: vtysh deals the file out to them.
+	out, err := exec.CommandContext(ctx, "vtysh", "--vty_socket", dir, "--config_dir", dir, "-b").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s: FRR does not take its configuration %s: %w: %s", n.Name, filepath.Join(dir, "frr.conf"), err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+// startFRR starts one daemon and waits for its command socket.
+func (r *run) startFRR(ctx context.Context, n Node, daemon string) error {
+	dir := r.state.NodeDir(n.Name)
+	args := []string{
+		filepath.Join(frrDir, daemon), "-f", filepath.Join(dir, "empty.conf"), "-i", filepath.Join(dir, daemon+".pid"),
+		"-z", filepath.Join(dir, "zserv.api"), "--vty_socket", dir, "-A", "127.0.0.1", "-P", "0",
+	}
+	switch daemon {
+	case "zebra":
+		args = append(args, "-s", "8388608")
+	case "bfdd":
+		args = append(args, "--bfdctl", filepath.Join(dir, "bfdd.sock"))
+	}
+	wait := []string{filepath.Join(dir, daemon+".vty")}
+	if daemon == "zebra" {
+		wait = append(wait, filepath.Join(dir, "zserv.api"))
+	}
+	return r.daemon(ctx, program{node: n.Name, name: daemon, args: args, log: filepath.Join(dir, daemon+".log")}, wait...)
+}
+
+// makeFRRDir makes a folder that FRR's own user may write to.
+func makeFRRDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "empty.conf"), nil, 0o644); err != nil {
+		return err
+	}
+	for p := dir; p != "/"; p = filepath.Dir(p) {
+		if st, err := os.Stat(p); err == nil && st.Mode()&1 == 0 {
+			return fmt.Errorf("FRR runs as its own user and can't enter %s: chmod o+x it, or choose another folder with WEFT_LAB_DIR", p)
+		}
+	}
+	u, err := user.Lookup("frr")
+	if err != nil {
+		return fmt.Errorf("FRR's user is missing: %w", err)
+	}
+	uid, _ := strconv.Atoi(u.Uid)
+	gid, _ := strconv.Atoi(u.Gid)
+	return os.Chown(dir, uid, gid)
+}
+
+// daemon starts a program in its node and waits for its sockets.
+func (r *run) daemon(ctx context.Context, p program, sockets ...string) error {
+	proc, gone, err := start(r.state.Namespace(p.node), p)
+	if err != nil {
+		return err
+	}
+	if err := r.state.record(proc); err != nil {
+		return err
+	}
+	err = until(ctx, 5*time.Millisecond, gone, func() (bool, error) {
+		for _, s := range sockets {
+			if _, err := os.Stat(s); err != nil {
+				return false, nil
+			}
+		}
+		return true, nil
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %s did not start: %w%s", p.node, p.name, err, logTail(p.log, 5))
+	}
+	return nil
+}
+
+// vty asks an FRR daemon on its command socket, as vtysh does: a command ends
+// with a zero byte, an answer with three and a byte for its result.
+func vty(ctx context.Context, dir, daemon, command string) ([]byte, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(dir, daemon+".vty"))
+	if err != nil {
+		return nil, fmt.Errorf("ask %s: %w", daemon, err)
+	}
+	defer conn.Close()
+	deadline := time.Now().Add(5 * time.Second)
+	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
+		deadline = d
+	}
+	if err := conn.SetDeadline(deadline); err != nil {
+		return nil, err
+	}
+	var answer []byte
+	for _, c := range []string{"enable", command} {
+		if _, err := conn.Write(append([]byte(c), 0)); err != nil {
+			return nil, fmt.Errorf("ask %s: %w", daemon, err)
+		}
+		answer = answer[:0]
+		buf := make([]byte, 64<<10)
+		for !answered(answer) {
+			n, err := conn.Read(buf)
+			if err != nil {
+				return nil, fmt.Errorf("ask %s: %w", daemon, err)
+			}
+			answer = append(answer, buf[:n]...)
+		}
+	}
+	return answer[:len(answer)-4], nil
+}
+
+func answered(b []byte) bool {
+	n := len(b)
+	return n >= 4 && b[n-4] == 0 && b[n-3] == 0 && b[n-2] == 0
+}
+
+// Session is a BGP session as FRR tells it.
+type Session struct {
+	Peer  string `json:"peer"`
+	State string `json:"state"` // Established when it is
+}
+
+// sessions asks a node's bgpd for its sessions of any address family.
+func sessions(ctx context.Context, dir string) ([]Session, error) {
+	b, err := vty(ctx, dir, "bgpd", "show bgp summary json")
+	if err != nil {
+		return nil, err
+	}
+	return parseSummary(b)
+}
+
+// parseSummary reads "show bgp summary json". A peer counts once, with the
+// worst of its address families.
+func parseSummary(b []byte) ([]Session, error) {
+	if s := strings.TrimSpace(string(b)); s == "" || strings.HasPrefix(s, "%") {
+		return nil, nil // no BGP instance
+	}
+	var families map[string]json.RawMessage
+	if err := json.Unmarshal(b, &families); err != nil {
+		return nil, fmt.Errorf("read the summary of bgpd: %w", err)
+	}
+	states := map[string]string{}
+	for _, raw := range families {
+		var family struct {
+			Peers map[string]struct {
+				State string `json:"state"`
+			} `json:"peers"`
+		}
+		if json.Unmarshal(raw, &family) != nil {
+			continue
+		}
+		for peer, p := range family.Peers {
+			if was, ok := states[peer]; !ok || was == "Established" {
+				states[peer] = p.State
+			}
+		}
+	}
+	list := make([]Session, 0, len(states))
+	for peer, state := range states {
+		list = append(list, Session{peer, state})
+	}
+	slices.SortFunc(list, func(a, b Session) int { return strings.Compare(a.Peer, b.Peer) })
+	return list, nil
+}
+
+func established(list []Session) int {
+	n := 0
+	for _, s := range list {
+		if s.State == "Established" {
+			n++
+		}
+	}
+	return n
+}
+
+// waitRouter waits until a switch has its BGP sessions and the kernel its
+// routes, over as many paths as the graph has.
+func (r *run) waitRouter(ctx context.Context, n Node) error {
+	dir := r.state.NodeDir(n.Name)
+	why := "no answer from bgpd"
+	err := until(ctx, 50*time.Millisecond, nil, func() (bool, error) {
+		list, err := sessions(ctx, dir)
+		if err != nil {
+			why = err.Error()
+			return false, nil
+		}
+		if up := established(list); up < n.Router.Sessions {
+			why = fmt.Sprintf("%d of %d BGP sessions are established", up, n.Router.Sessions)
+			return false, nil
+		}
+		widths, err := r.state.widthsOf(n.Name)
+		if err != nil {
+			return false, err
+		}
+		for _, w := range widths {
+			if w.Have < w.Want {
+				why = fmt.Sprintf("the kernel has %d of %d paths to %s (%s)", w.Have, w.Want, w.To, w.Addr)
+				return false, nil
+			}
+		}
+		return true, nil
+	})
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%s: in time limit: %s%s", n.Name, why, logTail(filepath.Join(dir, "bgpd.log"), 5))
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", n.Name, err)
+	}
+	return nil
+}
+
+// Width is the number of next hops that a switch's kernel uses towards
+// another.
+type Width struct {
+	PathWidth
+	Have int `json:"have"`
+}
+
+// widthsOf reads the kernel's FIB in a switch's namespace.
+func (s *State) widthsOf(node string) ([]Width, error) {
+	var ws []Width
+	err := netns.Do(s.Namespace(node), func() error {
+		fib, err := readFIB()
+		if err != nil {
+			return err
+		}
+		for _, w := range s.Widths {
+			if w.From == node {
+				ws = append(ws, Width{w, fib[w.Addr]})
+			}
+		}
+		return nil
+	})
+	return ws, err
+}
