@@ -1,0 +1,133 @@
+package fabric
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/fabric/device"
+)
+
+// Names in a device's state.
+const (
+	groupName  = "fabric"
+	filterName = "underlay"
+)
+
+// Device is the state of one switch.
+func Device(f *Facts, node string) (device.State, error) {
+	n, ok := f.Node(node)
+	if !ok || !n.Role.Switch() {
+		return device.State{}, fmt.Errorf("device %s: the fabric has no switch of this name", node)
+	}
+	s := device.State{Hostname: n.Name, Role: n.Role, Loopbacks: hostPrefixes(n.Loopback, n.VTEP, n.Loopback6)}
+	for _, l := range f.LinksOf(node) {
+		i := device.Interface{Name: l.A.Interface, Description: "to " + l.B.String(), MTU: l.MTU}
+		if l.A.Address.IsValid() {
+			i.Addresses = []netip.Prefix{l.A.Address}
+		}
+		s.Interfaces = append(s.Interfaces, i)
+	}
+	slices.SortFunc(s.Interfaces, func(a, b device.Interface) int { return Natural(a.Name, b.Name) })
+	if n.Rack.IsValid() {
+		// The rack is announced as a whole, whatever is plugged in: what is
+		// not ends here instead of going back up.
+		s.Statics = []device.Static{{Prefix: n.Rack}}
+	}
+	s.BGP = f.bgp(n)
+	return s, nil
+}
+
+func hostPrefixes(as ...netip.Addr) []netip.Prefix {
+	var ps []netip.Prefix
+	for _, a := range as {
+		if a.IsValid() {
+			ps = append(ps, netip.PrefixFrom(a, a.BitLen()))
+		}
+	}
+	return ps
+}
+
+func (f *Facts) bgp(n Node) *device.BGP {
+	t := f.Params.Timers
+	b := &device.BGP{
+		ASN: n.ASN, RouterID: n.RouterID, MaximumPaths: maximumPaths,
+		Groups: []device.PeerGroup{{
+			Name: groupName, Keepalive: t.Keepalive, Hold: t.Hold, BFD: f.Params.bfd(),
+			In: filterName, Out: filterName,
+		}},
+		Networks: hostPrefixes(n.Loopback, n.VTEP, n.Loopback6),
+		Filters:  f.filters(),
+	}
+	if n.Rack.IsValid() {
+		b.Networks = append(b.Networks, n.Rack)
+	}
+	ss := f.SessionsOf(n.Name)
+	slices.SortFunc(ss, func(a, b Session) int { return Natural(a.Local.Interface, b.Local.Interface) })
+	for _, s := range ss {
+		nb := device.Neighbor{RemoteASN: s.RemoteASN, Group: groupName, Description: s.Remote.String()}
+		if s.Remote.Address.IsValid() {
+			nb.Address = s.Remote.Address.Addr()
+		} else {
+			nb.Interface = s.Local.Interface
+		}
+		b.Neighbors = append(b.Neighbors, nb)
+	}
+	return b
+}
+
+// filters permit what the fabric announces.
+func (f *Facts) filters() []device.Filter {
+	p := f.Params
+	hosts := func(p netip.Prefix) device.Match {
+		return device.Match{Prefix: p, MinLength: p.Addr().BitLen(), MaxLength: p.Addr().BitLen()}
+	}
+	permit := []device.Match{
+		hosts(p.Loopbacks), hosts(p.VTEPs), {Prefix: p.Racks, MinLength: p.RackLength, MaxLength: p.RackLength},
+	}
+	if p.Loopbacks6.IsValid() {
+		permit = append(permit, hosts(p.Loopbacks6))
+	}
+	return []device.Filter{{Name: filterName, Permit: permit}}
+}
+
+// Intent returns the objects to register for a planned fabric: Node and Link.
+// A hypervisor's VSwitch is left out: only who runs it knows how to reach it.
+func Intent(f *Facts) []intent.Object {
+	var os []intent.Object
+	for _, n := range f.Nodes {
+		os = append(os, &intent.Node{
+			Header:   intent.Header{APIVersion: intent.APIVersion, Kind: intent.KindNode},
+			Metadata: intent.Metadata{Name: n.Name},
+			Spec:     intent.NodeSpec{Role: n.Role, ASN: n.ASN, Loopback: n.Loopback, VTEP: n.VTEP},
+		})
+	}
+	for _, l := range f.Links {
+		os = append(os, &intent.Link{
+			Header:   intent.Header{APIVersion: intent.APIVersion, Kind: intent.KindLink},
+			Metadata: intent.Metadata{Name: LinkName(l)},
+			Spec: intent.LinkSpec{MTU: l.MTU, Endpoints: []intent.LinkEnd{
+				{Node: l.A.Node, Interface: l.A.Interface, Address: l.A.Address},
+				{Node: l.B.Node, Interface: l.B.Interface, Address: l.B.Address},
+			}},
+		})
+	}
+	return os
+}
+
+// LinkName names a link's object: "leaf1:eth1-spine1:eth1", the ends in natural
+// order whatever the file's. Characters that no name may have become '-'.
+func LinkName(l Link) string {
+	a, b := l.A.String(), l.B.String()
+	if Natural(a, b) > 0 {
+		a, b = b, a
+	}
+	return strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-._:", r) {
+			return r
+		}
+		return '-'
+	}, a+"-"+b)
+}

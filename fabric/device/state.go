@@ -1,0 +1,121 @@
+package device
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"net/netip"
+
+	"github.com/weft-sdn/weft/controller/intent"
+)
+
+// State is what one switch shall be.
+type State struct {
+	Hostname string      `json:"hostname"`
+	Role     intent.Role `json:"role"`
+	// Loopbacks are the addresses of the loopback interface, the router ID
+	// first.
+	Loopbacks  []netip.Prefix `json:"loopbacks,omitempty"`
+	Interfaces []Interface    `json:"interfaces,omitempty"`
+	Statics    []Static       `json:"statics,omitempty"`
+	BGP        *BGP           `json:"bgp,omitempty"`
+}
+
+// Interface is a port with a cable.
+type Interface struct {
+	Name        string         `json:"name"`
+	Description string         `json:"description,omitempty"` // "to spine1:eth1"
+	MTU         int            `json:"mtu,omitempty"`
+	Addresses   []netip.Prefix `json:"addresses,omitempty"` // none: IPv6 link-local only
+}
+
+// Static is a route that no protocol brings: a blackhole when Via is not set.
+type Static struct {
+	Prefix netip.Prefix `json:"prefix"`
+	Via    netip.Addr   `json:"via,omitzero"`
+}
+
+// BGP is the BGP instance of the default VRF.
+type BGP struct {
+	ASN      uint32     `json:"asn"`
+	RouterID netip.Addr `json:"routerID"`
+	// MaximumPaths is the number of equal-cost paths to use at once; paths
+	// through different ASes count as equal when they are equally long.
+	MaximumPaths int         `json:"maximumPaths,omitempty"`
+	Groups       []PeerGroup `json:"groups,omitempty"`
+	Neighbors    []Neighbor  `json:"neighbors,omitempty"`
+	// Networks are announced when the switch has a route to them.
+	Networks []netip.Prefix `json:"networks,omitempty"`
+	// Filters are the lists of prefixes that groups name.
+	Filters []Filter `json:"filters,omitempty"`
+}
+
+// PeerGroup has what neighbours have in common.
+type PeerGroup struct {
+	Name      string `json:"name"`
+	Keepalive int    `json:"keepalive"` // seconds
+	Hold      int    `json:"hold"`      // seconds
+	BFD       *BFD   `json:"bfd,omitempty"`
+	// In and Out name the filters of what is accepted and announced. Empty
+	// means anything.
+	In  string `json:"in,omitempty"`
+	Out string `json:"out,omitempty"`
+}
+
+// BFD are the timers of RFC 5880.
+type BFD struct {
+	Interval   int `json:"interval"`   // milliseconds, both ways
+	Multiplier int `json:"multiplier"` // packets lost before the session is down
+}
+
+// Neighbor is an eBGP peer: by address, or by interface (RFC 8950).
+type Neighbor struct {
+	Address     netip.Addr `json:"address,omitzero"`
+	Interface   string     `json:"interface,omitempty"`
+	RemoteASN   uint32     `json:"remoteASN"`
+	Group       string     `json:"group"`
+	Description string     `json:"description,omitempty"`
+}
+
+// Filter permits prefixes and nothing else.
+type Filter struct {
+	Name   string  `json:"name"`
+	Permit []Match `json:"permit"`
+}
+
+// Match permits the prefixes inside Prefix that are MinLength to MaxLength
+// long.
+type Match struct {
+	Prefix    netip.Prefix `json:"prefix"`
+	MinLength int          `json:"minLength"`
+	MaxLength int          `json:"maxLength"`
+}
+
+// Unnumbered reports whether some neighbour is found by its interface.
+func (b *BGP) Unnumbered() bool {
+	for _, n := range b.Neighbors {
+		if n.Interface != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// Encode is the state as JSON, the same for equal states.
+func (s State) Encode() []byte {
+	b, err := json.Marshal(s)
+	if err != nil { // a State has nothing that JSON lacks
+		panic(err)
+	}
+	return b
+}
+
+// Equal reports whether both states say the same.
+func (s State) Equal(o State) bool { return bytes.Equal(s.Encode(), o.Encode()) }
+
+// Hash is a short name for the state, the same for equal states.
+func (s State) Hash() string {
+	h := sha256.Sum256(s.Encode())
+	return hex.EncodeToString(h[:8])
+}

@@ -1,0 +1,212 @@
+package fabric
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/weft-sdn/weft/controller/intent"
+)
+
+// Facts are what is planned for a whole fabric. They are not changed after Plan
+// made them.
+type Facts struct {
+	Params   Params
+	Nodes    []Node    // switches and hypervisors: by role, then in natural order
+	Links    []Link    // between two of Nodes, in the graph's order
+	Sessions []Session // two a link: each as one of its ends sees it
+
+	nodes           map[string]int
+	links, sessions map[string][]int // of a node
+}
+
+// Node is a switch or a hypervisor.
+type Node struct {
+	Name string
+	Role intent.Role
+	// Pod counts the pods from 1; zero for superspines, and where there is
+	// no spine.
+	Pod int
+
+	// Of switches:
+	ASN       uint32
+	RouterID  netip.Addr // is the loopback
+	Loopback  netip.Addr
+	Loopback6 netip.Addr   // with Params.Loopbacks6
+	Rack      netip.Prefix // leaves and borders: where their hypervisors are
+
+	// VTEP is where tunnels end; of leaves, borders, and hypervisors with an
+	// uplink.
+	VTEP netip.Addr
+
+	// Of hypervisors: the first uplink, that with the VTEP address.
+	Uplink  string     // interface
+	Gateway netip.Addr // the leaf's end
+}
+
+// Link is a planned link.
+type Link struct {
+	A, B End
+	MTU  int
+}
+
+// End is one end of a link.
+type End struct {
+	Node      string
+	Interface string
+	Address   netip.Prefix // a /31; not set when unnumbered
+}
+
+// String is "leaf1:eth1".
+func (e End) String() string { return e.Node + ":" + e.Interface }
+
+// String is "leaf1:eth1 to spine1:eth1".
+func (l Link) String() string { return l.A.String() + " to " + l.B.String() }
+
+// Session is a BGP session as one end sees it.
+type Session struct {
+	Local, Remote       End
+	LocalASN, RemoteASN uint32
+}
+
+// Peer is what FRR calls the session: the neighbour's address, or the own
+// interface when unnumbered.
+func (s Session) Peer() string {
+	if s.Remote.Address.IsValid() {
+		return s.Remote.Address.Addr().String()
+	}
+	return s.Local.Interface
+}
+
+// index notes which links and sessions a node has.
+func (f *Facts) index() {
+	f.links, f.sessions = map[string][]int{}, map[string][]int{}
+	for i, l := range f.Links {
+		f.links[l.A.Node] = append(f.links[l.A.Node], i)
+		if l.B.Node != l.A.Node {
+			f.links[l.B.Node] = append(f.links[l.B.Node], i)
+		}
+	}
+	for i, s := range f.Sessions {
+		f.sessions[s.Local.Node] = append(f.sessions[s.Local.Node], i)
+	}
+}
+
+// Node finds a node by its name.
+func (f *Facts) Node(name string) (Node, bool) {
+	i, ok := f.nodes[name]
+	if !ok {
+		return Node{}, false
+	}
+	return f.Nodes[i], true
+}
+
+// LinksOf returns a node's links, the node's end as A.
+func (f *Facts) LinksOf(node string) []Link {
+	ls := make([]Link, 0, len(f.links[node]))
+	for _, i := range f.links[node] {
+		l := f.Links[i]
+		if l.A.Node != node {
+			l.A, l.B = l.B, l.A
+		}
+		ls = append(ls, l)
+	}
+	return ls
+}
+
+// SessionsOf returns a node's sessions.
+func (f *Facts) SessionsOf(node string) []Session {
+	ss := make([]Session, 0, len(f.sessions[node]))
+	for _, i := range f.sessions[node] {
+		ss = append(ss, f.Sessions[i])
+	}
+	return ss
+}
+
+// Link finds the planned link of an interface, the interface's end as A.
+func (f *Facts) Link(node, iface string) (Link, bool) {
+	for _, l := range f.LinksOf(node) {
+		if l.A.Interface == iface {
+			return l, true
+		}
+	}
+	return Link{}, false
+}
+
+// Check checks the facts against the rules of this package. Plan runs it on
+// whatever it returns.
+func (f *Facts) Check() error {
+	errs := []error{f.Params.check(), f.checkAddresses(), f.checkASNs()}
+	for _, l := range f.Links {
+		if l.MTU < minMTU {
+			errs = append(errs, fmt.Errorf("link %s: MTU %d is too small: VXLAN adds %d bytes to the tenants' 1500 (RFC 7348), so at least %d are needed", l, l.MTU, vxlanOverhead, minMTU))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (f *Facts) checkAddresses() error {
+	var errs []error
+	owners := map[netip.Addr]string{}
+	claim := func(a netip.Addr, owner string) {
+		if other, taken := owners[a]; taken && a.IsValid() {
+			errs = append(errs, fmt.Errorf("address %s is given to %s and to %s", a, other, owner))
+		}
+		owners[a] = owner
+	}
+	racks := map[netip.Prefix]string{}
+	for _, n := range f.Nodes {
+		claim(n.Loopback, n.Name+"'s loopback")
+		claim(n.Loopback6, n.Name+"'s IPv6 loopback")
+		if n.Role.Switch() {
+			claim(n.VTEP, n.Name+"'s VTEP")
+		}
+		if other, taken := racks[n.Rack]; taken && n.Rack.IsValid() {
+			errs = append(errs, fmt.Errorf("rack %s is given to %s and to %s", n.Rack, other, n.Name))
+		}
+		racks[n.Rack] = n.Name
+	}
+	for _, l := range f.Links {
+		claim(l.A.Address.Addr(), l.A.String())
+		claim(l.B.Address.Addr(), l.B.String())
+		if l.A.Address.Masked() != l.B.Address.Masked() {
+			errs = append(errs, fmt.Errorf("link %s: its ends are in different prefixes %s and %s", l, l.A.Address, l.B.Address))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (f *Facts) checkASNs() error {
+	var errs []error
+	type group struct {
+		role intent.Role
+		pod  int
+		leaf string
+	}
+	owners := map[uint32]group{}
+	for _, n := range f.Nodes {
+		if !n.Role.Switch() {
+			continue
+		}
+		if !privateASN(n.ASN) {
+			errs = append(errs, fmt.Errorf("%s: ASN %d is not private (RFC 6996): change the ASN base of role %s", n.Name, n.ASN, n.Role))
+		}
+		g := group{role: n.Role}
+		switch n.Role {
+		case intent.RoleSpine:
+			g.pod = n.Pod
+		case intent.RoleLeaf, intent.RoleBorder:
+			g.leaf = n.Name
+		}
+		if o, taken := owners[n.ASN]; taken && o != g {
+			errs = append(errs, fmt.Errorf("%s: ASN %d is already that of a %s: move the ASN bases apart", n.Name, n.ASN, o.role))
+		}
+		owners[n.ASN] = g
+	}
+	for _, s := range f.Sessions {
+		if s.LocalASN == s.RemoteASN && Natural(s.Local.Node, s.Remote.Node) <= 0 {
+			errs = append(errs, fmt.Errorf("link %s to %s joins two switches that share ASN %d, as the spines of a pod and all superspines do: take the link out, or give one of them another role (label weft-role)", s.Local, s.Remote, s.LocalASN))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,143 @@
+package fabric
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/weft-sdn/weft/fabric/device"
+)
+
+// Params say from which pools a plan is made. The zero value is a useful plan;
+// so is the zero value of each field.
+type Params struct {
+	ASNs ASNs `json:"asns,omitzero"`
+
+	Loopbacks  netip.Prefix `json:"loopbacks,omitzero"`  // 10.255.0.0/16: router IDs
+	Loopbacks6 netip.Prefix `json:"loopbacks6,omitzero"` // none; needs Unnumbered
+	VTEPs      netip.Prefix `json:"vteps,omitzero"`      // 10.254.0.0/16: of leaves
+	P2P        netip.Prefix `json:"p2p,omitzero"`        // 10.192.0.0/11: links between switches
+	Racks      netip.Prefix `json:"racks,omitzero"`      // 10.64.0.0/10: hypervisors
+
+	RackLength int `json:"rackLength,omitempty"` // 24: length of a leaf's rack prefix
+	MTU        int `json:"mtu,omitempty"`        // 9216: of links that give none
+
+	Unnumbered bool   `json:"unnumbered,omitempty"` // no addresses between switches
+	Timers     Timers `json:"timers,omitzero"`
+	BFD        bool   `json:"bfd,omitempty"` // 3 packets of 50 ms
+}
+
+// ASNs are the first AS numbers of each role, private ones (RFC 6996).
+type ASNs struct {
+	Superspine uint32 `json:"superspine,omitempty"` // 4200000000, for all
+	Spine      uint32 `json:"spine,omitempty"`      // 4200001001, one a pod
+	Border     uint32 `json:"border,omitempty"`     // 4200010001, one each
+	Leaf       uint32 `json:"leaf,omitempty"`       // 4200100001, one each
+}
+
+// Timers are BGP's, in seconds.
+type Timers struct {
+	Keepalive int `json:"keepalive,omitempty"` // 3
+	Hold      int `json:"hold,omitempty"`      // 9
+}
+
+// maximumPaths is how many equal-cost paths switches use at once.
+const maximumPaths = 64
+
+// DefaultMTU is the MTU of an underlay link when none is given.
+const DefaultMTU = 9216
+
+// vxlanOverhead is what VXLAN adds to an IP packet: inner Ethernet, VXLAN, UDP
+// and IPv4 headers (RFC 7348 section 5).
+const vxlanOverhead = 14 + 8 + 8 + 20
+
+// minMTU carries a tenant's 1500 bytes.
+const minMTU = 1500 + vxlanOverhead
+
+func or[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}
+
+// Defaults fills in what is left out.
+func (p Params) Defaults() Params {
+	p.ASNs.Superspine = or(p.ASNs.Superspine, 4200000000)
+	p.ASNs.Spine = or(p.ASNs.Spine, 4200001001)
+	p.ASNs.Border = or(p.ASNs.Border, 4200010001)
+	p.ASNs.Leaf = or(p.ASNs.Leaf, 4200100001)
+	p.Loopbacks = or(p.Loopbacks, netip.MustParsePrefix("10.255.0.0/16"))
+	p.VTEPs = or(p.VTEPs, netip.MustParsePrefix("10.254.0.0/16"))
+	p.P2P = or(p.P2P, netip.MustParsePrefix("10.192.0.0/11"))
+	p.Racks = or(p.Racks, netip.MustParsePrefix("10.64.0.0/10"))
+	p.RackLength = or(p.RackLength, 24)
+	p.MTU = or(p.MTU, DefaultMTU)
+	p.Timers.Keepalive = or(p.Timers.Keepalive, 3)
+	p.Timers.Hold = or(p.Timers.Hold, 9)
+	return p
+}
+
+type pool struct {
+	name   string
+	prefix netip.Prefix
+	ipv6   bool
+}
+
+// pools that the plan takes addresses from.
+func (p Params) pools() []pool {
+	ps := []pool{{"Loopbacks", p.Loopbacks, false}, {"VTEPs", p.VTEPs, false}, {"Racks", p.Racks, false}}
+	if !p.Unnumbered {
+		ps = append(ps, pool{"P2P", p.P2P, false})
+	}
+	if p.Loopbacks6.IsValid() {
+		ps = append(ps, pool{"Loopbacks6", p.Loopbacks6, true})
+	}
+	return ps
+}
+
+// check checks the parameters, with defaults filled in.
+func (p Params) check() error {
+	var errs []error
+	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	ps := p.pools()
+	for i, a := range ps {
+		switch {
+		case !a.prefix.IsValid() || a.prefix.Addr().Is4In6() || a.prefix.Addr().Is6() != a.ipv6:
+			fail("pool %s: %s is not a prefix of the right IP version", a.name, a.prefix)
+			continue
+		case a.prefix != a.prefix.Masked():
+			fail("pool %s: %s has host bits set: use %s", a.name, a.prefix, a.prefix.Masked())
+		case a.prefix.Bits() > a.prefix.Addr().BitLen()-4:
+			fail("pool %s: %s is too small", a.name, a.prefix)
+		}
+		for _, b := range ps[:i] {
+			if a.prefix.Overlaps(b.prefix) {
+				fail("pool %s (%s) overlaps pool %s (%s): choose pools apart", a.name, a.prefix, b.name, b.prefix)
+			}
+		}
+	}
+	if p.Loopbacks6.IsValid() && !p.Unnumbered {
+		fail("pool Loopbacks6 is given but Unnumbered is not: IPv6 routes need IPv6 next hops, which numbered links don't have")
+	}
+	if p.RackLength <= p.Racks.Bits() || p.RackLength > 31 {
+		fail("rack length /%d does not fit pool Racks (%s): use /%d to /31", p.RackLength, p.Racks, p.Racks.Bits()+1)
+	}
+	if t := p.Timers; t.Keepalive < 1 || t.Hold < 3 || t.Hold > 65535 || t.Keepalive > t.Hold/3 {
+		fail("timers %d %d: hold time must be 3 seconds or more and three times the keepalive (RFC 4271 section 4.4)", t.Keepalive, t.Hold)
+	}
+	return errors.Join(errs...)
+}
+
+// privateASN reports whether an ASN is for private use (RFC 6996 section 5).
+func privateASN(n uint32) bool {
+	return n >= 64512 && n <= 65534 || n >= 4200000000 && n <= 4294967294
+}
+
+func (p Params) bfd() *device.BFD {
+	if !p.BFD {
+		return nil
+	}
+	return &device.BFD{Interval: 50, Multiplier: 3}
+}

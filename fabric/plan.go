@@ -1,0 +1,236 @@
+package fabric
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/ipam"
+	"github.com/weft-sdn/weft/topology"
+)
+
+// Plan makes the facts of a fabric. Its result depends on names only, and on
+// the order of g.Links only in the order of Facts.Links.
+func Plan(g *topology.Graph, params Params) (*Facts, error) {
+	p := &planner{Facts: &Facts{Params: params.Defaults(), nodes: map[string]int{}}}
+	if err := p.Params.check(); err != nil {
+		return nil, fmt.Errorf("plan fabric: %w", err)
+	}
+	for _, step := range []func(*topology.Graph) error{p.addNodes, p.addLinks} {
+		if err := step(g); err != nil {
+			return nil, fmt.Errorf("plan fabric: %w", err)
+		}
+	}
+	p.index()
+	p.countPods()
+	for _, step := range []func() error{p.numberNodes, p.numberLinks} {
+		if err := step(); err != nil {
+			return nil, fmt.Errorf("plan fabric: %w", err)
+		}
+	}
+	p.addSessions()
+	if err := p.Check(); err != nil {
+		return nil, fmt.Errorf("plan fabric: %w", err)
+	}
+	return p.Facts, nil
+}
+
+type planner struct{ *Facts }
+
+// tier orders roles from the edge up. Of two ends the lower one owns the link's
+// addresses.
+func tier(r intent.Role) int {
+	switch r {
+	case intent.RoleHypervisor:
+		return 0
+	case intent.RoleLeaf, intent.RoleBorder:
+		return 1
+	case intent.RoleSpine:
+		return 2
+	}
+	return 3
+}
+
+// part is a role's part of a pool.
+func part(r intent.Role) uint64 {
+	switch r {
+	case intent.RoleLeaf:
+		return 0
+	case intent.RoleBorder:
+		return 1
+	case intent.RoleSpine:
+		return 2
+	}
+	return 3
+}
+
+func (p *planner) addNodes(g *topology.Graph) error {
+	for _, n := range g.Nodes {
+		if n.Role.Switch() || n.Role == intent.RoleHypervisor {
+			p.Nodes = append(p.Nodes, Node{Name: n.Name, Role: n.Role})
+		}
+	}
+	slices.SortFunc(p.Nodes, func(a, b Node) int {
+		return cmp.Or(cmp.Compare(tier(b.Role), tier(a.Role)), cmp.Compare(a.Role, b.Role), Natural(a.Name, b.Name))
+	})
+	var errs []error
+	for i, n := range p.Nodes {
+		if _, twice := p.nodes[n.Name]; twice {
+			errs = append(errs, fmt.Errorf("node %s is there twice", n.Name))
+		}
+		p.nodes[n.Name] = i
+	}
+	return errors.Join(errs...)
+}
+
+// role is a node's role; of nodes without a plan, empty.
+func (p *planner) role(node string) intent.Role {
+	n, _ := p.Node(node)
+	return n.Role
+}
+
+// addLinks keeps the links between switches, and from leaves to hypervisors.
+func (p *planner) addLinks(g *topology.Graph) error {
+	var errs []error
+	used := map[string]string{}
+	for _, gl := range g.Links {
+		l := Link{A: End{Node: gl.A.Node, Interface: gl.A.Interface}, B: End{Node: gl.B.Node, Interface: gl.B.Interface}, MTU: or(gl.MTU, p.Params.MTU)}
+		a, b := p.role(l.A.Node), p.role(l.B.Node)
+		if a == "" || b == "" || a == b && a == intent.RoleHypervisor {
+			continue // a server's or a VM's
+		}
+		if low, high := min(tier(a), tier(b)), max(tier(a), tier(b)); low == 0 && high > 1 {
+			errs = append(errs, fmt.Errorf("link %s: a hypervisor can't be on a spine or superspine: plug it into a leaf", l))
+			continue
+		}
+		for _, e := range []End{l.A, l.B} {
+			if other, twice := used[e.String()]; twice {
+				errs = append(errs, fmt.Errorf("link %s: %s is already an end of link %s", l, e, other))
+			}
+			used[e.String()] = l.String()
+		}
+		p.Links = append(p.Links, l)
+	}
+	return errors.Join(errs...)
+}
+
+// countPods puts spines that have a leaf in common into one pod and counts the
+// pods by their first spines; a leaf is in the pod of its spines. Border leaves
+// don't join pods: they may be on several.
+func (p *planner) countPods() {
+	above := map[string][]string{}
+	spine := map[string]string{} // union-find, towards the first name
+	for _, n := range p.Nodes {
+		if n.Role == intent.RoleSpine {
+			spine[n.Name] = n.Name
+		}
+	}
+	for _, l := range p.Links {
+		for _, e := range [][2]End{{l.A, l.B}, {l.B, l.A}} {
+			if tier(p.role(e[0].Node)) == 1 && p.role(e[1].Node) == intent.RoleSpine {
+				above[e[0].Node] = append(above[e[0].Node], e[1].Node)
+			}
+		}
+	}
+	var find func(s string) string
+	find = func(s string) string {
+		if spine[s] != s {
+			spine[s] = find(spine[s])
+		}
+		return spine[s]
+	}
+	for leaf, spines := range above {
+		if p.role(leaf) != intent.RoleLeaf {
+			continue
+		}
+		for _, s := range spines[1:] {
+			a, b := find(spines[0]), find(s)
+			if Natural(a, b) > 0 {
+				a, b = b, a
+			}
+			spine[b] = a
+		}
+	}
+	pods := map[string]int{}
+	for i := range p.Nodes { // spines come before leaves, in natural order
+		n := &p.Nodes[i]
+		switch {
+		case n.Role == intent.RoleSpine:
+			first := find(n.Name)
+			if pods[first] == 0 {
+				pods[first] = len(pods) + 1
+			}
+			n.Pod = pods[first]
+		case above[n.Name] != nil:
+			n.Pod = pods[find(slices.MinFunc(above[n.Name], Natural))]
+		}
+	}
+}
+
+// numberNodes gives switches their ASN and addresses.
+func (p *planner) numberNodes() error {
+	var errs []error
+	count := map[intent.Role]uint64{}
+	for i := range p.Nodes {
+		n := &p.Nodes[i]
+		if !n.Role.Switch() {
+			continue
+		}
+		rank := count[n.Role]
+		count[n.Role]++
+		errs = append(errs, p.numberNode(n, rank))
+	}
+	return errors.Join(errs...)
+}
+
+func (p *planner) numberNode(n *Node, rank uint64) error {
+	a := p.Params.ASNs
+	base, step := a.Superspine, uint64(0)
+	leaf := tier(n.Role) == 1
+	switch n.Role {
+	case intent.RoleSpine:
+		base, step = a.Spine, uint64(n.Pod-1)
+	case intent.RoleBorder:
+		base, step = a.Border, rank
+	case intent.RoleLeaf:
+		base, step = a.Leaf, rank
+	}
+	var errs []error
+	fail := func(what string, err error) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: no %s is left for it: %w", n.Name, what, err))
+		}
+	}
+	var err error
+	n.ASN, err = ipam.Range[uint32]{First: base, Last: ipam.PrivateASNs().Last}.At(step)
+	fail("ASN", err)
+	// The first address of a part is left out: it would look like a network.
+	n.Loopback, err = p.address(p.Params.Loopbacks, n.Role, rank+1)
+	fail("address in pool Loopbacks", err)
+	n.RouterID = n.Loopback
+	if p.Params.Loopbacks6.IsValid() {
+		n.Loopback6, err = p.address(p.Params.Loopbacks6, n.Role, rank+1)
+		fail("address in pool Loopbacks6", err)
+	}
+	if leaf {
+		n.VTEP, err = p.address(p.Params.VTEPs, n.Role, rank+1)
+		fail("address in pool VTEPs", err)
+		half, herr := ipam.SubPrefix(p.Params.Racks, p.Params.Racks.Bits()+1, part(n.Role))
+		fail("part of pool Racks", herr)
+		n.Rack, err = ipam.SubPrefix(half, p.Params.RackLength, rank)
+		fail("prefix in pool Racks", err)
+	}
+	return errors.Join(errs...)
+}
+
+// address is the address with an index in a role's quarter of a pool.
+func (p *planner) address(pool netip.Prefix, r intent.Role, index uint64) (netip.Addr, error) {
+	quarter, err := ipam.SubPrefix(pool, pool.Bits()+2, part(r))
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	return ipam.Addr(quarter, index)
+}

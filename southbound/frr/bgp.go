@@ -1,0 +1,101 @@
+package frr
+
+import (
+	"net/netip"
+	"strconv"
+
+	"github.com/weft-sdn/weft/fabric/device"
+)
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+// bgp has the BGP instance.
+func bgp(s device.State) string {
+	b := s.BGP
+	if b == nil {
+		return ""
+	}
+	var l lines
+	l.add("bgp route-map delay-timer 0")
+	l.add("router bgp %d", b.ASN)
+	l.add(" bgp router-id %s", b.RouterID)
+	l.add(" no bgp ebgp-requires-policy")
+	l.add(" no bgp default ipv4-unicast")
+	l.add(" bgp bestpath as-path multipath-relax")
+	l.add(" coalesce-time 20")
+	for _, g := range b.Groups {
+		peerGroup(&l, g)
+	}
+	for _, n := range b.Neighbors {
+		neighbor(&l, n)
+	}
+	addressFamily(&l, b, "ip", "ipv4")
+	addressFamily(&l, b, "ipv6", "ipv6")
+	l.add("exit")
+	return l.String()
+}
+
+func peerGroup(l *lines, g device.PeerGroup) {
+	l.add(" neighbor %s peer-group", g.Name)
+	l.add(" neighbor %s advertisement-interval 0", g.Name)
+	l.add(" neighbor %s timers %d %d", g.Name, g.Keepalive, g.Hold)
+	l.add(" neighbor %s timers connect 1", g.Name)
+	if g.BFD != nil {
+		l.add(" neighbor %s bfd", g.Name)
+		l.add(" neighbor %s bfd profile %s", g.Name, g.Name)
+	}
+}
+
+// peer is how FRR names a neighbour.
+func peer(n device.Neighbor) string {
+	if n.Interface != "" {
+		return n.Interface
+	}
+	return n.Address.String()
+}
+
+// neighbor writes the AS before the group: a neighbour by address exists from
+// its AS on only.
+func neighbor(l *lines, n device.Neighbor) {
+	if n.Interface != "" {
+		l.add(" neighbor %s interface remote-as %d", n.Interface, n.RemoteASN)
+	} else {
+		l.add(" neighbor %s remote-as %d", n.Address, n.RemoteASN)
+	}
+	l.add(" neighbor %s peer-group %s", peer(n), n.Group)
+	if n.Description != "" {
+		l.add(" neighbor %s description %s", peer(n), n.Description)
+	}
+}
+
+// addressFamily writes a unicast family when there is something to announce in
+// it.
+func addressFamily(l *lines, b *device.BGP, ip, name string) {
+	var own []netip.Prefix
+	for _, p := range b.Networks {
+		if family(p.Addr()) == ip {
+			own = append(own, p)
+		}
+	}
+	if len(own) == 0 {
+		return
+	}
+	l.add(" !")
+	l.add(" address-family %s unicast", name)
+	for _, p := range own {
+		l.add("  network %s", p)
+	}
+	for _, g := range b.Groups {
+		l.add("  neighbor %s activate", g.Name)
+		if g.In != "" {
+			l.add("  neighbor %s prefix-list %s in", g.Name, g.In)
+		}
+		if g.Out != "" {
+			l.add("  neighbor %s prefix-list %s out", g.Name, g.Out)
+		}
+	}
+	if b.MaximumPaths > 0 {
+		l.add("  maximum-paths %d", b.MaximumPaths)
+	}
+	l.add(" exit-address-family")
+}

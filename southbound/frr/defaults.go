@@ -1,0 +1,19 @@
+package frr
+
+import "github.com/weft-sdn/weft/fabric/device"
+
+// defaults is what every daemon reads first.
+func defaults(s device.State) string {
+	var l lines
+	l.add("frr defaults datacenter")
+	l.add("hostname %s", s.Hostname)
+	l.add("log stdout informational")
+	return l.String()
+}
+
+// kernel is how zebra works with the kernel.
+func kernel(device.State) string {
+	var l lines
+	l.add("no zebra nexthop kernel enable")
+	return l.String()
+}

@@ -1,0 +1,122 @@
+package frr
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/weft-sdn/weft/fabric/device"
+)
+
+// Config is the configuration of one switch, in sections.
+type Config struct {
+	sections []section
+}
+
+// section is a part of the text and the daemons that read it.
+type section struct {
+	daemons []string // none: all
+	text    string
+}
+
+// Render writes a switch's configuration. It refuses names that would make FRR
+// read something else than what is meant.
+func Render(s device.State) (Config, error) {
+	if err := check(s); err != nil {
+		return Config{}, fmt.Errorf("FRR configuration of %s: %w", s.Hostname, err)
+	}
+	var c Config
+	add := func(text string, daemons ...string) {
+		if text != "" {
+			c.sections = append(c.sections, section{daemons, text})
+		}
+	}
+	add(defaults(s))
+	add(kernel(s), "zebra")
+	add(interfaces(s), "zebra")
+	add(statics(s), "staticd")
+	add(filters(s), "bgpd")
+	add(bfd(s), "bfdd")
+	add(bgp(s), "bgpd")
+	return c, nil
+}
+
+// Text is the whole as one file, an integrated frr.conf, for "vtysh -b".
+func (c Config) Text() string { return c.text(func(section) bool { return true }) }
+
+// Daemon is the part that one daemon reads, for its option -f.
+func (c Config) Daemon(name string) string {
+	return c.text(func(s section) bool { return len(s.daemons) == 0 || slices.Contains(s.daemons, name) })
+}
+
+// Daemons are the daemons that the switch needs, in the order to start them.
+func (c Config) Daemons() []string {
+	ds := []string{"zebra"}
+	for _, d := range []string{"staticd", "bfdd", "bgpd"} {
+		if slices.ContainsFunc(c.sections, func(s section) bool { return slices.Contains(s.daemons, d) }) {
+			ds = append(ds, d)
+		}
+	}
+	return ds
+}
+
+func (c Config) text(in func(section) bool) string {
+	var b strings.Builder
+	for _, s := range c.sections {
+		if in(s) {
+			b.WriteString(s.text)
+			b.WriteString("!\n")
+		}
+	}
+	return b.String()
+}
+
+// lines collects lines of text.
+type lines struct{ strings.Builder }
+
+func (l *lines) add(format string, args ...any) {
+	fmt.Fprintf(l, format, args...)
+	l.WriteByte('\n')
+}
+
+// family is how FRR's commands name the version of an address.
+func family(a netip.Addr) string {
+	if a.Is4() {
+		return "ip"
+	}
+	return "ipv6"
+}
+
+// check finds words that FRR's command line would split or end.
+func check(s device.State) error {
+	words := map[string]string{"hostname": s.Hostname}
+	for _, i := range s.Interfaces {
+		words["interface "+i.Name] = i.Name
+		if strings.ContainsAny(i.Description, "\r\n") {
+			return fmt.Errorf("description of interface %s has a line break", i.Name)
+		}
+	}
+	if s.BGP != nil {
+		for _, g := range s.BGP.Groups {
+			words["peer group "+g.Name] = g.Name
+		}
+		for _, f := range s.BGP.Filters {
+			words["filter "+f.Name] = f.Name
+		}
+		for _, n := range s.BGP.Neighbors {
+			if !n.Address.IsValid() && n.Interface == "" {
+				return fmt.Errorf("neighbour %q has neither address nor interface", n.Description)
+			}
+			if strings.ContainsAny(n.Description, "\r\n") {
+				return fmt.Errorf("description of neighbour %s has a line break", peer(n))
+			}
+		}
+	}
+	for what, w := range words {
+		if w == "" || strings.ContainsAny(w, " \t\r\n!#?|") {
+			return fmt.Errorf("%s: %q is not a name for FRR", what, w)
+		}
+	}
+	return nil
+}
