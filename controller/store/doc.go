@@ -1,0 +1,37 @@
+// Package store keeps the intent objects in etcd. It is the only package that
+// imports etcd.
+//
+// Each object is one key, its value JSON, its revision the key's ModRevision:
+//
+//	/weft/v1/<kinds>/[<tenant>/]<name>
+//
+// What only one object may have is a claim, a key whose value is the owner:
+//
+//	/weft/claim/vni/<vni>
+//	/weft/claim/mac/<tenant>/<network>/<mac>
+//	/weft/claim/addr/<tenant>/<network>/<address>
+//	/weft/claim/bind/<node>/<interface>
+//	/weft/claim/iface/<iface-id>
+//	/weft/claim/link/<node>/<interface>
+//	/weft/claim/vtep/<address>
+//
+// and /weft/index/network-ports/<tenant>/<network>/<port> lists the ports of a
+// network. Parts of a key are percent-encoded, so that an interface such as
+// Ethernet1/1 stays one part.
+//
+// An object and its claims are written by one transaction. It compares that
+// the object is as it was read, that each new claim is free, and that what the
+// object names still exists (a port: that its network is unchanged). A delete
+// compares that nothing new names the object. A transaction that loses a race
+// runs again on fresh reads, so no lock is held anywhere, any number of
+// controllers may write at once, and a process killed at any instant leaves
+// either all of a change or nothing.
+//
+// Values that a spec leaves out are chosen from a short list of free values
+// kept in memory; the list is only a hint, the claim decides. It is filled by
+// one scan per thousand allocations.
+//
+// Without endpoints the package runs etcd inside the process, on a Unix socket
+// in a directory that only the user may enter, with fsync on. Both cases use
+// the same client.
+package store

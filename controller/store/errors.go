@@ -1,0 +1,109 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/weft-sdn/weft/controller/intent"
+)
+
+// Causes to test for with errors.Is. Faults of the object itself, or in what
+// it names, are intent.FieldErrors.
+var (
+	ErrNotFound  = errors.New("does not exist")                        // NotFoundError
+	ErrConflict  = errors.New("value in use")                          // ConflictError
+	ErrRevision  = errors.New("revision does not match")               // RevisionError
+	ErrInUse     = errors.New("in use")                                // InUseError
+	ErrCompacted = errors.New("revision is gone")                      // CompactedError
+	ErrExpired   = errors.New("continue token expired: list again")    // List
+	ErrToken     = errors.New("continue token is not valid")           // List
+	ErrBusy      = errors.New("gave up after losing too many races")   // Put, Delete
+	ErrLocked    = errors.New("data directory is in use by a process") // LockedError
+)
+
+// NotFoundError says that an object does not exist.
+type NotFoundError struct{ Object intent.Ref }
+
+func (e *NotFoundError) Error() string        { return e.Object.String() + " does not exist" }
+func (e *NotFoundError) Is(target error) bool { return target == ErrNotFound }
+
+// ConflictError says that a value may belong to one object only and belongs
+// to another.
+type ConflictError struct {
+	Object intent.Ref // that was to be written
+	Field  string     // JSON path, such as spec.vni
+	Value  string
+	Owner  intent.Ref // that has the value
+}
+
+func (e *ConflictError) Error() string {
+	return fmt.Sprintf("%s: %s: %s is in use by %s", e.Object, e.Field, e.Value, e.Owner)
+}
+func (e *ConflictError) Is(target error) bool { return target == ErrConflict }
+
+// RevisionError says that an object is not at the revision that the writer
+// knows. Have is zero when the object does not exist, Want when the writer
+// expects that.
+type RevisionError struct {
+	Object     intent.Ref
+	Want, Have int64
+}
+
+func (e *RevisionError) Error() string {
+	switch {
+	case e.Want == 0:
+		return fmt.Sprintf("%s exists already, at revision %d", e.Object, e.Have)
+	case e.Have == 0:
+		return fmt.Sprintf("%s does not exist; revision %d was expected", e.Object, e.Want)
+	}
+	return fmt.Sprintf("%s is at revision %d, not %d: read it again", e.Object, e.Have, e.Want)
+}
+func (e *RevisionError) Is(target error) bool { return target == ErrRevision }
+
+// InUseError says that an object can't be deleted because others name it.
+type InUseError struct {
+	Object intent.Ref
+	By     []intent.Ref // the first few, directly dependent
+	Total  int          // all of them
+}
+
+func (e *InUseError) Error() string {
+	names := make([]string, len(e.By))
+	for i, r := range e.By {
+		names[i] = r.String()
+	}
+	more := ""
+	if n := e.Total - len(e.By); n > 0 {
+		more = fmt.Sprintf(" and %d more", n)
+	}
+	return fmt.Sprintf("%s is in use by %s%s: delete these first, or delete with cascade", e.Object, strings.Join(names, ", "), more)
+}
+func (e *InUseError) Is(target error) bool { return target == ErrInUse }
+
+// CompactedError ends a watch whose start is no longer, or not yet, in the
+// store: read a snapshot and watch from its revision.
+type CompactedError struct {
+	After   int64 // revision the watch was to go on from
+	Current int64 // the store's revision now
+}
+
+func (e *CompactedError) Error() string {
+	return fmt.Sprintf("changes after revision %d are gone; the store is at revision %d: read a snapshot", e.After, e.Current)
+}
+func (e *CompactedError) Is(target error) bool { return target == ErrCompacted }
+
+// LockedError says that another process has the data directory.
+type LockedError struct {
+	Dir string
+	PID string // of the other process, when known
+}
+
+func (e *LockedError) Error() string {
+	by := "another process"
+	if e.PID != "" {
+		by = "process " + e.PID
+	}
+	return fmt.Sprintf("data directory %s is in use by %s: stop it, or use another directory", e.Dir, by)
+}
+func (e *LockedError) Is(target error) bool { return target == ErrLocked }

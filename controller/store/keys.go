@@ -1,0 +1,145 @@
+package store
+
+import (
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/weft-sdn/weft/controller/intent"
+)
+
+// keyspace is the prefix of all keys, and makes them.
+type keyspace string
+
+func (k keyspace) join(parts ...string) string {
+	var b strings.Builder
+	b.WriteString(string(k))
+	for _, p := range parts {
+		b.WriteByte('/')
+		b.WriteString(url.PathEscape(p))
+	}
+	return b.String()
+}
+
+func (k keyspace) dir(parts ...string) string { return k.join(parts...) + "/" }
+
+func (k keyspace) objects() string { return k.dir("v1") }
+
+// kind is the prefix of a kind's objects, of one tenant unless that is empty.
+func (k keyspace) kind(kind intent.Kind, tenant string) string {
+	if kind.Tenanted() && tenant != "" {
+		return k.dir("v1", kind.Plural(), tenant)
+	}
+	return k.dir("v1", kind.Plural())
+}
+
+func (k keyspace) object(r intent.Ref) string {
+	if r.Kind.Tenanted() {
+		return k.join("v1", r.Kind.Plural(), r.Tenant, r.Name)
+	}
+	return k.join("v1", r.Kind.Plural(), r.Name)
+}
+
+// ref reads back what object made.
+func (k keyspace) ref(key string) (intent.Ref, error) {
+	rest, ok := strings.CutPrefix(key, k.objects())
+	parts := strings.Split(rest, "/")
+	for i, p := range parts {
+		u, err := url.PathUnescape(p)
+		if err != nil {
+			ok = false
+		}
+		parts[i] = u
+	}
+	for _, kind := range intent.Kinds() {
+		if !ok || parts[0] != kind.Plural() {
+			continue
+		}
+		if kind.Tenanted() && len(parts) == 3 {
+			return intent.Ref{Kind: kind, Tenant: parts[1], Name: parts[2]}, nil
+		}
+		if !kind.Tenanted() && len(parts) == 2 {
+			return intent.Ref{Kind: kind, Name: parts[1]}, nil
+		}
+	}
+	return intent.Ref{}, fmt.Errorf("key %q is not an object's", key)
+}
+
+func (k keyspace) vnis() string { return k.dir("claim", "vni") }
+func (k keyspace) addrs(n intent.Ref) string {
+	return k.dir("claim", "addr", n.Tenant, n.Name)
+}
+func (k keyspace) ports(n intent.Ref) string {
+	return k.dir("index", "network-ports", n.Tenant, n.Name)
+}
+func (k keyspace) mac(n intent.Ref, m intent.MAC) string {
+	return k.join("claim", "mac", n.Tenant, n.Name, m.String())
+}
+func (k keyspace) links(node string) string { return k.dir("claim", "link", node) }
+func (k keyspace) binds(node string) string { return k.dir("claim", "bind", node) }
+
+// claim is a key that one object at most may own.
+type claim struct {
+	key   string
+	field string // that claims it
+	value string // for people
+}
+
+// claims are all claims of a complete object.
+func (k keyspace) claims(o intent.Object) []claim {
+	var cs []claim
+	add := func(field, value string, parts ...string) {
+		cs = append(cs, claim{k.join(append([]string{"claim"}, parts...)...), field, value})
+	}
+	switch o := o.(type) {
+	case *intent.Network:
+		v := strconv.FormatUint(uint64(o.Spec.VNI), 10)
+		add("spec.vni", v, "vni", v)
+	case *intent.Port:
+		t, n := o.Metadata.Tenant, o.Spec.Network
+		cs = append(cs, claim{k.mac(o.NetworkRef(), o.Spec.MAC), "spec.mac", o.Spec.MAC.String()})
+		for i, a := range o.Spec.Addresses {
+			add(fmt.Sprintf("spec.addresses[%d]", i), a.String(), "addr", t, n, a.String())
+		}
+		switch b := o.Spec.Binding; {
+		case b.IfaceID != "":
+			add("spec.binding.ifaceID", b.IfaceID, "iface", b.IfaceID)
+		case b.Node != "":
+			add("spec.binding.interface", b.Node+":"+b.Interface, "bind", b.Node, b.Interface)
+		}
+	case *intent.Node:
+		if a := o.Spec.VTEP; a.IsValid() {
+			add("spec.vtep", a.String(), "vtep", a.Unmap().String())
+		}
+	case *intent.Link:
+		for i, e := range o.Spec.Endpoints {
+			add(fmt.Sprintf("spec.endpoints[%d].interface", i), e.Node+":"+e.Interface, "link", e.Node, e.Interface)
+		}
+	}
+	return cs
+}
+
+// index are the keys, beside claims, that an object has under itself.
+func (k keyspace) index(o intent.Object) []string {
+	if p, ok := o.(*intent.Port); ok {
+		n := p.NetworkRef()
+		return []string{k.join("index", "network-ports", n.Tenant, n.Name, p.Metadata.Name)}
+	}
+	return nil
+}
+
+// lastPart is the address at the end of a claim's key.
+func lastPart(key string) string {
+	p, err := url.PathUnescape(key[strings.LastIndexByte(key, '/')+1:])
+	if err != nil {
+		return ""
+	}
+	return p
+}
+
+func addrOf(key string) (netip.Addr, bool) {
+	a, err := netip.ParseAddr(lastPart(key))
+	return a, err == nil
+}

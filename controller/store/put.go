@@ -1,0 +1,277 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/weft-sdn/weft/controller/intent"
+)
+
+// PutOptions are conditions and manners of a Put.
+type PutOptions struct {
+	// IfMatch is the revision at which the object must be; 0 for any.
+	IfMatch int64
+	// IfAbsent requires that the object does not exist yet.
+	IfAbsent bool
+	// DryRun checks and allocates, and writes nothing.
+	DryRun bool
+}
+
+// PutResult is what a Put stored.
+type PutResult struct {
+	Object  intent.Object // complete, with what was allocated
+	Created bool          // it did not exist before
+	Changed bool          // it was written; false when it was so already
+}
+
+// maxRaces bounds how often a write starts over; backoff grows to about 20 ms.
+const maxRaces = 200
+
+// maxAddresses of a port, so that moving one fits into etcd's 128 operations.
+const maxAddresses = 48
+
+// errRaced says that what was read has changed before the commit.
+var errRaced = errors.New("raced")
+
+// retry runs f until it returns anything but errRaced.
+func retry(ctx context.Context, r intent.Ref, f func() error) error {
+	for i := range maxRaces {
+		err := f()
+		if !errors.Is(err, errRaced) {
+			return err
+		}
+		wait := rand.N(time.Duration(min(i+1, 20)) * time.Millisecond)
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("write %s: %w", r, context.Cause(ctx))
+		case <-time.After(wait):
+		}
+	}
+	return fmt.Errorf("write %s: %w", r, ErrBusy)
+}
+
+// Put writes an object whole. Fields that may be allocated and are left out
+// keep their values, or get them. Status is dropped. The error is an
+// intent.FieldErrors for a faulty object, a ConflictError, a RevisionError, or
+// one of the store itself. The object given is not changed.
+func (s *Store) Put(ctx context.Context, o intent.Object, opt PutOptions) (PutResult, error) {
+	if err := o.Validate(); err != nil {
+		return PutResult{}, err
+	}
+	if p, ok := o.(*intent.Port); ok && len(p.Spec.Addresses) > maxAddresses {
+		f := intent.NewFaults(o.Ref())
+		f.Add("spec.addresses", "has %d addresses: a port may have %d", len(p.Spec.Addresses), maxAddresses)
+		return PutResult{}, f.Err()
+	}
+	var (
+		res   PutResult
+		raced = map[string]bool{}
+	)
+	err := retry(ctx, o.Ref(), func() error {
+		want, err := clone(o)
+		if err != nil {
+			return err
+		}
+		w := &write{s: s, want: want, opt: opt, raced: len(raced) > 1, taken: raced}
+		res, err = w.run(ctx)
+		return err
+	})
+	if err != nil {
+		return PutResult{}, err
+	}
+	return res, nil
+}
+
+// write is one attempt at a Put.
+type write struct {
+	s    *Store
+	want intent.Object
+	old  intent.Object // nil when there is none
+	opt  PutOptions
+	rev  int64 // at which was read
+
+	raced  bool            // chosen values were taken: choose at random
+	taken  map[string]bool // keys of claims that were, over all attempts
+	chosen map[string]func()
+	deps   []clientv3.Cmp
+}
+
+// chose notes that a field's value was chosen here, and how to give it back.
+func (w *write) chose(field string, giveBack func()) {
+	if w.chosen == nil {
+		w.chosen = map[string]func(){}
+	}
+	w.chosen[field] = giveBack
+}
+
+func (w *write) giveBack() {
+	for _, f := range w.chosen {
+		f()
+	}
+}
+
+func (w *write) run(ctx context.Context) (PutResult, error) {
+	if err := w.prepare(ctx); err != nil {
+		w.giveBack()
+		return PutResult{}, err
+	}
+	value, err := encode(w.want)
+	if err != nil {
+		return PutResult{}, err
+	}
+	if w.old != nil {
+		before, err := encode(w.old)
+		if err != nil {
+			return PutResult{}, err
+		}
+		if bytes.Equal(before, value) {
+			return PutResult{Object: w.old}, nil
+		}
+	}
+	return w.commit(ctx, value)
+}
+
+// prepare reads what the object depends on, checks against it and completes
+// the object.
+func (w *write) prepare(ctx context.Context) error {
+	err := w.read(ctx)
+	if errors.Is(err, rpctypes.ErrCompacted) {
+		return errRaced
+	}
+	if err != nil {
+		return err
+	}
+	have := int64(0)
+	if w.old != nil {
+		have = w.old.Meta().Revision
+	}
+	if w.opt.IfAbsent && have != 0 {
+		return &RevisionError{Object: w.want.Ref(), Have: have}
+	}
+	if w.opt.IfMatch != 0 && w.opt.IfMatch != have {
+		return &RevisionError{Object: w.want.Ref(), Want: w.opt.IfMatch, Have: have}
+	}
+	if w.old != nil {
+		w.want.Meta().Created = w.old.Meta().Created
+	} else {
+		now := w.s.now().UTC().Truncate(time.Second)
+		w.want.Meta().Created = &now
+	}
+	return nil
+}
+
+// commit writes the object, its index and its claims, if all is still as it
+// was read; otherwise it finds out why not.
+func (w *write) commit(ctx context.Context, value []byte) (PutResult, error) {
+	k, key := w.s.keys, w.s.keys.object(w.want.Ref())
+	cmps := append([]clientv3.Cmp{unchanged(key, w.old)}, w.deps...)
+	ops := []clientv3.Op{clientv3.OpPut(key, string(value))}
+	held, keep := map[string]bool{}, map[string]bool{}
+	if w.old != nil {
+		for _, c := range k.claims(w.old) {
+			held[c.key] = true
+		}
+		for _, i := range k.index(w.old) {
+			held[i] = true
+		}
+	}
+	owner := encodeRef(w.want.Ref())
+	var (
+		fresh []claim
+		look  []clientv3.Op
+	)
+	for _, c := range k.claims(w.want) {
+		keep[c.key] = true
+		if !held[c.key] {
+			fresh = append(fresh, c)
+			cmps = append(cmps, clientv3.Compare(clientv3.CreateRevision(c.key), "=", 0))
+			ops = append(ops, clientv3.OpPut(c.key, owner))
+			look = append(look, clientv3.OpGet(c.key))
+		}
+	}
+	for _, i := range k.index(w.want) {
+		keep[i] = true
+		if !held[i] {
+			ops = append(ops, clientv3.OpPut(i, ""))
+		}
+	}
+	for h := range held {
+		if !keep[h] {
+			ops = append(ops, clientv3.OpDelete(h))
+		}
+	}
+	if w.opt.DryRun {
+		ops = nil
+	}
+	r, err := w.s.client.Txn(ctx).If(cmps...).Then(ops...).Else(look...).Commit()
+	if err != nil {
+		return PutResult{}, fmt.Errorf("write %s: %w", w.want.Ref(), err)
+	}
+	if !r.Succeeded {
+		return PutResult{}, w.lost(fresh, r)
+	}
+	res := PutResult{Object: w.want, Created: w.old == nil, Changed: true}
+	switch {
+	case w.opt.DryRun:
+		w.giveBack()
+		if w.old != nil {
+			w.want.Meta().Revision = w.old.Meta().Revision
+		}
+	default:
+		w.want.Meta().Revision = r.Header.Revision
+	}
+	return res, nil
+}
+
+// lost tells a claim that another object has from a race to be run again.
+func (w *write) lost(fresh []claim, r *clientv3.TxnResponse) error {
+	var conflict error
+	for i, c := range fresh {
+		kvs := r.Responses[i].GetResponseRange().Kvs
+		_, mine := w.chosen[c.field]
+		switch {
+		case len(kvs) == 0:
+			if mine {
+				w.chosen[c.field]()
+			}
+		case mine:
+			w.taken[c.key] = true
+		default:
+			owner := decodeRef(kvs[0].Value)
+			if owner == w.want.Ref() || conflict != nil {
+				continue // our own object, written by another at this moment
+			}
+			conflict = &ConflictError{Object: w.want.Ref(), Field: c.field, Value: c.value, Owner: owner}
+		}
+	}
+	if conflict != nil {
+		return conflict
+	}
+	return errRaced
+}
+
+// unchanged compares that an object is as it was read.
+func unchanged(key string, o intent.Object) clientv3.Cmp {
+	rev := int64(0)
+	if o != nil {
+		rev = o.Meta().Revision
+	}
+	return clientv3.Compare(clientv3.ModRevision(key), "=", rev)
+}
+
+// exists compares that a key exists.
+func exists(key string) clientv3.Cmp {
+	return clientv3.Compare(clientv3.CreateRevision(key), ">", 0)
+}
+
+// untouched compares that no key under a prefix was written after a revision.
+func untouched(prefix string, rev int64) clientv3.Cmp {
+	return clientv3.Compare(clientv3.ModRevision(prefix), "<", rev+1).WithPrefix()
+}
