@@ -61,6 +61,10 @@ func (f *Facts) bgp(n Node) *device.BGP {
 		Networks: hostPrefixes(n.Loopback, n.VTEP, n.Loopback6),
 		Filters:  f.filters(),
 	}
+	b.Sources = []netip.Addr{n.Loopback}
+	if n.Loopback6.IsValid() {
+		b.Sources = append(b.Sources, n.Loopback6)
+	}
 	if n.Rack.IsValid() {
 		b.Networks = append(b.Networks, n.Rack)
 	}

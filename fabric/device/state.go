@@ -45,6 +45,9 @@ type BGP struct {
 	MaximumPaths int         `json:"maximumPaths,omitempty"`
 	Groups       []PeerGroup `json:"groups,omitempty"`
 	Neighbors    []Neighbor  `json:"neighbors,omitempty"`
+	// Sources are the addresses, one an IP version, from which the switch
+	// itself sends to what it learned.
+	Sources []netip.Addr `json:"sources,omitempty"`
 	// Networks are announced when the switch has a route to them.
 	Networks []netip.Prefix `json:"networks,omitempty"`
 	// Filters are the lists of prefixes that groups name.

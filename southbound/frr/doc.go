@@ -3,7 +3,7 @@
 // FRR, such as the lab, gives it the text and asks it.
 //
 // Each section of the configuration has a file here: defaults.go, interfaces.go,
-// statics.go, filters.go, bfd.go, bgp.go. The text is for FRR 8.4 and later.
+// sources.go, statics.go, filters.go, bfd.go, bgp.go. The text is for FRR 8.4 and later.
 // What is not FRR's to set is left out: the MTU of an interface, and Sysctls.
 //
 // # Why the settings

@@ -35,6 +35,7 @@ func Render(s device.State) (Config, error) {
 	add(defaults(s))
 	add(kernel(s), "zebra")
 	add(interfaces(s), "zebra")
+	add(sources(s), "zebra")
 	add(statics(s), "staticd")
 	add(filters(s), "bgpd")
 	add(bfd(s), "bfdd")
