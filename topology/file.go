@@ -2,12 +2,11 @@ package topology
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
-
-	"go.yaml.in/yaml/v3"
 )
 
 // File is a containerlab topology file.
@@ -20,7 +19,7 @@ type File struct {
 	Nodes map[string]NodeConfig
 
 	source  string
-	doc     *yaml.Node
+	text    []byte
 	ignored map[string][]string // what -> where
 }
 
@@ -93,17 +92,11 @@ func (f *File) Ignored() []string {
 	return out
 }
 
-// Encode writes the document that was read, with its comments and with what
-// Weft has no use for. Changes to the fields of f are not in it.
+// Encode writes the file as it was read, byte by byte: with its comments and
+// with what Weft has no use for. Changes to the fields of f are not in it.
 func (f *File) Encode() ([]byte, error) {
-	var b bytes.Buffer
-	e := yaml.NewEncoder(&b)
-	e.SetIndent(2)
-	if err := e.Encode(f.doc); err != nil {
-		return nil, fmt.Errorf("encode %s: %w", f.source, err)
+	if f.text == nil {
+		return nil, errors.New("encode: the file was not made by Parse or Generate")
 	}
-	if err := e.Close(); err != nil {
-		return nil, fmt.Errorf("encode %s: %w", f.source, err)
-	}
-	return b.Bytes(), nil
+	return bytes.Clone(f.text), nil
 }

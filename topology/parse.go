@@ -22,7 +22,7 @@ func Parse(data []byte, source string) (*File, error) {
 		fault.Source = source
 		return nil, Faults{*fault}
 	}
-	f := &File{Graph: &Graph{}, Nodes: map[string]NodeConfig{}, source: source, doc: doc, ignored: map[string][]string{}}
+	f := &File{Graph: &Graph{}, Nodes: map[string]NodeConfig{}, source: source, text: bytes.Clone(data), ignored: map[string][]string{}}
 	p := &parser{reader: r, file: f}
 	p.top(doc.Content[0])
 	if len(r.faults) == 0 {

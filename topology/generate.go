@@ -1,0 +1,256 @@
+package topology
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/weft-sdn/weft/controller/intent"
+)
+
+// GenerateParams are the sizes of a fabric. Spines and Leaves are those of the
+// whole fabric; they are divided among the pods.
+type GenerateParams struct {
+	Name               string
+	Superspines        int // needed for more than one pod
+	Spines             int
+	Leaves             int
+	Pods               int // one when zero
+	HypervisorsPerLeaf int
+	HostsPerHypervisor int      // VMs
+	ServersPerLeaf     int      // bare metal
+	Tenants            []string // of the VMs; blue and green when there are none
+}
+
+// MTU of a VM's link.
+const vmMTU = 1500
+
+// Limits of what Generate makes. 10.0.0.0/16 has room for every node.
+const (
+	maxNodes  = 20000
+	narrowVMs = 200 // as many get addresses from a /24
+)
+
+func (p *GenerateParams) check() error {
+	if p.Pods == 0 {
+		p.Pods = 1
+	}
+	if len(p.Tenants) == 0 {
+		p.Tenants = []string{"blue", "green"}
+	}
+	for _, c := range []struct {
+		name     string
+		n, least int
+	}{
+		{"superspines", p.Superspines, 0}, {"spines", p.Spines, 0}, {"leaves", p.Leaves, 1}, {"pods", p.Pods, 1},
+		{"hypervisors per leaf", p.HypervisorsPerLeaf, 0}, {"hosts per hypervisor", p.HostsPerHypervisor, 0},
+		{"servers per leaf", p.ServersPerLeaf, 0},
+	} {
+		if c.n < c.least || c.n > maxNodes {
+			return fmt.Errorf("%s: %d is outside %d..%d", c.name, c.n, c.least, maxNodes)
+		}
+	}
+	switch {
+	case !goodName(p.Name):
+		return fmt.Errorf("name: %q is not a name for a lab: use 1 to 63 letters, digits, '-', '.' or '_', with a letter or digit at both ends", p.Name)
+	case p.Leaves > 1 && p.Spines == 0:
+		return fmt.Errorf("spines: %d leaves need at least one spine", p.Leaves)
+	case p.Spines%p.Pods != 0:
+		return fmt.Errorf("spines: %d spines can't be divided among %d pods", p.Spines, p.Pods)
+	case p.Leaves%p.Pods != 0:
+		return fmt.Errorf("leaves: %d leaves can't be divided among %d pods", p.Leaves, p.Pods)
+	case p.Pods > 1 && p.Superspines == 0:
+		return fmt.Errorf("superspines: %d pods need at least one superspine", p.Pods)
+	case p.Superspines > 0 && p.Spines == 0:
+		return fmt.Errorf("spines: superspines need spines below them")
+	case p.HypervisorsPerLeaf == 0 && p.HostsPerHypervisor > 0:
+		return fmt.Errorf("hypervisors per leaf: VMs need hypervisors")
+	}
+	hypervisors := p.Leaves * p.HypervisorsPerLeaf
+	if nodes := p.Superspines + p.Spines + p.Leaves*(1+p.ServersPerLeaf) + hypervisors; nodes > maxNodes || p.HostsPerHypervisor > 0 && hypervisors > (maxNodes-nodes)/p.HostsPerHypervisor {
+		return fmt.Errorf("the fabric has more than %d nodes", maxNodes)
+	}
+	for i, t := range p.Tenants {
+		if err := (&intent.Tenant{Metadata: intent.Metadata{Name: t}}).Validate(); err != nil {
+			return err
+		}
+		if slices.Contains(p.Tenants[:i], t) {
+			return fmt.Errorf("tenants: %s is given twice", t)
+		}
+	}
+	return nil
+}
+
+// Generate makes the topology file of a Clos fabric with hypervisors and VMs,
+// as a containerlab user would write it. All tenants have the same addresses
+// and the same MACs, which is what an overlay is for.
+func Generate(p GenerateParams) (*File, error) {
+	if err := p.check(); err != nil {
+		return nil, fmt.Errorf("generate: %w", err)
+	}
+	g := &generator{GenerateParams: p, ports: map[string]int{}, vms: map[string]int{}}
+	g.switches()
+	g.hosts()
+	return Parse([]byte(g.text()), p.Name+".clab.yml")
+}
+
+// generator collects the text of a file.
+type generator struct {
+	GenerateParams
+	nodes strings.Builder
+	links strings.Builder
+	ports map[string]int // interfaces in use, by node
+	vms   map[string]int // by tenant
+	made  []string       // groups that have nodes
+}
+
+func (g *generator) node(group, name string) {
+	if !slices.Contains(g.made, group) {
+		g.made = append(g.made, group)
+	}
+	fmt.Fprintf(&g.nodes, "    %s:\n      group: %s\n", name, group)
+}
+
+// link joins the next free interfaces of two nodes.
+func (g *generator) link(a, b string, mtu int) {
+	g.ports[a]++
+	g.ports[b]++
+	fmt.Fprintf(&g.links, "    - endpoints: [\"%s:eth%d\", \"%s:eth%d\"]\n", a, g.ports[a], b, g.ports[b])
+	if mtu != 0 {
+		fmt.Fprintf(&g.links, "      mtu: %d\n", mtu)
+	}
+}
+
+func numbered(word string, n int) string { return fmt.Sprintf("%s%d", word, n+1) }
+
+func (g *generator) switches() {
+	for i := range g.Superspines {
+		g.node("superspines", numbered("superspine", i))
+	}
+	for i := range g.Spines {
+		g.node("spines", numbered("spine", i))
+	}
+	for i := range g.Leaves {
+		g.node("leaves", numbered("leaf", i))
+	}
+	spines, leaves := g.Spines/g.Pods, g.Leaves/g.Pods
+	for i := range g.Leaves {
+		for s := range spines {
+			g.link(numbered("leaf", i), numbered("spine", i/leaves*spines+s), 0)
+		}
+	}
+	for i := range g.Spines {
+		for s := range g.Superspines {
+			g.link(numbered("spine", i), numbered("superspine", s), 0)
+		}
+	}
+}
+
+func (g *generator) hosts() {
+	n := g.Leaves * g.HypervisorsPerLeaf
+	for i := range n {
+		g.node("hypervisors", numbered("hv", i))
+		g.link(numbered("leaf", i/g.HypervisorsPerLeaf), numbered("hv", i), 0)
+	}
+	for i := range g.Leaves * g.ServersPerLeaf {
+		g.node("servers", numbered("server", i))
+		g.link(numbered("leaf", i/g.ServersPerLeaf), numbered("server", i), 0)
+	}
+	most := (n*g.HostsPerHypervisor + len(g.Tenants) - 1) / len(g.Tenants)
+	for i := range n * g.HostsPerHypervisor {
+		// In turn over the whole fabric, so that a tenant has VMs on every
+		// hypervisor, or where there are fewer VMs than tenants, on many.
+		tenant := g.Tenants[i%len(g.Tenants)]
+		g.vms[tenant]++
+		g.vm(numbered("hv", i/g.HostsPerHypervisor), tenant, g.vms[tenant], most > narrowVMs)
+	}
+}
+
+// vm writes a VM; number counts from one within the tenant.
+func (g *generator) vm(hypervisor, tenant string, number int, wide bool) {
+	name := fmt.Sprintf("%s-vm%d", tenant, number)
+	v4, v6, mac := vmAddresses(number, wide)
+	g.node("vms", name)
+	fmt.Fprintf(&g.nodes, `      labels:
+        %s: %s
+        %s: %s
+        %s: %s %s
+      exec:
+        - ip link set eth1 address %s
+        - ip addr add %s dev eth1
+        - ip -6 addr add %s dev eth1 nodad
+        - ip link set eth1 up
+`, LabelTenant, quote(tenant), LabelNetwork, quote(tenant), LabelAddresses, v4, v6, mac, v4, v6)
+	g.link(hypervisor, name, vmMTU)
+}
+
+// quote writes a name so that YAML takes it for a text: 1e3, true, null.
+func quote(name string) string {
+	if strings.Trim(name, "0123456789._+-exabcdf") == "" || slices.Contains([]string{"true", "false", "null", "yes", "no", "on", "off", "y", "n"}, name) {
+		return `"` + name + `"`
+	}
+	return name
+}
+
+// vmAddresses are those of a VM: 10.0.0.11/24 and fd00:0:0:a::11/64 for the
+// first one. A tenant with many VMs has a /16, and its IPv6 addresses count in
+// hexadecimal.
+func vmAddresses(number int, wide bool) (v4, v6 netip.Prefix, mac intent.MAC) {
+	n := 10 + number
+	a4 := [4]byte{10, 0, byte(n >> 8), byte(n)}
+	bits, low := 24, n/100<<8|n/10%10<<4|n%10 // n in decimal, as it reads
+	if wide {
+		bits, low = 16, n
+	}
+	a6 := [16]byte{0: 0xfd, 7: 0x0a, 14: byte(low >> 8), 15: byte(low)}
+	mac = intent.MAC{2, 0, a4[0], a4[1], a4[2], a4[3]}
+	return netip.PrefixFrom(netip.AddrFrom4(a4), bits), netip.PrefixFrom(netip.AddrFrom16(a6), 64), mac
+}
+
+// groupRoles are the groups that Generate makes, from the top.
+var groupRoles = []struct {
+	group string
+	role  intent.Role
+}{
+	{"superspines", intent.RoleSuperspine}, {"spines", intent.RoleSpine}, {"leaves", intent.RoleLeaf},
+	{"hypervisors", intent.RoleHypervisor}, {"servers", intent.RoleServer}, {"vms", intent.RoleVM},
+}
+
+func (g *generator) text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# %s.\n# Made by weft. Its lab needs no images; for containerlab, give each group one.\nname: %s\n\n", g.summary(), quote(g.Name))
+	b.WriteString("topology:\n  defaults:\n    kind: linux\n\n  groups:\n")
+	for _, r := range groupRoles {
+		if slices.Contains(g.made, r.group) {
+			fmt.Fprintf(&b, "    %s:\n      labels:\n        %s: %s\n", r.group, LabelRole, r.role)
+		}
+	}
+	b.WriteString("\n  nodes:\n" + g.nodes.String())
+	if g.links.Len() > 0 {
+		b.WriteString("\n  links:\n" + g.links.String())
+	}
+	return b.String()
+}
+
+func (g *generator) summary() string {
+	hypervisors := g.Leaves * g.HypervisorsPerLeaf
+	var parts []string
+	for _, c := range []struct {
+		n         int
+		one, more string
+	}{
+		{g.Superspines, "superspine", "superspines"}, {g.Spines, "spine", "spines"}, {g.Leaves, "leaf", "leaves"},
+		{hypervisors, "hypervisor", "hypervisors"}, {g.Leaves * g.ServersPerLeaf, "server", "servers"},
+		{hypervisors * g.HostsPerHypervisor, "VM", "VMs"},
+	} {
+		switch c.n {
+		case 0:
+		case 1:
+			parts = append(parts, "1 "+c.one)
+		default:
+			parts = append(parts, fmt.Sprintf("%d %s", c.n, c.more))
+		}
+	}
+	return "A Clos fabric: " + strings.Join(parts, ", ")
+}
