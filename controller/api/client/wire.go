@@ -1,0 +1,144 @@
+package client
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/weft-sdn/weft/controller/intent"
+)
+
+// Problem is an error as the controller tells it: RFC 9457 problem details
+// with the faults of single fields.
+type Problem struct {
+	Type     string         `json:"type" doc:"Path that names the kind of problem, such as /problems/conflict" example:"/problems/conflict"`
+	Title    string         `json:"title" doc:"The kind of problem in words; the same each time"`
+	Status   int            `json:"status" doc:"HTTP status"`
+	Detail   string         `json:"detail,omitempty" doc:"What happened, in a sentence that names the object and the field"`
+	Instance string         `json:"instance,omitempty" doc:"Path that was asked for"`
+	Errors   []ProblemField `json:"errors,omitempty" doc:"One entry for each field at fault"`
+	// Users and Reasons belong to single types of problem.
+	Users   []intent.Ref    `json:"users,omitempty" doc:"in-use: the first objects that name it"`
+	Reasons []intent.Reason `json:"reasons,omitempty" doc:"not-applied: why the object is not Ready"`
+}
+
+// ProblemField is a fault in one field.
+type ProblemField struct {
+	Location string `json:"location,omitempty" doc:"Where: body, path, query or header" example:"body"`
+	Field    string `json:"field,omitempty" doc:"JSON path in the object, or name of the parameter" example:"spec.vni"`
+	Message  string `json:"message" doc:"What is wrong with it"`
+}
+
+// Error is the sentence.
+func (p *Problem) Error() string {
+	if p.Detail != "" {
+		return p.Detail
+	}
+	return p.Title
+}
+
+// GetStatus is the HTTP status.
+func (p *Problem) GetStatus() int { return p.Status }
+
+// ContentType is application/problem+json.
+func (p *Problem) ContentType(string) string { return "application/problem+json" }
+
+// Types of problems.
+const (
+	TypeMalformed    = "/problems/malformed"          // 400: the body or a token can't be read
+	TypeNotFound     = "/problems/not-found"          // 404
+	TypeMethod       = "/problems/method-not-allowed" // 405
+	TypeConflict     = "/problems/conflict"           // 409: another object has the value
+	TypeInUse        = "/problems/in-use"             // 409: other objects name it
+	TypeBusy         = "/problems/busy"               // 409: lost too many races; try again
+	TypeExpired      = "/problems/expired"            // 410: list or watch anew
+	TypePrecondition = "/problems/precondition"       // 412: If-Match or If-None-Match
+	TypeTooLarge     = "/problems/too-large"          // 413
+	TypeMedia        = "/problems/media-type"         // 415
+	TypeInvalid      = "/problems/invalid"            // 422: fields at fault
+	TypeInternal     = "/problems/internal"           // 500
+	TypeUnavailable  = "/problems/unavailable"        // 503: the store is away
+	TypeNotApplied   = "/problems/not-applied"        // 504: not Ready in time
+)
+
+// Action tells what a Put did.
+type Action string
+
+// Actions.
+const (
+	Created    Action = "created"
+	Configured Action = "configured"
+	Unchanged  Action = "unchanged"
+)
+
+// ActionHeader carries the Action in the answer to a PUT.
+const ActionHeader = "Weft-Action"
+
+// List is one page of a collection.
+type List[T any] struct {
+	Kind      string `json:"kind" doc:"Kind of the items with List after it" example:"PortList"`
+	Items     []T    `json:"items" nullable:"false"`
+	Revision  int64  `json:"revision" doc:"Store revision that all pages show; watch from here"`
+	Continue  string `json:"continue,omitempty" doc:"Give it as ?continue= for the next page; left out on the last one"`
+	Remaining int64  `json:"remaining,omitempty" doc:"How many objects follow, before selectors"`
+}
+
+// Deleted is the answer to a DELETE.
+type Deleted struct {
+	Deleted  []intent.Ref `json:"deleted" nullable:"false" doc:"What was deleted: dependents first, the object itself last"`
+	Revision int64        `json:"revision" doc:"Store revision after it"`
+}
+
+// WatchEvent is the data of an event in a watch. Its object has no status: GET
+// the object for that.
+type WatchEvent struct {
+	Type     string          `json:"type" enum:"put,delete" doc:"put or delete"`
+	Ref      intent.Ref      `json:"ref"`
+	Object   json.RawMessage `json:"object,omitempty" doc:"The object; left out for delete"`
+	Revision int64           `json:"revision"`
+}
+
+// Event is something that happened to a device or an object.
+type Event struct {
+	Time     time.Time `json:"time"`
+	Severity string    `json:"severity" doc:"Normal or Warning"`
+	Device   string    `json:"device,omitempty"`
+	Object   string    `json:"object,omitempty" doc:"Kind and name"`
+	Reason   string    `json:"reason" doc:"One word for programs"`
+	Message  string    `json:"message"`
+}
+
+// Events are the newest events, oldest first; older ones are forgotten.
+type Events struct {
+	Items []Event `json:"items" nullable:"false"`
+}
+
+// Version says what the controller is.
+type Version struct {
+	Version string `json:"version"`
+	Commit  string `json:"commit,omitempty"`
+	Go      string `json:"go,omitempty"`
+	API     string `json:"api" example:"weft/v1"`
+}
+
+// Path is an object's path under the server's root.
+func Path(r intent.Ref) string {
+	if r.Kind.Tenanted() {
+		return "/v1/tenants/" + url.PathEscape(r.Tenant) + "/" + r.Kind.Plural() + "/" + url.PathEscape(r.Name)
+	}
+	return "/v1/" + r.Kind.Plural() + "/" + url.PathEscape(r.Name)
+}
+
+// decode reads an object of a kind.
+func decode(k intent.Kind, b []byte) (intent.Object, error) {
+	o, err := intent.New(k)
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(b, o); err != nil {
+		return nil, fmt.Errorf("the controller's answer is no %s: %w", strings.ToLower(string(k)), err)
+	}
+	return o, nil
+}
