@@ -54,3 +54,6 @@ func RestartController(ctx context.Context, s *State, weft string, kill bool) er
 func (s *State) objects() []intent.Object { return nil }
 
 func (r *run) register(context.Context) error { return nil }
+
+// UseController says that the lab is to have a controller.
+func (s *State) UseController() { s.Controller = "unix:" + s.controllerSocket() }

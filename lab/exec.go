@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"syscall"
@@ -17,12 +18,12 @@ import (
 
 // Exec runs a command in a node's namespace on our own terminal and returns
 // its exit status. FRR's and Open vSwitch's tools find the node's daemons.
-func Exec(ctx context.Context, s *State, node string, args []string) (status int, err error) {
+func Exec(s *State, node string, args []string) (status int, err error) {
 	n, err := s.Node(node)
 	if err != nil {
 		return 0, err
 	}
-	cmd := exec.CommandContext(ctx, args[0], toolArgs(s, n, args)...)
+	cmd := exec.Command(args[0], toolArgs(s, n, args)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	dir := s.NodeDir(node)
 	cmd.Env = append(os.Environ(), "WEFT_NODE="+node, "WEFT_LAB="+s.Name)
@@ -36,7 +37,11 @@ func Exec(ctx context.Context, s *State, node string, args []string) (status int
 	if err := netns.Do(s.Namespace(node), cmd.Start); err != nil {
 		return 126, fmt.Errorf("%s: run %s: %w", node, args[0], err)
 	}
+	// Ctrl-C on the terminal is the command's to answer, not ours.
+	interrupts := make(chan os.Signal, 1)
+	signal.Notify(interrupts, os.Interrupt, syscall.SIGQUIT)
 	err = cmd.Wait()
+	signal.Stop(interrupts)
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		if code := exit.ExitCode(); code >= 0 {

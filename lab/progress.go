@@ -11,11 +11,15 @@ import (
 // is called when the phase ends.
 type Progress interface {
 	Phase(name string) (done func(error))
+	// Note tells something that does not stop the work. It may be called
+	// from several goroutines, and during a phase.
+	Note(text string)
 }
 
 type silent struct{}
 
 func (silent) Phase(string) func(error) { return func(error) {} }
+func (silent) Note(string)              {}
 
 // PrintProgress prints a line per phase with the time it took. On a terminal
 // the line shows at once and is completed in place.
@@ -26,18 +30,31 @@ func PrintProgress(w io.Writer, terminal bool) Progress {
 type printed struct {
 	w        io.Writer
 	terminal bool
+	mu       sync.Mutex // of writes
+}
+
+// Note prints a line of its own.
+func (p *printed) Note(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.terminal {
+		fmt.Fprint(p.w, "\r\033[K")
+	}
+	fmt.Fprintln(p.w, "note: "+text)
 }
 
 // Phase prints the phase.
 func (p *printed) Phase(name string) func(error) {
 	begin := time.Now()
-	var mu sync.Mutex
+	mu := &p.mu
 	stop := make(chan struct{})
 	line := func(mark string) {
 		fmt.Fprintf(p.w, "\r\033[K%s %s %.1fs", mark, name, time.Since(begin).Seconds())
 	}
 	if p.terminal {
+		mu.Lock()
 		line(" ")
+		mu.Unlock()
 		go func() {
 			t := time.NewTicker(100 * time.Millisecond)
 			defer t.Stop()

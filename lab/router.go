@@ -3,7 +3,6 @@ package lab
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -17,21 +16,10 @@ import (
 	"time"
 
 	"github.com/weft-sdn/weft/lab/netns"
+	"github.com/weft-sdn/weft/southbound/frr"
 )
 
 const frrDir = "/usr/lib/frr"
-
-// routerDaemons are those that a switch needs for a configuration of ours.
-func routerDaemons(config string) []string {
-	ds := []string{"zebra", "bgpd"}
-	if strings.Contains(config, "bfd") {
-		ds = append(ds, "bfdd")
-	}
-	if strings.Contains("\n"+config, "\nip route ") || strings.Contains("\n"+config, "\nipv6 route ") {
-		ds = append(ds, "staticd")
-	}
-	return ds
-}
 
 // boundDaemons reads FRR's "daemons" file: those set to yes. zebra and staticd
 // always run, as with FRR's own scripts.
@@ -53,18 +41,27 @@ func (r *run) startRouter(ctx context.Context, n Node) error {
 	if err := makeFRRDir(dir); err != nil {
 		return fmt.Errorf("%s: %w", n.Name, err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "frr.conf"), []byte(n.Router.Config), 0o644); err != nil {
-		return fmt.Errorf("%s: %w", n.Name, err)
+	files := map[string]string{"frr.conf": n.Router.Config}
+	for daemon, text := range n.Router.Sections {
+		files[daemon+".conf"] = text
+	}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			return fmt.Errorf("%s: %w", n.Name, err)
+		}
 	}
 	for _, d := range n.Router.Daemons {
 		if err := r.startFRR(ctx, n, d); err != nil {
 			return err
 		}
 	}
-	// The daemons' sockets are there: vtysh deals the file out to them.
+	if n.Router.Managed {
+		return nil
+	}
+	// The daemons' sockets are there: vtysh deals the user's file out to them.
 	out, err := exec.CommandContext(ctx, "vtysh", "--vty_socket", dir, "--config_dir", dir, "-b").CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("%s: FRR does not take its configuration %s: %w: %s", n.Name, filepath.Join(dir, "frr.conf"), err, strings.TrimSpace(string(out)))
+		return fmt.Errorf("%s: FRR does not take %s: %w: %s", n.Name, n.Router.Source, err, strings.TrimSpace(string(out)))
 	}
 	return nil
 }
@@ -72,8 +69,12 @@ func (r *run) startRouter(ctx context.Context, n Node) error {
 // startFRR starts one daemon and waits for its command socket.
 func (r *run) startFRR(ctx context.Context, n Node, daemon string) error {
 	dir := r.state.NodeDir(n.Name)
+	conf := filepath.Join(dir, "empty.conf")
+	if n.Router.Managed {
+		conf = filepath.Join(dir, daemon+".conf")
+	}
 	args := []string{
-		filepath.Join(frrDir, daemon), "-f", filepath.Join(dir, "empty.conf"), "-i", filepath.Join(dir, daemon+".pid"),
+		filepath.Join(frrDir, daemon), "-f", conf, "-i", filepath.Join(dir, daemon+".pid"),
 		"-z", filepath.Join(dir, "zserv.api"), "--vty_socket", dir, "-A", "127.0.0.1", "-P", "0",
 	}
 	switch daemon {
@@ -172,59 +173,19 @@ func answered(b []byte) bool {
 	return n >= 4 && b[n-4] == 0 && b[n-3] == 0 && b[n-2] == 0
 }
 
-// Session is a BGP session as FRR tells it.
-type Session struct {
-	Peer  string `json:"peer"`
-	State string `json:"state"` // Established when it is
-}
-
-// sessions asks a node's bgpd for its sessions of any address family.
-func sessions(ctx context.Context, dir string) ([]Session, error) {
+// sessions asks a node's bgpd for its sessions.
+func sessions(ctx context.Context, dir string) ([]frr.Session, error) {
 	b, err := vty(ctx, dir, "bgpd", "show bgp summary json")
 	if err != nil {
 		return nil, err
 	}
-	return parseSummary(b)
+	return frr.ParseSummary(b)
 }
 
-// parseSummary reads "show bgp summary json". A peer counts once, with the
-// worst of its address families.
-func parseSummary(b []byte) ([]Session, error) {
-	if s := strings.TrimSpace(string(b)); s == "" || strings.HasPrefix(s, "%") {
-		return nil, nil // no BGP instance
-	}
-	var families map[string]json.RawMessage
-	if err := json.Unmarshal(b, &families); err != nil {
-		return nil, fmt.Errorf("read the summary of bgpd: %w", err)
-	}
-	states := map[string]string{}
-	for _, raw := range families {
-		var family struct {
-			Peers map[string]struct {
-				State string `json:"state"`
-			} `json:"peers"`
-		}
-		if json.Unmarshal(raw, &family) != nil {
-			continue
-		}
-		for peer, p := range family.Peers {
-			if was, ok := states[peer]; !ok || was == "Established" {
-				states[peer] = p.State
-			}
-		}
-	}
-	list := make([]Session, 0, len(states))
-	for peer, state := range states {
-		list = append(list, Session{peer, state})
-	}
-	slices.SortFunc(list, func(a, b Session) int { return strings.Compare(a.Peer, b.Peer) })
-	return list, nil
-}
-
-func established(list []Session) int {
+func established(list []frr.Session) int {
 	n := 0
 	for _, s := range list {
-		if s.State == "Established" {
+		if s.Up() {
 			n++
 		}
 	}

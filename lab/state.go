@@ -41,6 +41,9 @@ type State struct {
 	Controller string      `json:"controller,omitempty"`
 	Processes  []Process   `json:"processes"`
 	Widths     []PathWidth `json:"widths"`
+	// The fabric as the controller is told of it.
+	FabricNodes []*intent.Node `json:"fabricNodes,omitempty"`
+	FabricLinks []*intent.Link `json:"fabricLinks,omitempty"`
 
 	dir string
 	mu  sync.Mutex
@@ -78,9 +81,10 @@ type Gateway struct {
 
 // Router is a node's FRR.
 type Router struct {
-	Managed  bool              `json:"managed"` // configured by Weft, not by a file of the user's
-	Config   string            `json:"config"`
-	Source   string            `json:"source,omitempty"` // the user's frr.conf
+	Managed  bool              `json:"managed"`            // configured by Weft, not by a file of the user's
+	Config   string            `json:"config"`             // all of it
+	Sections map[string]string `json:"sections,omitempty"` // by daemon, when managed
+	Source   string            `json:"source,omitempty"`   // the user's frr.conf
 	Sysctls  map[string]string `json:"sysctls,omitempty"`
 	Daemons  []string          `json:"daemons"`
 	Loopback netip.Addr        `json:"loopback,omitzero"`
@@ -93,7 +97,6 @@ type VTEP struct {
 	Uplink  string       `json:"uplink"`
 	Link    netip.Prefix `json:"link,omitzero"` // address of the uplink, when it is not the VTEP's
 	Gateway netip.Addr   `json:"gateway,omitzero"`
-	MTU     int          `json:"mtu"`
 }
 
 // Link joins interfaces of two nodes.

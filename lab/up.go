@@ -333,7 +333,7 @@ func (r *run) startNode(ctx context.Context, n Node, template string) error {
 	}
 	for _, line := range n.Exec {
 		if err := s.runLine(ctx, n, line); err != nil {
-			return err
+			r.progress.Note(err.Error())
 		}
 	}
 	return nil

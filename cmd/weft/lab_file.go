@@ -1,0 +1,108 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/weft-sdn/weft/lab"
+	"github.com/weft-sdn/weft/topology"
+)
+
+func newLabGenerate() *cobra.Command {
+	p := topology.GenerateParams{}
+	var hypervisors, hosts, servers, tenants int
+	var names []string
+	c := &cobra.Command{
+		Use: "generate", Short: "Write a topology file of a Clos fabric with hypervisors and VMs", Args: cobra.NoArgs,
+		Example: "  weft lab generate --spines 4 --leaves 8 --hypervisors 16 --hosts 64 > lab.clab.yml",
+		RunE: func(c *cobra.Command, _ []string) error {
+			var err error
+			share := func(what string, n, among int, of string) int {
+				if n == 0 {
+					return 0
+				}
+				if among < 1 || n%among != 0 {
+					err = errors.Join(err, fmt.Errorf("--%s %d can't be shared out evenly among %d %s", what, n, among, of))
+					return 0
+				}
+				return n / among
+			}
+			p.HypervisorsPerLeaf = share("hypervisors", hypervisors, p.Leaves, "leaves")
+			p.HostsPerHypervisor = share("hosts", hosts, hypervisors, "hypervisors")
+			p.ServersPerLeaf = share("servers", servers, p.Leaves, "leaves")
+			if err != nil {
+				return err
+			}
+			if p.Tenants = names; len(names) == 0 && tenants > 0 {
+				for i := range tenants {
+					p.Tenants = append(p.Tenants, tenantName(i))
+				}
+			}
+			if err := lab.CheckName(p.Name); err != nil {
+				return err
+			}
+			file, err := topology.Generate(p)
+			if err != nil {
+				return err
+			}
+			text, err := file.Encode()
+			if err != nil {
+				return err
+			}
+			_, err = c.OutOrStdout().Write(text)
+			return err
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&p.Name, "name", "weft", "name of the lab")
+	f.IntVar(&p.Superspines, "superspines", 0, "superspines in all; needed for several pods")
+	f.IntVar(&p.Spines, "spines", 2, "spines in all")
+	f.IntVar(&p.Leaves, "leaves", 4, "leaves in all")
+	f.IntVar(&p.Pods, "pods", 1, "pods that spines and leaves are shared out to")
+	f.IntVar(&hypervisors, "hypervisors", 4, "hypervisors in all, shared out to the leaves")
+	f.IntVar(&hosts, "hosts", 8, "VMs in all, shared out to the hypervisors")
+	f.IntVar(&servers, "servers", 0, "bare-metal servers in all, shared out to the leaves")
+	f.IntVar(&tenants, "tenants", 2, "tenants that the VMs belong to, in turn")
+	f.StringSliceVar(&names, "tenant", nil, "name of a tenant, instead of --tenants; may be repeated")
+	return c
+}
+
+// tenantName names generated tenants by colours while there are any.
+func tenantName(i int) string {
+	colours := []string{"blue", "green", "red", "yellow", "orange", "purple", "white", "black"}
+	if i < len(colours) {
+		return colours[i]
+	}
+	return fmt.Sprintf("tenant%d", i+1)
+}
+
+func newLabIntent() *cobra.Command {
+	return &cobra.Command{
+		Use: "intent FILE", Short: "Write the tenants, networks and ports that a file's labels ask for", Args: cobra.ExactArgs(1),
+		Example: "  weft lab intent lab.clab.yml > tenants.yaml",
+		RunE: func(c *cobra.Command, args []string) error {
+			file, err := lab.LoadFile(args[0])
+			if err != nil {
+				return err
+			}
+			objects, err := lab.Intent(file)
+			if err != nil {
+				return err
+			}
+			if len(objects) == 0 {
+				return fmt.Errorf("%s: no node has the labels %s and %s, so there is no tenant", args[0], topology.LabelTenant, topology.LabelNetwork)
+			}
+			e := yaml.NewEncoder(c.OutOrStdout())
+			e.SetIndent(2)
+			for _, o := range objects {
+				if err := e.Encode(o); err != nil {
+					return err
+				}
+			}
+			return e.Close()
+		},
+	}
+}
