@@ -203,9 +203,12 @@ func (f *Facts) checkASNs() error {
 		}
 		owners[n.ASN] = g
 	}
+	told := map[string]bool{}
 	for _, s := range f.Sessions {
-		if s.LocalASN == s.RemoteASN && Natural(s.Local.Node, s.Remote.Node) <= 0 {
-			errs = append(errs, fmt.Errorf("link %s to %s joins two switches that share ASN %d, as the spines of a pod and all superspines do: take the link out, or give one of them another role (label weft-role)", s.Local, s.Remote, s.LocalASN))
+		l := Link{A: s.Local, B: s.Remote}
+		if s.LocalASN == s.RemoteASN && !told[LinkName(l)] {
+			told[LinkName(l)] = true
+			errs = append(errs, fmt.Errorf("link %s joins two switches that share ASN %d, as the spines of a pod and all superspines do: take the link out, or give one of them another role (label weft-role)", l, s.LocalASN))
 		}
 	}
 	return errors.Join(errs...)

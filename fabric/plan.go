@@ -96,8 +96,17 @@ func (p *planner) role(node string) intent.Role {
 func (p *planner) addLinks(g *topology.Graph) error {
 	var errs []error
 	used := map[string]string{}
+	known := map[string]bool{}
+	for _, n := range g.Nodes {
+		known[n.Name] = true
+	}
 	for _, gl := range g.Links {
 		l := Link{A: End{Node: gl.A.Node, Interface: gl.A.Interface}, B: End{Node: gl.B.Node, Interface: gl.B.Interface}, MTU: or(gl.MTU, p.Params.MTU)}
+		for _, e := range []End{l.A, l.B} {
+			if !known[e.Node] {
+				errs = append(errs, fmt.Errorf("link %s: there is no node %s", l, e.Node))
+			}
+		}
 		a, b := p.role(l.A.Node), p.role(l.B.Node)
 		if a == "" || b == "" || a == b && a == intent.RoleHypervisor {
 			continue // a server's or a VM's

@@ -96,6 +96,7 @@ func TestPlanRefuses(t *testing.T) {
 		"spine to spine":      {graph("leaf1:eth1 spine1:eth1", "leaf1:eth2 spine2:eth1", "spine1:eth2 spine2:eth2"), fabric.Params{}, []string{"spine1:eth2", "spine2:eth2", "4200001001", "weft-role"}},
 		"hypervisor on spine": {graph("hypervisor1:eth1 spine1:eth1"), fabric.Params{}, []string{"hypervisor1:eth1 to spine1:eth1", "leaf"}},
 		"interface twice":     {graph("leaf1:eth1 spine1:eth1", "leaf2:eth1 spine1:eth1"), fabric.Params{}, []string{"spine1:eth1", "leaf2:eth1"}},
+		"an unknown node":     {&topology.Graph{Nodes: small().Nodes, Links: graph("leaf1:eth1 leaf9:eth1").Links}, fabric.Params{}, []string{"no node leaf9"}},
 		"IPv6 on numbered":    {small(), fabric.Params{Loopbacks6: prefix("fd00::/64")}, []string{"Loopbacks6", "Unnumbered"}},
 		"IPv4 as IPv6":        {small(), fabric.Params{Unnumbered: true, Loopbacks6: prefix("10.0.0.0/16")}, []string{"Loopbacks6"}},
 		"a public ASN":        {small(), fabric.Params{ASNs: fabric.ASNs{Leaf: 3320}}, []string{"leaf1", "3320", "RFC 6996"}},
@@ -122,13 +123,13 @@ func TestCheckFindsFaults(t *testing.T) {
 		spoil func(f *fabric.Facts)
 		says  string
 	}{
-		"an address twice":  {func(f *fabric.Facts) { f.Nodes[3].Loopback = f.Nodes[2].Loopback }, "leaf1's loopback and to leaf2's loopback"},
-		"a link's address":  {func(f *fabric.Facts) { f.Links[1].A.Address = f.Links[0].A.Address }, "leaf1:up1 and to leaf1:up2"},
-		"ends apart":        {func(f *fabric.Facts) { f.Links[0].A.Address = prefix("10.192.9.9/31") }, "different prefixes"},
-		"a rack twice":      {func(f *fabric.Facts) { f.Nodes[3].Rack = f.Nodes[2].Rack }, "given to leaf1 and to leaf2"},
-		"an ASN twice":      {func(f *fabric.Facts) { f.Nodes[3].ASN = f.Nodes[2].ASN }, "leaf2: ASN"},
-		"a session in a AS": {func(f *fabric.Facts) { f.Sessions[0].RemoteASN = f.Sessions[0].LocalASN }, "share ASN"},
-		"a small MTU":       {func(f *fabric.Facts) { f.Links[0].MTU = 1500 }, "MTU 1500"},
+		"an address twice":   {func(f *fabric.Facts) { f.Nodes[3].Loopback = f.Nodes[2].Loopback }, "leaf1's loopback and to leaf2's loopback"},
+		"a link's address":   {func(f *fabric.Facts) { f.Links[1].A.Address = f.Links[0].A.Address }, "leaf1:up1 and to leaf1:up2"},
+		"ends apart":         {func(f *fabric.Facts) { f.Links[0].A.Address = prefix("10.192.9.9/31") }, "different prefixes"},
+		"a rack twice":       {func(f *fabric.Facts) { f.Nodes[3].Rack = f.Nodes[2].Rack }, "given to leaf1 and to leaf2"},
+		"an ASN twice":       {func(f *fabric.Facts) { f.Nodes[3].ASN = f.Nodes[2].ASN }, "leaf2: ASN"},
+		"a session in an AS": {func(f *fabric.Facts) { f.Sessions[0].RemoteASN = f.Sessions[0].LocalASN }, "share ASN"},
+		"a small MTU":        {func(f *fabric.Facts) { f.Links[0].MTU = 1500 }, "MTU 1500"},
 	} {
 		f, err := fabric.Plan(clos{pods: 1, spines: 2, leaves: 2}.graph(), fabric.Params{})
 		if err != nil || f.Check() != nil {

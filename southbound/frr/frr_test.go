@@ -93,6 +93,7 @@ func TestRenderRefusesWhatFRRWouldMisread(t *testing.T) {
 		"no hostname":            {},
 		"line break in a name":   {Hostname: "leaf1", Interfaces: []device.Interface{{Name: "eth1\nno router bgp"}}},
 		"line break in a remark": {Hostname: "leaf1", Interfaces: []device.Interface{{Name: "eth1", Description: "x\nno router bgp"}}},
+		"a port like a group":    {Hostname: "leaf1", BGP: &device.BGP{Groups: []device.PeerGroup{{Name: "fabric"}}, Neighbors: []device.Neighbor{{Interface: "fabric"}}}},
 		"a neighbour nowhere":    {Hostname: "leaf1", BGP: &device.BGP{Neighbors: []device.Neighbor{{Description: "x"}}}},
 	} {
 		if _, err := frr.Render(s); err == nil {

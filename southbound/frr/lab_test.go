@@ -328,3 +328,25 @@ func (r *rig) ping(node, from string, to netip.Addr) error {
 	}
 	return nil
 }
+
+// Leaves of two pods reach each other through the superspines, over all of
+// them, although spines and superspines share ASNs; and a ring of routers goes
+// the other way round when a link is down.
+func TestPodsAndRingRun(t *testing.T) {
+	t.Run("pods", func(t *testing.T) {
+		r := newRig(t, plan(t, graph("spine1:eth1 superspine1:eth1", "spine1:eth2 superspine2:eth1", "spine2:eth1 superspine1:eth2",
+			"spine2:eth2 superspine2:eth2", "leaf1:eth1 spine1:eth3", "leaf2:eth1 spine2:eth3"), fabric.Params{}))
+		r.start()
+		to := r.node("leaf2").Loopback
+		r.wait("spine1 has 2 next hops to leaf2", func() error { return r.nextHops("spine1", to, 2) })
+		r.wait("leaf to leaf", func() error { return r.ping("leaf1", "", to) })
+	})
+	t.Run("ring", func(t *testing.T) {
+		r := newRig(t, plan(t, ring(), fabric.Params{}))
+		r.start()
+		r.wait("all sessions are established", r.sessionsUp)
+		r.wait("router to router", func() error { return r.ping("router1", "", r.node("router2").Loopback) })
+		r.run("ip", "-n", r.ns("router1"), "link", "set", "eth1", "down")
+		r.wait("round the other way", func() error { return r.ping("router1", "", r.node("router2").Loopback) })
+	})
+}

@@ -109,6 +109,9 @@ func check(s device.State) error {
 			if !n.Address.IsValid() && n.Interface == "" {
 				return fmt.Errorf("neighbour %q has neither address nor interface", n.Description)
 			}
+			if slices.ContainsFunc(s.BGP.Groups, func(g device.PeerGroup) bool { return g.Name == n.Interface }) {
+				return fmt.Errorf("interface %s has the name of a peer group: FRR can't tell them apart", n.Interface)
+			}
 			if strings.ContainsAny(n.Description, "\r\n") {
 				return fmt.Errorf("description of neighbour %s has a line break", peer(n))
 			}
