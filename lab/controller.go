@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
+	"github.com/weft-sdn/weft/controller/api/client"
 	"github.com/weft-sdn/weft/controller/intent"
 )
 
@@ -50,10 +52,40 @@ func RestartController(ctx context.Context, s *State, weft string, kill bool) er
 	return r.startController(ctx)
 }
 
-// objects are the Node and Link objects of the lab.
-func (s *State) objects() []intent.Object { return nil }
-
-func (r *run) register(context.Context) error { return nil }
+// register tells the controller of the fabric's nodes and links. It states them
+// whole, so that doing it again changes nothing.
+func (r *run) register(ctx context.Context) error {
+	s := r.state
+	c, err := client.New(s.Controller)
+	if err != nil {
+		return err
+	}
+	last := errors.New("no answer")
+	err = until(ctx, 20*time.Millisecond, nil, func() (bool, error) {
+		last = c.Ready(ctx)
+		return last == nil, nil
+	})
+	if err != nil {
+		return fmt.Errorf("controller: not ready: %w: %w%s", err, last, logTail(filepath.Join(s.dir, "controller.log"), 5))
+	}
+	put := func(ctx context.Context, o intent.Object) error {
+		if _, err := c.Put(ctx, o, client.PutOptions{}); err != nil {
+			return fmt.Errorf("register %s: %w", o.Ref(), err)
+		}
+		return nil
+	}
+	var nodes, links []intent.Object
+	for _, n := range s.FabricNodes {
+		nodes = append(nodes, n)
+	}
+	for _, l := range s.FabricLinks {
+		links = append(links, l)
+	}
+	if err := parallel(ctx, nodes, 8, put); err != nil {
+		return err
+	}
+	return parallel(ctx, links, 8, put)
+}
 
 // UseController says that the lab is to have a controller.
 func (s *State) UseController() { s.Controller = "unix:" + s.controllerSocket() }

@@ -1,8 +1,8 @@
 package main
 
 import (
-	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
@@ -13,32 +13,21 @@ import (
 
 func newLabGenerate() *cobra.Command {
 	p := topology.GenerateParams{}
-	var hypervisors, hosts, servers, tenants int
-	var names []string
+	var tenants []string
 	c := &cobra.Command{
 		Use: "generate", Short: "Write a topology file of a Clos fabric with hypervisors and VMs", Args: cobra.NoArgs,
-		Example: "  weft lab generate --spines 4 --leaves 8 --hypervisors 16 --hosts 64 > lab.clab.yml",
+		Example: "  weft lab generate --spines 4 --leaves 8 --hypervisors 2 --hosts 4 > lab.clab.yml",
 		RunE: func(c *cobra.Command, _ []string) error {
-			var err error
-			share := func(what string, n, among int, of string) int {
-				if n == 0 {
-					return 0
-				}
-				if among < 1 || n%among != 0 {
-					err = errors.Join(err, fmt.Errorf("--%s %d can't be shared out evenly among %d %s", what, n, among, of))
-					return 0
-				}
-				return n / among
-			}
-			p.HypervisorsPerLeaf = share("hypervisors", hypervisors, p.Leaves, "leaves")
-			p.HostsPerHypervisor = share("hosts", hosts, hypervisors, "hypervisors")
-			p.ServersPerLeaf = share("servers", servers, p.Leaves, "leaves")
-			if err != nil {
-				return err
-			}
-			if p.Tenants = names; len(names) == 0 && tenants > 0 {
-				for i := range tenants {
-					p.Tenants = append(p.Tenants, tenantName(i))
+			p.Tenants = tenants
+			if len(tenants) == 1 {
+				if n, err := strconv.Atoi(tenants[0]); err == nil {
+					if n < 1 || n > 1000 {
+						return fmt.Errorf("--tenants %d is outside 1..1000", n)
+					}
+					p.Tenants = nil
+					for i := range n {
+						p.Tenants = append(p.Tenants, tenantName(i))
+					}
 				}
 			}
 			if err := lab.CheckName(p.Name); err != nil {
@@ -57,16 +46,15 @@ func newLabGenerate() *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&p.Name, "name", "weft", "name of the lab")
+	f.StringVar(&p.Name, "name", "dc", "name of the lab")
 	f.IntVar(&p.Superspines, "superspines", 0, "superspines in all; needed for several pods")
 	f.IntVar(&p.Spines, "spines", 2, "spines in all")
-	f.IntVar(&p.Leaves, "leaves", 4, "leaves in all")
+	f.IntVar(&p.Leaves, "leaves", 3, "leaves in all")
 	f.IntVar(&p.Pods, "pods", 1, "pods that spines and leaves are shared out to")
-	f.IntVar(&hypervisors, "hypervisors", 4, "hypervisors in all, shared out to the leaves")
-	f.IntVar(&hosts, "hosts", 8, "VMs in all, shared out to the hypervisors")
-	f.IntVar(&servers, "servers", 0, "bare-metal servers in all, shared out to the leaves")
-	f.IntVar(&tenants, "tenants", 2, "tenants that the VMs belong to, in turn")
-	f.StringSliceVar(&names, "tenant", nil, "name of a tenant, instead of --tenants; may be repeated")
+	f.IntVar(&p.HypervisorsPerLeaf, "hypervisors", 2, "hypervisors per leaf")
+	f.IntVar(&p.HostsPerHypervisor, "hosts", 2, "VMs per hypervisor")
+	f.IntVar(&p.ServersPerLeaf, "servers", 0, "bare-metal servers per leaf")
+	f.StringSliceVar(&tenants, "tenants", []string{"2"}, "tenants that the VMs belong to, in turn: how many, or their names")
 	return c
 }
 

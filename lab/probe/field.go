@@ -64,7 +64,6 @@ type Field struct {
 type end struct {
 	ifindex int
 	v4, v6  *net.UDPConn
-	bound   *net.UDPConn // IPv4, bound to the interface, for 255.255.255.255
 }
 
 // Open opens sockets on all hosts.
@@ -97,24 +96,23 @@ func (e *end) open(iface string) error {
 		return fmt.Errorf("find %s: %w", iface, err)
 	}
 	e.ifindex = i.Index
-	if e.v4, err = listen("udp4", port, ""); err != nil {
+	if e.v4, err = listen("udp4", iface); err != nil {
 		return err
 	}
-	if e.v6, err = listen("udp6", port, ""); err != nil {
-		return err
-	}
-	e.bound, err = listen("udp4", 0, iface)
+	e.v6, err = listen("udp6", iface)
 	return err
 }
 
-func listen(network string, port int, device string) (*net.UDPConn, error) {
+// listen opens a socket that is bound to an interface: a namespace may have
+// several hosts, and what is sent leaves here or nowhere.
+func listen(network, device string) (*net.UDPConn, error) {
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var err error
 		control := c.Control(func(fd uintptr) {
 			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BROADCAST, 1)
 			// Losses must be the network's, not this socket's.
 			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20)
-			if err == nil && device != "" {
+			if err == nil {
 				err = unix.SetsockoptString(int(fd), unix.SOL_SOCKET, unix.SO_BINDTODEVICE, device)
 			}
 		})
@@ -130,7 +128,7 @@ func listen(network string, port int, device string) (*net.UDPConn, error) {
 // Close closes all sockets.
 func (f *Field) Close() {
 	for _, e := range f.ends {
-		for _, c := range []*net.UDPConn{e.v4, e.v6, e.bound} {
+		for _, c := range []*net.UDPConn{e.v4, e.v6} {
 			if c != nil {
 				c.Close()
 			}
@@ -216,8 +214,6 @@ func (f *Field) send(from int, to netip.Addr, id ID) error {
 			// By number: a name would be looked up in our own namespace.
 			to = to.WithZone(strconv.Itoa(e.ifindex))
 		}
-	} else if to == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
-		c = e.bound
 	}
 	_, err := c.WriteToUDPAddrPort(id.Bytes(), netip.AddrPortFrom(to, port))
 	return err
