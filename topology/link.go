@@ -49,11 +49,11 @@ func (p *parser) link(n *yaml.Node, number int) {
 		case "mtu":
 			l.link.MTU = p.number(e.value, what+": mtu", minMTU, maxMTU)
 		case "vars", "labels":
-			p.ignore("link "+e.name, fmt.Sprint(number))
+			p.ignore("link "+e.name, what)
 		}
 	}
 	if why := special[kind]; why != "" {
-		p.ignore(fmt.Sprintf("links of type %s (%s)", kind, why), fmt.Sprint(number))
+		p.ignore(fmt.Sprintf("links of type %s (%s)", kind, why), what)
 		return
 	}
 	if kind != "" && kind != "veth" && kind != "brief" {
@@ -84,7 +84,7 @@ func (p *parser) link(n *yaml.Node, number int) {
 	l.link.A, l.link.B = a, b
 	for _, e := range []End{a, b} {
 		if _, node := p.file.Nodes[e.Node]; special[e.Node] != "" && !node {
-			p.ignore(fmt.Sprintf("links of type %s (%s)", e.Node, special[e.Node]), fmt.Sprint(number))
+			p.ignore(fmt.Sprintf("links of type %s (%s)", e.Node, special[e.Node]), what)
 			return
 		}
 	}

@@ -101,12 +101,13 @@ func (p *parser) node(e entry) {
 		p.fault(e.key.Line, "node %q: the name is not one that a host can have: use 1 to 63 letters, digits, '-', '.' or '_', with a letter or digit at both ends", e.name)
 		return
 	}
+	before := len(p.faults)
 	own := p.settings(e.value, what)
 	// As in containerlab: the kind may come from the group, and the group from
 	// the kind, but the node's own word is heard first.
 	own.Kind = first(own.Kind, p.groups[own.Group].Kind, p.groups[p.defaults.Group].Kind, p.defaults.Kind)
 	own.Group = first(own.Group, p.kinds[own.Kind].Group, p.defaults.Group)
-	if own.Kind == "" {
+	if own.Kind == "" && len(p.faults) == before {
 		p.fault(e.key.Line, "%s has no kind: give it one, or give one to its group or to the defaults", what)
 	}
 	if _, ok := p.groups[own.Group]; own.Group != "" && !ok && len(p.groups) > 0 {

@@ -2,12 +2,9 @@ package topology
 
 import (
 	"bytes"
-	"errors"
-	"io"
 	"maps"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -32,41 +29,6 @@ func Parse(data []byte, source string) (*File, error) {
 		return nil, err
 	}
 	return f, nil
-}
-
-var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?(?s:(.*))$`)
-
-// decode reads the one document of a file.
-func decode(data []byte) (*yaml.Node, *Fault) {
-	d := yaml.NewDecoder(bytes.NewReader(data))
-	doc := new(yaml.Node)
-	switch err := d.Decode(doc); {
-	case errors.Is(err, io.EOF):
-		return nil, &Fault{Line: 1, Text: "the file is empty: a topology has a name and nodes"}
-	case err != nil:
-		return nil, yamlFault(err)
-	case len(doc.Content) == 0 || isNull(doc.Content[0]):
-		return nil, &Fault{Line: 1, Text: "the file is empty: a topology has a name and nodes"}
-	}
-	next := new(yaml.Node)
-	switch err := d.Decode(next); {
-	case err == nil:
-		return nil, &Fault{Line: next.Line, Text: "a second document begins here: a topology file has one"}
-	case !errors.Is(err, io.EOF):
-		return nil, yamlFault(err)
-	}
-	return doc, nil
-}
-
-func yamlFault(err error) *Fault {
-	f := &Fault{Line: 1, Text: "this is not YAML: " + err.Error()}
-	if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
-		if n, err := strconv.Atoi(m[1]); err == nil {
-			f.Line = n
-		}
-		f.Text = "this is not YAML: " + m[2]
-	}
-	return f
 }
 
 // parser reads the parts of a topology file.
@@ -102,6 +64,8 @@ func (p *parser) top(n *yaml.Node) {
 		}
 	}
 	switch {
+	case resolve(n).Kind != yaml.MappingNode:
+		return
 	case p.file.Name == "":
 		p.fault(line, "the file has no name: containerlab needs one, such as name: clos01")
 	case !goodName(p.file.Name):

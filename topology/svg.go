@@ -25,8 +25,7 @@ const (
 type box struct {
 	node        Node
 	x, y, width float64
-	column      int // of hosts; -1 for switches
-	stacked     bool
+	stacked     bool // a VM under its hypervisor
 }
 
 // drawing lays the graph out: tiers of switches in rows; below them a column
@@ -44,7 +43,7 @@ type drawing struct {
 func (g *Graph) SVG() []byte {
 	d := &drawing{graph: g, boxes: map[string]*box{}, near: map[string][]string{}}
 	for _, n := range g.Nodes {
-		d.boxes[n.Name] = &box{node: n, width: max(56, float64(len(n.Name))*letter+boxPadding), column: -1}
+		d.boxes[n.Name] = &box{node: n, width: max(56, float64(len(n.Name))*letter+boxPadding)}
 	}
 	for _, l := range g.Links {
 		if d.boxes[l.A.Node] != nil && d.boxes[l.B.Node] != nil {
@@ -76,14 +75,15 @@ func (d *drawing) columns() {
 	stacks := d.under(3, 4)
 	place := func(hosts []string) {
 		for _, h := range hosts {
-			width := d.boxes[h].width
+			widest := 0.0
 			for _, vm := range stacks[h] {
-				width = max(width, d.boxes[vm].width+16)
+				widest = max(widest, d.boxes[vm].width)
 			}
+			width := max(d.boxes[h].width, widest+16)
 			d.boxes[h].x = x + width/2
 			for _, vm := range stacks[h] {
 				b := d.boxes[vm]
-				b.x, b.stacked = x+width/2+8, true
+				b.x, b.width, b.stacked = x+width/2+8, widest, true
 			}
 			x += width + boxGap
 		}
@@ -164,7 +164,7 @@ func (d *drawing) rows() {
 	d.height = bottom + margin
 }
 
-// spread puts a row of spines above what they are linked to, without overlap.
+// spread puts the switches of a row at even distances over the page.
 func (d *drawing) spread(row []string) {
 	need := float64(2*margin - boxGap)
 	for _, name := range row {
@@ -221,7 +221,7 @@ func route(from, to *box, n int) string {
 	aside := float64((n+1)/2*8) * float64(1-n%2*2)
 	switch {
 	case from.y == to.y: // an arc below the row
-		deep := from.y + boxHeight + 24 + float64(n)*10
+		deep := from.y + boxHeight + min(20+(to.x-from.x)/9, rowGap-8) + float64(n)*8
 		return fmt.Sprintf("M%.1f %.1fC%.1f %.1f %.1f %.1f %.1f %.1f", from.x, from.y+boxHeight, from.x, deep, to.x, deep, to.x, to.y+boxHeight)
 	case to.stacked && from.node.Role == intent.RoleHypervisor && from.x-from.width/2+8 <= to.x-to.width/2:
 		return fmt.Sprintf("M%.1f %.1fV%.1fH%.1f", from.x-from.width/2+8, from.y+boxHeight, to.y+boxHeight/2+aside, to.x-to.width/2)
