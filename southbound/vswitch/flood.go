@@ -1,0 +1,47 @@
+package vswitch
+
+import (
+	"net/netip"
+
+	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/southbound/openflow"
+)
+
+// floodChunk is how many VTEPs one flow of the flood table serves. An action
+// list ends at 64 KiB, about 1,600 VTEPs; the next chunk is reached by
+// resubmission with its number in register 1.
+const floodChunk = 1000
+
+// flood are the flows that replicate broadcast and multicast of a VNI. Both
+// lists are sorted. The switch itself never sends a frame out of the port that
+// it came in by.
+func (p pipeline) flood(v intent.VNI, ports []uint32, vteps []netip.Addr) []openflow.Flow {
+	var local []openflow.Action
+	for _, o := range ports {
+		local = append(local, openflow.Output(o))
+	}
+	fs := []openflow.Flow{flow(tableFlood, 100, cookie(v),
+		openflow.NewMatch(openflow.Metadata(uint64(v)), openflow.Reg(0, fromTunnel)),
+		openflow.NewInstructions(openflow.Apply(local...)))}
+	as := local
+	for chunk := uint32(0); ; chunk++ {
+		now := vteps[:min(len(vteps), floodChunk)]
+		vteps = vteps[len(now):]
+		if len(now) > 0 {
+			as = append(as[:len(as):len(as)], openflow.SetField(openflow.TunnelID(uint64(v))))
+		}
+		for _, a := range now {
+			as = append(as, openflow.SetField(tunnelDst(a)), openflow.Output(p.tunnel))
+		}
+		if len(vteps) > 0 {
+			as = append(as, openflow.SetField(openflow.Reg(1, chunk+1)), openflow.Resubmit(tableFlood))
+		}
+		fs = append(fs, flow(tableFlood, 100, cookie(v),
+			openflow.NewMatch(openflow.Metadata(uint64(v)), openflow.Reg(0, 0), openflow.Reg(1, chunk)),
+			openflow.NewInstructions(openflow.Apply(as...))))
+		if len(vteps) == 0 {
+			return fs
+		}
+		as = nil
+	}
+}

@@ -1,0 +1,90 @@
+package vswitch
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/overlay"
+	"github.com/weft-sdn/weft/overlay/evpn"
+	"github.com/weft-sdn/weft/southbound/openflow"
+)
+
+// Tables of the pipeline; see the package comment.
+const (
+	tableClassify  = 0
+	tableAdmission = 10
+	tableARP       = 20
+	tableND        = 21
+	tableNDReply   = 22
+	tableLocal     = 30
+	tableRemote    = 40
+	tableFlood     = 50
+)
+
+// Cookies; see the package comment.
+const (
+	cookieMark     uint64 = 0x7ef7 << 48
+	cookieMarkMask uint64 = 0xffff << 48
+	cookieVNIMask  uint64 = cookieMarkMask | 1<<24 - 1
+)
+
+func cookie(v intent.VNI) uint64 { return cookieMark | uint64(v) }
+
+func macCookie(v intent.VNI, m intent.MAC) uint64 {
+	return cookie(v) | uint64(m[3])<<40 | uint64(m[4])<<32 | uint64(m[5])<<24
+}
+
+// fromTunnel is register 0's value for what came out of a tunnel.
+const fromTunnel = 1
+
+// pipeline makes the flows of one edge.
+type pipeline struct {
+	vtep   netip.Addr // of this edge
+	tunnel uint32     // port number of the tunnel port
+}
+
+// flow is a flow with one table, priority, cookie and match, and apply-actions
+// followed by an optional goto.
+func flow(table uint8, priority uint16, cookie uint64, m openflow.Match, ins openflow.Instructions) openflow.Flow {
+	return openflow.Flow{Table: table, Priority: priority, Cookie: cookie, Match: m, Instructions: ins}
+}
+
+// base are the flows that every bridge has.
+func (p pipeline) base() []openflow.Flow {
+	return slices.Concat(p.admissionBase(), p.arpBase(), p.ndBase(), p.localBase())
+}
+
+// network are the flows of a VNI that has local ports, but for the flood flows.
+func (p pipeline) network(v intent.VNI) []openflow.Flow {
+	return []openflow.Flow{p.classifyTunnel(v)}
+}
+
+// port are the flows of a local port.
+func (p pipeline) port(l overlay.LocalPort) []openflow.Flow {
+	return slices.Concat([]openflow.Flow{p.classifyPort(l), p.deliver(l)}, p.admit(l), p.arpOwn(l), p.ndOwn(l))
+}
+
+// row are the flows of a MAC/IP route; none for an IMET route, which is part
+// of the flood flows.
+func (p pipeline) row(v intent.VNI, r evpn.Row) []openflow.Flow {
+	switch {
+	case r.Type != evpn.MACIP:
+		return nil
+	case !r.IP.IsValid():
+		return p.remote(v, r)
+	case r.IP.Is4():
+		return []openflow.Flow{p.answerARP(v, r)}
+	default:
+		return []openflow.Flow{p.answerND(v, r)}
+	}
+}
+
+// usesTable reports whether the pipeline has flows in a table.
+func usesTable(t uint8) bool {
+	switch t {
+	case tableClassify, tableAdmission, tableARP, tableND, tableNDReply, tableLocal, tableRemote, tableFlood:
+		return true
+	}
+	return false
+}

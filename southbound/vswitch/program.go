@@ -1,0 +1,145 @@
+package vswitch
+
+import (
+	"context"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/overlay"
+	"github.com/weft-sdn/weft/overlay/evpn"
+	"github.com/weft-sdn/weft/southbound/openflow"
+)
+
+// programmed is what the device has, apart from rows: those are in the segment
+// tables, up to the cursors.
+type programmed struct {
+	local   map[intent.Ref]overlay.LocalPort
+	cursors map[intent.VNI]evpn.Revision
+	floods  map[intent.VNI]replication
+}
+
+// replication says to whom a segment's broadcast goes.
+type replication struct {
+	ports []uint32
+	vteps []netip.Addr
+}
+
+func (r replication) equal(o replication) bool {
+	return slices.Equal(r.ports, o.ports) && slices.Equal(r.vteps, o.vteps)
+}
+
+// byVNI gives the local ports' numbers per VNI, sorted.
+func byVNI(local map[intent.Ref]overlay.LocalPort) map[intent.VNI][]uint32 {
+	out := map[intent.VNI][]uint32{}
+	for _, l := range local {
+		out[l.VNI] = append(out[l.VNI], l.OFPort)
+	}
+	for _, ports := range out {
+		slices.Sort(ports)
+	}
+	return out
+}
+
+// bring brings the device from what it has to what the feed says now, and
+// costs what changed.
+func (s *connection) bring(ctx context.Context) error {
+	if s.kept && len(s.feed.Unreported()) == 0 {
+		// All edges have reported: what was kept for them can be judged.
+		return s.readAll(ctx, false)
+	}
+	var c changes
+	next := programmed{local: s.feed.Local(), cursors: map[intent.VNI]evpn.Revision{}, floods: map[intent.VNI]replication{}}
+	vnis := byVNI(next.local)
+	for v := range s.done.cursors {
+		if _, ok := vnis[v]; !ok {
+			c.dropCookie(cookie(v), cookieVNIMask)
+		}
+	}
+	s.bringPorts(&c, next.local, vnis)
+	for _, v := range slices.Sorted(maps.Keys(vnis)) {
+		s.bringSegment(&c, &next, v, vnis[v])
+	}
+	if err := s.send(ctx, &c); err != nil {
+		return err
+	}
+	s.done = next
+	s.confirm(&s.done, -1)
+	return nil
+}
+
+// bringPorts changes the flows of local ports. Those of a VNI that left go
+// with their cookie.
+func (s *connection) bringPorts(c *changes, local map[intent.Ref]overlay.LocalPort, vnis map[intent.VNI][]uint32) {
+	var old, now []openflow.Flow
+	for r, l := range s.done.local {
+		if n, ok := local[r]; ok && n.Equal(l) {
+			continue
+		}
+		if _, ok := vnis[l.VNI]; ok {
+			old = append(old, s.pipe.port(l)...)
+		}
+	}
+	for r, l := range local {
+		if o, ok := s.done.local[r]; !ok || !o.Equal(l) {
+			now = append(now, s.pipe.port(l)...)
+		}
+	}
+	c.replace(old, now)
+}
+
+// bringSegment changes the flows that follow from a segment's rows.
+func (s *connection) bringSegment(c *changes, next *programmed, v intent.VNI, ports []uint32) {
+	since, had := s.done.cursors[v]
+	if !had {
+		c.put(s.pipe.network(v)...)
+	}
+	rows, rev := s.feed.Rows(v, since)
+	was := s.done.floods[v]
+	now := replication{ports: ports, vteps: was.vteps}
+	for _, r := range rows {
+		switch {
+		case r.Type == evpn.IMET:
+			now.vteps = member(now.vteps, r.IP, !r.Deleted && r.IP != s.vtep)
+		case r.Deleted, r.VTEP == s.vtep && !r.IP.IsValid():
+			if had {
+				c.drop(s.pipe.rowAnyVTEP(v, r)...)
+			}
+			if !r.Deleted {
+				c.put(s.pipe.row(v, r)...)
+			}
+		default:
+			c.put(s.pipe.row(v, r)...)
+		}
+	}
+	next.cursors[v], next.floods[v] = rev, now
+	if had {
+		if !was.equal(now) {
+			c.replace(s.pipe.flood(v, was.ports, was.vteps), s.pipe.flood(v, now.ports, now.vteps))
+		}
+	} else {
+		c.put(s.pipe.flood(v, now.ports, now.vteps)...)
+	}
+}
+
+// rowAnyVTEP are the flows that a route may have left here, wherever it led.
+func (p pipeline) rowAnyVTEP(v intent.VNI, r evpn.Row) []openflow.Flow {
+	if r.Type == evpn.MACIP && !r.IP.IsValid() {
+		return []openflow.Flow{p.toVTEP(v, r)}
+	}
+	return p.row(v, r)
+}
+
+// member puts a VTEP into a sorted list or takes it out; the list itself is
+// not changed.
+func member(list []netip.Addr, a netip.Addr, in bool) []netip.Addr {
+	i, has := slices.BinarySearchFunc(list, a, netip.Addr.Compare)
+	switch {
+	case in && !has:
+		return slices.Insert(slices.Clone(list), i, a)
+	case !in && has:
+		return slices.Delete(slices.Clone(list), i, i+1)
+	}
+	return list
+}

@@ -1,0 +1,141 @@
+package vswitch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/weft-sdn/weft/southbound"
+	"github.com/weft-sdn/weft/southbound/openflow"
+	"github.com/weft-sdn/weft/southbound/ovsdb"
+)
+
+// session serves the device from one OpenFlow connection until that is lost
+// or the bridge is another. It returns why.
+func (d *Driver) session(ctx context.Context, ovs *ovsdb.VSwitch) error {
+	state := ovs.State()
+	d.observe(state)
+	if err := d.checkOVSDB(state); err != nil {
+		return err
+	}
+	c, err := d.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	touched := make(chan struct{}, 1)
+	err = c.MonitorFlows(ctx, func(u openflow.FlowUpdate) {
+		if u.Flow.Cookie&cookieMarkMask != cookieMark && !usesTable(u.Flow.Table) {
+			return
+		}
+		select {
+		case touched <- struct{}{}:
+		default:
+		}
+	})
+	if err != nil {
+		return d.fail(southbound.CodeRefused, "monitor flows", "use Open vSwitch 2.16 or newer", err)
+	}
+	s := &connection{Driver: d, conn: c, ovs: ovs, at: state, pipe: pipeline{vtep: d.vtep, tunnel: state.TunnelOFPort}}
+	if err := s.readAll(ctx, false); err != nil {
+		return err
+	}
+	d.setErr(nil)
+	return s.serve(ctx, touched)
+}
+
+func (d *Driver) dial(ctx context.Context) (*openflow.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	c, err := openflow.Dial(ctx, d.openflow, openflow.Config{Logger: d.log})
+	if err != nil {
+		return nil, d.fail(southbound.CodeUnreachable, "connect by OpenFlow to "+d.openflow, "", err)
+	}
+	return c, nil
+}
+
+// connection is one OpenFlow connection and what was programmed over it.
+type connection struct {
+	*Driver
+	conn *openflow.Conn
+	ovs  *ovsdb.VSwitch
+	at   ovsdb.State // when the connection began
+	pipe pipeline
+
+	done programmed
+	kept bool // something was kept for edges that have not reported
+}
+
+// serve reacts to whatever happens: changes of the feed, of the database, and
+// of flows by others.
+func (s *connection) serve(ctx context.Context, touched <-chan struct{}) error {
+	audit := time.NewTicker(auditEvery)
+	defer audit.Stop()
+	settle := time.NewTimer(0)
+	<-settle.C
+	defer settle.Stop()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.conn.Done():
+			return s.fail(southbound.CodeUnreachable, "talk OpenFlow to "+s.openflow, "", s.conn.Err())
+		case <-s.ovs.Changed():
+			err = s.database()
+		case <-s.feed.Wake():
+			err = s.bring(ctx)
+		case <-touched:
+			settle.Reset(settleTime)
+		case <-settle.C:
+			err = s.readAll(ctx, true)
+		case <-audit.C:
+			err = s.readAll(ctx, true)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// database takes a change of the device's database. A lost database does not
+// end the session: flows still go.
+func (s *connection) database() error {
+	now := s.ovs.State()
+	s.observe(now)
+	err := s.checkOVSDB(now)
+	if now.Connected && (err != nil || now.BridgeUUID != s.at.BridgeUUID || now.TunnelOFPort != s.at.TunnelOFPort) {
+		if err == nil {
+			err = s.fail(southbound.CodeNotReady, "follow bridge "+s.spec.BridgeName(), "wait a moment", errors.New("the bridge or its tunnel port was made anew"))
+		}
+		return err
+	}
+	if err == nil {
+		s.Driver.mu.Lock()
+		s.status.Synced = true
+		s.Driver.mu.Unlock()
+	}
+	s.setErr(err)
+	s.feed.Confirmed()
+	return nil
+}
+
+// send sends a bundle; the device takes all of it or nothing.
+func (s *connection) send(ctx context.Context, c *changes) error {
+	if c.empty() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, opTime)
+	defer cancel()
+	if err := s.conn.Bundle(ctx, c.mods()); err != nil {
+		select {
+		case <-s.conn.Done():
+			return s.fail(southbound.CodeUnreachable, "talk OpenFlow to "+s.openflow, "", s.conn.Err())
+		default:
+		}
+		return s.fail(southbound.CodeRefused, fmt.Sprintf("program %d flow changes", len(c.del)+len(c.add)),
+			"look at ovs-vswitchd's log on "+s.name+"; it must be Open vSwitch 2.16 or newer", err)
+	}
+	return nil
+}
