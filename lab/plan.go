@@ -74,6 +74,9 @@ func Plan(file *topology.File) (s *State, notes []string, err error) {
 	}
 	p.widths()
 	p.objects()
+	if len(p.emulated) > 0 {
+		p.note("emulated by FRR: %s", strings.Join(p.emulated, ", "))
+	}
 	if ignored := file.Ignored(); len(ignored) > 0 {
 		p.note("the file also has, and the lab has no use for: %s", strings.Join(ignored, "; "))
 	}
@@ -85,7 +88,9 @@ type planner struct {
 	facts *fabric.Facts
 	state *State
 	notes []string
-	macs  map[string]intent.MAC // of VMs' and servers' interfaces, "vm1:eth1"
+	// emulated are the switches of vendors' kinds.
+	emulated []string
+	macs     map[string]intent.MAC // of VMs' and servers' interfaces, "vm1:eth1"
 }
 
 func (p *planner) note(format string, args ...any) {
@@ -157,7 +162,7 @@ func (p *planner) router(g topology.Node, c topology.NodeConfig) (*Router, error
 	}
 	r.Sessions = len(p.facts.SessionsOf(g.Name))
 	if g.Kind != "linux" {
-		p.note("%s: %s is emulated by FRR", g.Name, g.Kind)
+		p.emulated = append(p.emulated, g.Name+" ("+g.Kind+")")
 	}
 	return r, nil
 }

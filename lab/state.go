@@ -176,6 +176,16 @@ func (s *State) neighbour(node, iface string) (End, bool) {
 	return End{}, false
 }
 
+// mtu is the MTU of a node's interface.
+func (s *State) mtu(node, iface string) int {
+	for _, l := range s.Links {
+		if l.A.Node == node && l.A.Interface == iface || l.B.Node == node && l.B.Interface == iface {
+			return l.MTU
+		}
+	}
+	return intent.DefaultMTU
+}
+
 // record adds processes and writes the state.
 func (s *State) record(ps ...Process) error {
 	s.mu.Lock()

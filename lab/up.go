@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -222,8 +223,40 @@ func parallel[T any](ctx context.Context, items []T, width int, work func(contex
 
 func width() int { return 2 * runtime.GOMAXPROCS(0) }
 
+// neighbours is the least that the kernel's neighbour tables must hold. All
+// namespaces share them, and 64 VMs that all talk fill the usual 1024.
+const neighbours = 65536
+
+// growNeighbours raises the limit of the neighbour tables; it is the host's,
+// and stays.
+func (r *run) growNeighbours() error {
+	for _, ip := range []string{"ipv4", "ipv6"} {
+		path := "/proc/sys/net/" + ip + "/neigh/default/gc_thresh3"
+		b, err := os.ReadFile(path)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // a container, whose host decides
+		}
+		if err != nil {
+			return err
+		}
+		if n, err := strconv.Atoi(strings.TrimSpace(string(b))); err != nil || n >= neighbours {
+			continue
+		}
+		if err := os.WriteFile(path, []byte(strconv.Itoa(neighbours)), 0o644); err != nil {
+			return fmt.Errorf("raise the limit of the neighbour tables: %w", err)
+		}
+		r.progress.Note(fmt.Sprintf("net.%s.neigh.default.gc_thresh3 of this machine was %s and is now %d, or all VMs together would have too many neighbours", ip, strings.TrimSpace(string(b)), neighbours))
+	}
+	return nil
+}
+
 func (r *run) namespaces(ctx context.Context) error {
 	s := r.state
+	if len(s.Nodes) > 30 {
+		if err := r.growNeighbours(); err != nil {
+			return err
+		}
+	}
 	sysctls := map[string]map[string]string{}
 	for _, n := range s.Nodes {
 		if n.Router != nil {

@@ -101,6 +101,7 @@ func vswitchSetup(s *State, n Node) []string {
 	}
 	if v := n.VTEP; v != nil && v.Uplink != "" {
 		args = append(args, "--", "add-br", bridgePhy, "--", "set", "Bridge", bridgePhy, "datapath_type=netdev", "fail_mode=standalone",
+			"--", "set", "Interface", bridgePhy, fmt.Sprintf("mtu_request=%d", s.mtu(n.Name, v.Uplink)),
 			"--", "add-port", bridgePhy, v.Uplink)
 	}
 	for _, p := range s.vmPorts(n.Name) {

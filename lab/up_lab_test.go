@@ -1,0 +1,268 @@
+//go:build lab
+
+package lab
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+	"github.com/google/gopacket/pcapgo"
+	"github.com/stretchr/testify/require"
+	"github.com/weft-sdn/weft/lab/netns"
+	"github.com/weft-sdn/weft/lab/probe"
+	"github.com/weft-sdn/weft/topology"
+)
+
+// labDir gives the test a folder for labs that FRR's user can enter, and
+// checks at the end that nothing is left of them.
+func labDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "weft-lab-")
+	require.NoError(t, err)
+	require.NoError(t, os.Chmod(dir, 0o755))
+	t.Setenv("WEFT_LAB_DIR", dir)
+	before := machine(t, dir)
+	t.Cleanup(func() {
+		labs, err := List()
+		require.NoError(t, err)
+		for _, s := range labs {
+			require.NoError(t, Down(s.Name, nil))
+		}
+		require.Equal(t, before, machine(t, dir), "something is left")
+		require.NoError(t, os.Remove(dir), "files are left")
+	})
+	return dir
+}
+
+// machine lists what a lab could leave: namespaces, links of the host, and
+// processes that have the folder on their command line.
+func machine(t *testing.T, dir string) map[string][]string {
+	t.Helper()
+	m := map[string][]string{}
+	var err error
+	m["namespaces"], err = netns.List("weft-")
+	require.NoError(t, err)
+	links, err := net.Interfaces()
+	require.NoError(t, err)
+	for _, l := range links {
+		m["links"] = append(m["links"], l.Name)
+	}
+	commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	require.NoError(t, err)
+	for _, c := range commands {
+		if b, err := os.ReadFile(c); err == nil && bytes.Contains(b, []byte(dir)) {
+			m["processes"] = append(m["processes"], string(bytes.ReplaceAll(b, []byte{0}, []byte(" "))))
+		}
+	}
+	return m
+}
+
+func planFile(t *testing.T, path string) *State {
+	t.Helper()
+	file, err := LoadFile(path)
+	require.NoError(t, err)
+	s, _, err := Plan(file)
+	require.NoError(t, err)
+	return s
+}
+
+func generated(t *testing.T, p topology.GenerateParams) *State {
+	t.Helper()
+	file, err := topology.Generate(p)
+	require.NoError(t, err)
+	s, _, err := Plan(file)
+	require.NoError(t, err)
+	return s
+}
+
+func up(t *testing.T, s *State) {
+	t.Helper()
+	var out bytes.Buffer
+	require.NoError(t, Up(t.Context(), s, Options{Progress: PrintProgress(&out, false)}), "%s", &out)
+	t.Log("\n" + out.String())
+}
+
+// Real files of containerlab's: all sessions, and packets loopback to loopback
+// over every equal-cost path of the graph.
+func TestContainerlabFiles(t *testing.T) {
+	for _, name := range []string{"clos01", "frr01"} {
+		t.Run(name, func(t *testing.T) {
+			labDir(t)
+			s := planFile(t, "../topology/testdata/"+name+".clab.yml")
+			up(t, s)
+			st, err := ReadStatus(t.Context(), s)
+			require.NoError(t, err)
+			require.True(t, st.OK(), "%+v", st)
+			sessions := 0
+			for _, n := range st.Nodes {
+				sessions += n.Established
+			}
+			require.Equal(t, map[string]int{"clos01": 4, "frr01": 6}[name], sessions)
+			checkPaths(t, s)
+
+			again := planFile(t, "../topology/testdata/"+name+".clab.yml")
+			require.ErrorIs(t, Up(t.Context(), again, Options{}), ErrAlreadyUp)
+			require.NoError(t, Down(name, nil))
+			require.ErrorIs(t, Down(name, nil), ErrNoLab)
+		})
+	}
+}
+
+func checkPaths(t *testing.T, s *State) {
+	t.Helper()
+	c, err := Check(t.Context(), s, probe.CheckOptions{})
+	require.NoError(t, err)
+	require.Len(t, c.Underlay, len(s.Widths))
+	require.True(t, c.OK(), "%+v", c.Underlay)
+}
+
+// Four spines are four paths; a fabric with hypervisors gets their VTEPs to
+// each other, and a killed daemon is seen.
+func TestGeneratedFabric(t *testing.T) {
+	labDir(t)
+	s := generated(t, topology.GenerateParams{Name: "gen", Spines: 4, Leaves: 2, HypervisorsPerLeaf: 1, HostsPerHypervisor: 2})
+	up(t, s)
+	checkPaths(t, s)
+	require.Len(t, s.Widths, 2)
+	require.Equal(t, 4, s.Widths[0].Want)
+
+	hv1, err := s.Node("hv1")
+	require.NoError(t, err)
+	status, err := Exec(s, "hv2", []string{"ping", "-c", "1", "-W", "2", "-s", "1550", "-M", "do", hv1.VTEP.Address.String()})
+	require.NoError(t, err)
+	require.Zero(t, status, "a VTEP reaches the other with a packet that holds a tenant's 1500 bytes")
+	status, err = Exec(s, "leaf1", []string{"sh", "-c", "exit 7"})
+	require.NoError(t, err)
+	require.Equal(t, 7, status)
+	_, err = Exec(s, "leaf9", []string{"true"})
+	require.ErrorContains(t, err, `no node "leaf9"`)
+
+	capturePing(t, s)
+
+	require.NoError(t, Kill(s, "hv1", true))
+	st, err := ReadStatus(t.Context(), s)
+	require.NoError(t, err)
+	require.False(t, st.OK())
+	for _, n := range st.Nodes {
+		if n.Name == "hv1" {
+			require.Equal(t, []string{"ovsdb-server", "ovs-vswitchd"}, n.Dead)
+		}
+	}
+	// Up repairs what is not whole.
+	up(t, generated(t, topology.GenerateParams{Name: "gen", Spines: 4, Leaves: 2, HypervisorsPerLeaf: 1, HostsPerHypervisor: 2}))
+}
+
+func capturePing(t *testing.T, s *State) {
+	t.Helper()
+	hv2, err := s.Node("hv2")
+	require.NoError(t, err)
+	read, write := io.Pipe()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	go func() {
+		_, err := Capture(ctx, write, s, "hv1", "eth1")
+		write.CloseWithError(err)
+	}()
+	pcap, err := pcapgo.NewReader(read)
+	require.NoError(t, err)
+	go func() {
+		_, _ = Exec(s, "hv1", []string{"ping", "-q", "-c", "20", "-i", "0.1", hv2.VTEP.Address.String()})
+	}()
+	for {
+		data, _, err := pcap.ReadPacketData()
+		require.NoError(t, err, "no ping was captured")
+		p := gopacket.NewPacket(data, layers.LayerTypeEthernet, gopacket.Default)
+		if p.Layer(layers.LayerTypeICMPv4) != nil {
+			cancel()
+			_, _ = io.Copy(io.Discard, read)
+			return
+		}
+	}
+}
+
+// TestHelperUp is run by TestKilledWhileComingUp in a process of its own.
+func TestHelperUp(t *testing.T) {
+	path := os.Getenv("WEFT_LAB_HELPER")
+	if path == "" {
+		return // an ordinary run: it has nothing to do
+	}
+	file, err := LoadFile(path)
+	require.NoError(t, err)
+	s, _, err := Plan(file)
+	require.NoError(t, err)
+	require.NoError(t, Up(t.Context(), s, Options{}))
+}
+
+// Whatever is there when "lab up" is killed, the next one cleans it up, and so
+// does "lab down".
+func TestKilledWhileComingUp(t *testing.T) {
+	dir := labDir(t)
+	path, err := filepath.Abs("../topology/testdata/clos01.clab.yml")
+	require.NoError(t, err)
+	for _, moment := range []string{"leaf1/zebra.pid", "leaf2/bgpd.vty", "spine/frr.conf"} {
+		helper := exec.Command(os.Args[0], "-test.run=^TestHelperUp$")
+		helper.Env = append(os.Environ(), "WEFT_LAB_HELPER="+path)
+		require.NoError(t, helper.Start())
+		mark := filepath.Join(dir, "clos01", "nodes", moment)
+		require.Eventually(t, func() bool { return fileExists(mark) }, 20*time.Second, time.Millisecond)
+		require.NoError(t, helper.Process.Kill())
+		_ = helper.Wait()
+
+		left, err := Load("clos01")
+		require.NoError(t, err)
+		require.Equal(t, PhaseStarting, left.Phase)
+		if strings.HasPrefix(moment, "spine") {
+			require.NoError(t, Down("clos01", nil))
+			continue
+		}
+		s := planFile(t, path)
+		up(t, s)
+		checkPaths(t, s)
+		require.NoError(t, Down("clos01", nil))
+	}
+}
+
+// Several labs at once, and one whose state was lost.
+func TestSideBySide(t *testing.T) {
+	dir := labDir(t)
+	a := generated(t, topology.GenerateParams{Name: "a", Spines: 1, Leaves: 2})
+	b := generated(t, topology.GenerateParams{Name: "b", Spines: 1, Leaves: 2})
+	up(t, a)
+	up(t, b)
+	checkPaths(t, a)
+	checkPaths(t, b)
+	require.NoError(t, os.RemoveAll(filepath.Join(dir, "a")))
+	up(t, generated(t, topology.GenerateParams{Name: "a", Spines: 1, Leaves: 2}))
+	checkPaths(t, b)
+}
+
+// A configuration that FRR does not take is told with the node and the file.
+func TestBadConfiguration(t *testing.T) {
+	dir := labDir(t)
+	work := t.TempDir()
+	path := filepath.Join(work, "x.clab.yml")
+	require.NoError(t, os.WriteFile(path, []byte("name: x\ntopology: {nodes: {leaf1: {kind: linux, binds: ['my.conf:/etc/frr/frr.conf'], exec: ['exit 3']}}}\n"), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(work, "my.conf"), []byte("router bgp 65001\n no such command\n"), 0o644))
+	err := Up(t.Context(), planFile(t, path), Options{})
+	require.ErrorContains(t, err, "leaf1: FRR does not take "+filepath.Join(work, "my.conf"))
+	require.ErrorContains(t, err, "no such command")
+
+	require.NoError(t, os.WriteFile(filepath.Join(work, "my.conf"), []byte("router bgp 65001\n"), 0o644))
+	s := planFile(t, path)
+	var out bytes.Buffer
+	require.NoError(t, Up(t.Context(), s, Options{Progress: PrintProgress(&out, false)}))
+	require.Contains(t, out.String(), `note: leaf1: exec "exit 3": exit status 3`)
+	b, err := vty(t.Context(), filepath.Join(dir, "x", "nodes", "leaf1"), "bgpd", "show running-config")
+	require.NoError(t, err)
+	require.Contains(t, string(b), "router bgp 65001")
+}
