@@ -18,10 +18,7 @@ import (
 
 // WatchOptions choose what Watch yields.
 type WatchOptions struct {
-	Tenant  string
-	Network string
-	Node    string
-	Labels  map[string]string
+	Tenant string // networks and ports of one tenant
 	// Revision is the last one known, such as that of ListAt: what changed
 	// after it is yielded. 0: what changes from now on.
 	Revision int64
@@ -84,7 +81,7 @@ type stream struct {
 func (s *stream) run(ctx context.Context) (connected bool, err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	q := ListOptions{Tenant: s.opt.Tenant, Network: s.opt.Network, Node: s.opt.Node, Labels: s.opt.Labels}.query()
+	q := ListOptions{Tenant: s.opt.Tenant}.query()
 	q.Set("watch", "true")
 	if s.last != 0 {
 		q.Set("revision", strconv.FormatInt(s.last, 10))

@@ -1,0 +1,232 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/weft-sdn/weft/controller/api/client"
+	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/controller/store"
+	"github.com/weft-sdn/weft/southbound"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// etcdDir is of the one etcd of this package's tests; each test has a prefix
+// of its own.
+var (
+	etcdDir  string
+	prefixes atomic.Int64
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	dir, err := os.MkdirTemp("", "weft-api-")
+	if err != nil {
+		panic(err)
+	}
+	s, err := store.Open(context.Background(), store.Config{Dir: dir})
+	if err != nil {
+		panic(err)
+	}
+	etcdDir = dir
+	code := m.Run()
+	_ = s.Close()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// devices says what devices would.
+type devices struct {
+	mu      sync.Mutex
+	say     func(intent.Object) *intent.Status
+	changed chan struct{}
+	ready   error
+	events  []southbound.Event
+}
+
+func newDevices() *devices {
+	return &devices{changed: make(chan struct{}), say: func(o intent.Object) *intent.Status {
+		if o.Ref().Kind == intent.KindLink {
+			return nil
+		}
+		return &intent.Status{Phase: intent.PhaseReady, Applied: o.Meta().Revision}
+	}}
+}
+
+func (d *devices) Status(o intent.Object) *intent.Status {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.say(o)
+}
+
+func (d *devices) Changed() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.changed
+}
+
+func (d *devices) Events() []southbound.Event { return d.events }
+func (d *devices) Ready() error               { return d.ready }
+
+// will changes what the devices say.
+func (d *devices) will(say func(intent.Object) *intent.Status) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.say = say
+	close(d.changed)
+	d.changed = make(chan struct{})
+}
+
+func pendingAll(intent.Object) *intent.Status {
+	return &intent.Status{Phase: intent.PhasePending, Reasons: []intent.Reason{{Device: "hv1", Code: "Unreachable", Message: "connection refused", Action: "start it"}}}
+}
+
+// bench is a controller's API on real etcd.
+type bench struct {
+	t       *testing.T
+	store   *store.Store
+	devices *devices
+	server  *Server
+	url     string
+}
+
+func openStore(t *testing.T) *store.Store {
+	t.Helper()
+	st, err := store.Open(t.Context(), store.Config{Endpoints: []string{"unix://" + filepath.Join(etcdDir, "etcd.sock")}, Prefix: fmt.Sprintf("/t%d", prefixes.Add(1))})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = st.Close() })
+	return st
+}
+
+func newBench(t *testing.T, change ...func(*Config)) *bench {
+	t.Helper()
+	b := &bench{t: t, store: openStore(t), devices: newDevices()}
+	cfg := Config{Store: b.store, Status: b.devices, Version: "test", Heartbeat: 50 * time.Millisecond}
+	for _, f := range change {
+		f(&cfg)
+	}
+	b.server = New(cfg)
+	srv := httptest.NewServer(b.server.Handler())
+	t.Cleanup(func() {
+		b.server.closeOnce.Do(func() { close(b.server.closing) })
+		srv.CloseClientConnections()
+		srv.Close()
+	})
+	b.url = srv.URL
+	return b
+}
+
+type reply struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// do sends a request; headers are "Name: value".
+func (b *bench) do(method, path, body string, headers ...string) reply {
+	b.t.Helper()
+	r, err := http.NewRequestWithContext(b.t.Context(), method, b.url+path, strings.NewReader(body))
+	require.NoError(b.t, err)
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	for _, h := range headers {
+		k, v, _ := strings.Cut(h, ": ")
+		r.Header.Set(k, v)
+	}
+	resp, err := http.DefaultClient.Do(r)
+	require.NoError(b.t, err)
+	defer resp.Body.Close()
+	got, err := io.ReadAll(resp.Body)
+	require.NoError(b.t, err)
+	return reply{resp.StatusCode, resp.Header, string(got)}
+}
+
+// ok is do that must succeed.
+func (b *bench) ok(method, path, body string, headers ...string) reply {
+	b.t.Helper()
+	r := b.do(method, path, body, headers...)
+	require.Less(b.t, r.status, 300, "%s %s: %s", method, path, r.body)
+	return r
+}
+
+// blue is a tenant with a network web.
+func (b *bench) blue() {
+	b.t.Helper()
+	b.ok("PUT", "/v1/tenants/blue", `{}`)
+	b.ok("PUT", "/v1/tenants/blue/networks/web", `{"spec":{"subnets":["10.0.0.0/24"]}}`)
+}
+
+func (b *bench) client() *client.Client {
+	c, err := client.New(b.url)
+	require.NoError(b.t, err)
+	return c
+}
+
+var numbers = regexp.MustCompile(`(revision |"revision":\s?)\d+`)
+
+// golden compares with a file under testdata.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
+		require.NoError(t, os.WriteFile(file, got, 0o644))
+	}
+	want, err := os.ReadFile(file)
+	require.NoError(t, err, "run with -update")
+	require.Equal(t, string(want), string(got))
+}
+
+func pretty(t *testing.T, s string) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	require.NoError(t, json.Indent(&out, []byte(strings.TrimSpace(s)), "", "  "), s)
+	out.WriteByte('\n')
+	return out.Bytes()
+}
+
+func TestPutIsIdempotent(t *testing.T) {
+	b := newBench(t)
+	b.blue()
+	const body = `{"spec":{"network":"web"}}`
+	first := b.do("PUT", "/v1/tenants/blue/ports/a", body)
+	require.Equal(t, http.StatusCreated, first.status, first.body)
+	require.Equal(t, "created", first.header.Get("Weft-Action"))
+	var p intent.Port
+	require.NoError(t, json.Unmarshal([]byte(first.body), &p))
+	require.Equal(t, intent.PhaseReady, p.Status.Phase)
+	require.Equal(t, "10.0.0.2", p.Spec.Addresses[0].String())
+	require.Equal(t, etag(p.Metadata.Revision), first.header.Get("ETag"))
+
+	second := b.do("PUT", "/v1/tenants/blue/ports/a", body)
+	require.Equal(t, http.StatusOK, second.status)
+	require.Equal(t, "unchanged", second.header.Get("Weft-Action"))
+	require.Equal(t, first.body, second.body)
+	require.Equal(t, first.header.Get("ETag"), second.header.Get("ETag"))
+
+	back := b.do("PUT", "/v1/tenants/blue/ports/a", first.body)
+	require.Equal(t, "unchanged", back.header.Get("Weft-Action"), "what was read can be written back: %s", back.body)
+
+	third := b.do("PUT", "/v1/tenants/blue/ports/a", `{"metadata":{"labels":{"a":"b"}},"spec":{"network":"web"}}`)
+	require.Equal(t, http.StatusOK, third.status)
+	require.Equal(t, "configured", third.header.Get("Weft-Action"))
+	require.NotEqual(t, first.header.Get("ETag"), third.header.Get("ETag"))
+}

@@ -1,0 +1,104 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"reflect"
+	"runtime"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/weft-sdn/weft/controller/api/client"
+	"github.com/weft-sdn/weft/controller/intent"
+)
+
+// describe is the head of the OpenAPI document. huma's own pages are left out:
+// they load scripts from elsewhere.
+func (s *Server) describe() huma.Config {
+	return huma.Config{
+		OpenAPI: &huma.OpenAPI{
+			OpenAPI: "3.1.0",
+			Info:    &huma.Info{Title: "Weft", Version: "v1", Description: "Northbound interface of the Weft controller: declare tenants, networks, ports, nodes and links, and read what the devices made of them."},
+			Tags:    []*huma.Tag{},
+		},
+		Formats:       map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},
+		DefaultFormat: "application/json",
+
+		RejectUnknownQueryParameters: true,
+	}
+}
+
+// schemaOf is the schema of a type. The names in an object's metadata may be
+// left out, as the path has them.
+func schemaOf[T any](s *Server) *huma.Schema {
+	reg := s.api.OpenAPI().Components.Schemas
+	ref := reg.Schema(reflect.TypeFor[T](), true, "")
+	for _, name := range []string{"Metadata", reflect.TypeFor[T]().Name()} {
+		if m := reg.Map()[name]; m != nil && reflect.TypeFor[T]().PkgPath() == reflect.TypeFor[intent.Metadata]().PkgPath() {
+			var keep []string
+			for _, r := range m.Required {
+				if r != "name" && r != "metadata" {
+					keep = append(keep, r)
+				}
+			}
+			m.Required = keep
+			m.PrecomputeMessages()
+		}
+	}
+	return ref
+}
+
+type versionOutput struct{ Body client.Version }
+
+type eventsOutput struct{ Body client.Events }
+
+// Health is the answer of the health checks.
+type Health struct {
+	Status   string `json:"status" doc:"alive or ready"`
+	Revision int64  `json:"revision,omitempty" doc:"Store revision"`
+}
+
+type healthOutput struct{ Body Health }
+
+func (s *Server) registerMeta() {
+	s.api.OpenAPI().Tags = append(s.api.OpenAPI().Tags, &huma.Tag{Name: "Controller", Description: "The controller itself."})
+	op := func(id, path, summary string) huma.Operation {
+		return huma.Operation{OperationID: id, Method: http.MethodGet, Path: path, Summary: summary, Tags: []string{"Controller"}}
+	}
+	huma.Register(s.api, op("getVersion", "/v1/version", "Version of the controller"), func(context.Context, *struct{}) (*versionOutput, error) {
+		return &versionOutput{client.Version{Version: s.cfg.Version, Commit: s.cfg.Commit, Go: runtime.Version(), API: intent.APIVersion}}, nil
+	})
+	huma.Register(s.api, op("listEvents", "/v1/events", "Newest events, oldest first"), func(context.Context, *struct{}) (*eventsOutput, error) {
+		out := &eventsOutput{client.Events{Items: []client.Event{}}}
+		for _, e := range s.cfg.Status.Events() {
+			out.Body.Items = append(out.Body.Items, client.Event{Time: e.Time, Severity: string(e.Severity), Device: e.Device,
+				Object: e.Object, Reason: e.Reason, Message: e.Message})
+		}
+		return out, nil
+	})
+	huma.Register(s.api, op("getHealth", "/healthz", "Whether the process runs"), func(context.Context, *struct{}) (*healthOutput, error) {
+		return &healthOutput{Health{Status: "alive"}}, nil
+	})
+	ready := op("getReady", "/readyz", "Whether the store answers and the intent is loaded")
+	ready.Errors = []int{http.StatusServiceUnavailable}
+	huma.Register(s.api, ready, func(ctx context.Context, _ *struct{}) (*healthOutput, error) {
+		rev, err := s.ready(ctx)
+		if err != nil {
+			return nil, &client.Problem{Type: client.TypeUnavailable, Title: "Not ready", Status: http.StatusServiceUnavailable,
+				Detail: fmt.Sprintf("the controller is not ready: %v", err), Instance: instance(ctx)}
+		}
+		return &healthOutput{Health{Status: "ready", Revision: rev}}, nil
+	})
+}
+
+func (s *Server) ready(ctx context.Context) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, min(2*time.Second, s.cfg.StoreTimeout))
+	defer cancel()
+	rev, err := s.cfg.Store.Revision(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("the store does not answer: %w", err)
+	}
+	return rev, s.cfg.Status.Ready()
+}

@@ -1,0 +1,189 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/controller/store"
+	"github.com/weft-sdn/weft/southbound"
+)
+
+// Store keeps the objects; *store.Store is one.
+type Store interface {
+	Reader
+	Put(ctx context.Context, o intent.Object, opt store.PutOptions) (store.PutResult, error)
+	Delete(ctx context.Context, r intent.Ref, opt store.DeleteOptions) (store.DeleteResult, error)
+}
+
+// Reader is the reading half of a Store.
+type Reader interface {
+	Get(ctx context.Context, r intent.Ref) (intent.Object, error)
+	List(ctx context.Context, k intent.Kind, opt store.ListOptions) (store.List, error)
+	Watch(ctx context.Context, from int64) iter.Seq2[[]store.Event, error]
+	Revision(ctx context.Context) (int64, error)
+}
+
+// Status tells what the devices say; *engine.Engine is one.
+type Status interface {
+	// Status is nil for objects about which no device says anything.
+	Status(o intent.Object) *intent.Status
+	// Changed returns a channel that is closed when a status changes.
+	Changed() <-chan struct{}
+	// Events lists what happened, oldest first.
+	Events() []southbound.Event
+	// Ready is nil when the intent is loaded.
+	Ready() error
+}
+
+// Config says what a Server works with. Store and Status are required.
+type Config struct {
+	Store   Store
+	Status  Status
+	Logger  *slog.Logger
+	Version string // of the program
+	Commit  string
+
+	// StoreTimeout bounds what one request waits for the store; 10 s by default.
+	StoreTimeout time.Duration
+	// Heartbeat is how often a silent watch sends a comment; 15 s by default.
+	Heartbeat time.Duration
+	// WriteTimeout is how long a client may leave an answer or an event of a
+	// watch unread; 30 s by default.
+	WriteTimeout time.Duration
+}
+
+func (c *Config) complete() {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Version == "" {
+		c.Version = "dev"
+	}
+	if c.StoreTimeout == 0 {
+		c.StoreTimeout = 10 * time.Second
+	}
+	if c.Heartbeat == 0 {
+		c.Heartbeat = 15 * time.Second
+	}
+	if c.WriteTimeout == 0 {
+		c.WriteTimeout = 30 * time.Second
+	}
+}
+
+// Server answers requests. Make it with New.
+type Server struct {
+	cfg     Config
+	log     *slog.Logger
+	api     huma.API
+	mux     *http.ServeMux
+	handler http.Handler
+
+	closing   chan struct{} // closed when watches and waits must end
+	closeOnce sync.Once
+}
+
+// New returns a server that does not listen yet.
+func New(cfg Config) *Server {
+	cfg.complete()
+	s := &Server{cfg: cfg, log: cfg.Logger, mux: http.NewServeMux(), closing: make(chan struct{})}
+	s.api = humago.New(s.mux, s.describe())
+	s.registerKinds()
+	s.registerMeta()
+	s.registerDocs()
+	s.handler = s.wrap(s.mux)
+	return s
+}
+
+// Handler answers the requests of all paths.
+func (s *Server) Handler() http.Handler { return s.handler }
+
+// graceTime is how long requests may take to end after Serve's context did.
+const graceTime = 10 * time.Second
+
+// Serve answers on the listeners until ctx ends; then it ends watches and
+// waits, lets other requests finish and returns nil. It closes the listeners.
+// A Server serves once.
+func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
+	if len(listeners) == 0 {
+		return errors.New("serve API: no listener is given")
+	}
+	srv := &http.Server{
+		Handler:           s.handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	failed := make(chan error, len(listeners))
+	for _, l := range listeners {
+		s.log.Info("API is served", "address", l.Addr().String())
+		go func() { failed <- srv.Serve(l) }()
+	}
+	var err error
+	running := len(listeners)
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+		running--
+		err = fmt.Errorf("serve API: %w", err)
+	}
+	s.closeOnce.Do(func() { close(s.closing) })
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), graceTime)
+	defer cancel()
+	if serr := srv.Shutdown(grace); serr != nil {
+		_ = srv.Close()
+		err = errors.Join(err, fmt.Errorf("serve API: requests were cut off: %w", serr))
+	}
+	for range running {
+		<-failed
+	}
+	return err
+}
+
+// ListenUnix listens on a Unix socket that the owner and the group may use. It
+// replaces a socket that nobody listens on any more.
+func ListenUnix(path string) (net.Listener, error) {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	case info.Mode()&fs.ModeSocket == 0:
+		return nil, fmt.Errorf("listen on %s: there is a file that is no socket: remove it, or use another path", path)
+	default:
+		c, err := net.DialTimeout("unix", path, time.Second)
+		if err == nil {
+			_ = c.Close()
+			return nil, fmt.Errorf("listen on %s: another process listens there: stop it, or use another path", path)
+		}
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			return nil, fmt.Errorf("listen on %s: %w", path, err)
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("listen on %s: remove the stale socket: %w", path, err)
+		}
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	if err := os.Chmod(path, 0o660); err != nil {
+		_ = l.Close()
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	return l, nil
+}

@@ -1,0 +1,151 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/weft-sdn/weft/controller/api/client"
+)
+
+// maxBody bounds the body of a request.
+const maxBody = 1 << 20
+
+type pathKey struct{}
+
+// instance is the path that the request asked for.
+func instance(ctx context.Context) string {
+	p, _ := ctx.Value(pathKey{}).(string)
+	return p
+}
+
+// answer notes what was answered and bounds how long writing it may take.
+type answer struct {
+	http.ResponseWriter
+	timeout time.Duration
+	status  int
+}
+
+func (a *answer) WriteHeader(status int) {
+	if a.status == 0 {
+		a.status = status
+		_ = http.NewResponseController(a.ResponseWriter).SetWriteDeadline(time.Now().Add(a.timeout))
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+func (a *answer) Write(b []byte) (int, error) {
+	if a.status == 0 {
+		a.WriteHeader(http.StatusOK)
+	}
+	return a.ResponseWriter.Write(b)
+}
+
+// Unwrap is for http.ResponseController.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// wrap adds to the operations what they have in common.
+func (s *Server) wrap(mux *http.ServeMux) http.Handler {
+	// A page of another origin in somebody's browser must not write.
+	guard := http.NewCrossOriginProtection()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		a := &answer{ResponseWriter: w, timeout: s.cfg.WriteTimeout}
+		r = r.WithContext(context.WithValue(r.Context(), pathKey{}, r.URL.EscapedPath()))
+		defer func() {
+			if p := recover(); p != nil {
+				s.recovered(a, r, p)
+			}
+			s.log.Debug("request", "method", r.Method, "path", r.URL.Path, "status", a.status, "took", time.Since(start))
+		}()
+		if err := guard.Check(r); err != nil {
+			writeProblem(a, r, &client.Problem{Type: typeOrigin, Title: "Request of another origin", Status: http.StatusForbidden,
+				Detail: "a web page of another origin may not change objects"})
+			return
+		}
+		h, pattern := mux.Handler(r)
+		if pattern == "" {
+			s.unrouted(a, r, h)
+			return
+		}
+		if p := readBody(a, r); p != nil {
+			writeProblem(a, r, p)
+			return
+		}
+		mux.ServeHTTP(a, r)
+	})
+}
+
+const typeOrigin = "/problems/cross-origin"
+
+func (s *Server) recovered(a *answer, r *http.Request, p any) {
+	if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		panic(p)
+	}
+	if a.status != 0 { // most likely the client went away
+		s.log.Debug("answer was cut short", "path", r.URL.Path, "cause", p)
+		panic(http.ErrAbortHandler)
+	}
+	s.log.Error("request failed inside the controller", "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+	writeProblem(a, r, &client.Problem{Type: client.TypeInternal, Title: "Fault inside the controller", Status: http.StatusInternalServerError,
+		Detail: "the controller failed at this request; its log has the details"})
+}
+
+// unrouted answers for paths and methods that there are not. The mux knows
+// which of the two it is.
+func (s *Server) unrouted(a *answer, r *http.Request, h http.Handler) {
+	probe := &verdict{header: http.Header{}}
+	h.ServeHTTP(probe, r)
+	switch allow := probe.header.Get("Allow"); {
+	case probe.status == http.StatusMethodNotAllowed:
+		a.Header().Set("Allow", allow)
+		writeProblem(a, r, &client.Problem{Type: client.TypeMethod, Title: "Method not allowed", Status: http.StatusMethodNotAllowed,
+			Detail: fmt.Sprintf("%s can't be used with %s: use %s", r.Method, r.URL.Path, allow)})
+	default:
+		writeProblem(a, r, &client.Problem{Type: client.TypeNotFound, Title: "Not found", Status: http.StatusNotFound,
+			Detail: fmt.Sprintf("there is nothing at %s; see /docs", r.URL.Path)})
+	}
+}
+
+// verdict takes the status of an answer and drops the rest.
+type verdict struct {
+	header http.Header
+	status int
+}
+
+func (v *verdict) Header() http.Header         { return v.header }
+func (v *verdict) Write(b []byte) (int, error) { return len(b), nil }
+func (v *verdict) WriteHeader(status int)      { v.status = status }
+
+// readBody reads the whole body before anything waits, within a time of its
+// own.
+func readBody(a *answer, r *http.Request) *client.Problem {
+	if r.Body == nil || r.Body == http.NoBody {
+		return nil
+	}
+	rc := http.NewResponseController(a)
+	_ = rc.SetReadDeadline(time.Now().Add(10 * time.Second))
+	b, err := io.ReadAll(http.MaxBytesReader(a.ResponseWriter, r.Body, maxBody))
+	_ = rc.SetReadDeadline(time.Time{})
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return &client.Problem{Type: client.TypeTooLarge, Title: "Body too large", Status: http.StatusRequestEntityTooLarge,
+			Detail: fmt.Sprintf("the body is larger than %d bytes", maxBody)}
+	case err != nil:
+		return malformed("the body could not be read: %v", err)
+	}
+	if ct, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); len(b) > 0 && ct != "" && !strings.EqualFold(strings.TrimSpace(ct), "application/json") {
+		return &client.Problem{Type: client.TypeMedia, Title: "Media type not supported", Status: http.StatusUnsupportedMediaType,
+			Detail: fmt.Sprintf("the body is %s: send application/json", strings.TrimSpace(ct)),
+			Errors: []client.ProblemField{{Location: "header", Field: "Content-Type", Message: "must be application/json"}}}
+	}
+	r.Body = io.NopCloser(bytes.NewReader(b))
+	return nil
+}
