@@ -25,11 +25,16 @@ func (f Fault) Error() string {
 // Faults is all that is wrong, in the order of the lines.
 type Faults []Fault
 
-// Error has one fault in a line.
+// Error has one fault in a line, and tells how many more there are than people
+// read.
 func (fs Faults) Error() string {
-	s := make([]string, len(fs))
-	for i, f := range fs {
-		s[i] = f.Error()
+	const most = 20
+	var s []string
+	for _, f := range fs[:min(most, len(fs))] {
+		s = append(s, f.Error())
+	}
+	if n := len(fs) - most; n > 0 {
+		s = append(s, fmt.Sprintf("and %d more", n))
 	}
 	return strings.Join(s, "\n")
 }

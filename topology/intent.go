@@ -16,7 +16,12 @@ import (
 // its name as iface-id, a server's by the interface of its switch. Objects come
 // in apply order, ports in the order of the file.
 func (f *File) Intent() ([]intent.Object, error) {
-	b := &intentBuilder{file: f, tenants: map[string]*intent.Tenant{}, networks: map[string]*intent.Network{}, ports: map[string]string{}}
+	b := &intentBuilder{file: f, tenants: map[string]*intent.Tenant{}, networks: map[string]*intent.Network{}, ports: map[string]string{}, links: map[string][]Link{}}
+	for _, l := range f.Graph.Links {
+		back, _ := l.From(l.B.Node)
+		b.links[l.A.Node] = append(b.links[l.A.Node], l)
+		b.links[l.B.Node] = append(b.links[l.B.Node], back)
+	}
 	var names []string
 	for _, n := range f.Graph.Nodes {
 		_, tenant := n.Labels[LabelTenant]
@@ -57,6 +62,7 @@ type intentBuilder struct {
 	networks     map[string]*intent.Network // by tenant/name
 	networkOrder []string
 	ports        map[string]string // tenant/name -> node
+	links        map[string][]Link // of each node, A being its end
 	faults       Faults
 }
 
@@ -110,7 +116,7 @@ func (b *intentBuilder) node(name string) intent.Object {
 		b.fault(name, "label %s is missing: say to which network of tenant %s the node belongs", LabelNetwork, tenant)
 		return nil
 	}
-	h, err := hostAddresses(n, b.file.Nodes[name], b.file.Graph.LinksOf(name))
+	h, err := hostAddresses(n, b.file.Nodes[name], b.links[name])
 	if err != nil {
 		b.fault(name, "%s", err)
 		return nil

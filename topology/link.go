@@ -178,8 +178,8 @@ func (p *parser) graph() {
 			c, ok := p.file.Nodes[e.Node]
 			if !ok {
 				hint := ""
-				if s := nearest(e.Node, names); s != "" {
-					hint = ": is " + s + " meant?"
+				if len(p.faults) < maxHints {
+					hint = meant(nearest(e.Node, names))
 				}
 				p.fault(w.line, "%s: there is no node %q%s", what, e.Node, hint)
 				continue

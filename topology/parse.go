@@ -13,7 +13,7 @@ import (
 // Parse reads a containerlab topology file. The source is the file's name, for
 // messages. The error is Faults: all that is wrong, not only the first.
 func Parse(data []byte, source string) (*File, error) {
-	r := &reader{source: source}
+	r := newReader(source, len(data))
 	doc, fault := decode(data)
 	if fault != nil {
 		fault.Source = source
@@ -148,11 +148,18 @@ func (p *parser) ignore(field, where string) {
 
 // unknown refuses a field and says which one may be meant.
 func (p *parser) unknown(e entry, what string, known []string) {
-	if s := nearest(e.name, known); s != "" {
-		p.fault(e.key.Line, "%s: there is no field %q: is %s meant?", what, e.name, s)
-		return
+	p.fault(e.key.Line, "%s: there is no field %q%s", what, e.name, meant(nearest(e.name, known)))
+}
+
+// maxHints is how many faults get a hint that takes a search over all nodes.
+const maxHints = 50
+
+// meant is the hint for a mistyped word.
+func meant(word string) string {
+	if word == "" {
+		return ""
 	}
-	p.fault(e.key.Line, "%s: there is no field %q", what, e.name)
+	return ": is " + word + " meant?"
 }
 
 // nearest is the known word that differs in at most two letters, or in case or

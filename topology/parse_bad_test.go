@@ -125,3 +125,10 @@ func FuzzParse(f *testing.F) {
 		_ = file.Ignored()
 	})
 }
+
+func TestManyFaultsAreCounted(t *testing.T) {
+	_, err := topology.Parse([]byte("name: t\ntopology:\n  nodes:\n"+strings.Repeat("    a:\n", 31)), "f.yml")
+	if got := strings.Split(err.Error(), "\n"); len(got) != 21 || got[20] != "and 11 more" {
+		t.Errorf("got %q", got)
+	}
+}

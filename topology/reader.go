@@ -12,11 +12,23 @@ import (
 type reader struct {
 	source string
 	faults Faults
-	steps  int // entries read through aliases so far
+	steps  int // entries read so far
+	most   int // that may be read: aliases can make a small file very large
 }
 
-// maxSteps bounds what a small file with many aliases can grow to.
-const maxSteps = 200_000
+func newReader(source string, size int) *reader {
+	return &reader{source: source, most: 10_000 + 4*size}
+}
+
+// step counts entries that are read. It is false when there are too many.
+func (r *reader) step(line, n int) bool {
+	before := r.steps
+	r.steps += n
+	if r.steps > r.most && before <= r.most {
+		r.fault(line, "the file grows too large by its aliases")
+	}
+	return r.steps <= r.most
+}
 
 // entry is one key of a mapping with its value.
 type entry struct {
@@ -74,10 +86,7 @@ func (r *reader) entries(n *yaml.Node, what string, seen map[string]int, out *[]
 	var merged []*yaml.Node
 	own := map[string]bool{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
-		if r.steps++; r.steps > maxSteps {
-			if r.steps == maxSteps+1 {
-				r.fault(n.Line, "%s: the file grows too large by its aliases", what)
-			}
+		if !r.step(n.Line, 1) {
 			return
 		}
 		k, v := resolve(n.Content[i]), n.Content[i+1]
@@ -161,8 +170,7 @@ func (r *reader) list(n *yaml.Node, what string) []*yaml.Node {
 		r.fault(n.Line, "%s: a list is expected, this is %s", what, shape(n))
 		return nil
 	}
-	if r.steps += len(v.Content); r.steps > maxSteps {
-		r.fault(n.Line, "%s: the file grows too large by its aliases", what)
+	if !r.step(n.Line, len(v.Content)) {
 		return nil
 	}
 	return v.Content

@@ -35,6 +35,7 @@ type drawing struct {
 	graph         *Graph
 	boxes         map[string]*box
 	near          map[string][]string
+	tenants       []string // that nodes are labelled with, in order
 	width, height float64
 }
 
@@ -43,6 +44,9 @@ type drawing struct {
 func (g *Graph) SVG() []byte {
 	d := &drawing{graph: g, boxes: map[string]*box{}, near: map[string][]string{}}
 	for _, n := range g.Nodes {
+		if t := n.Labels[LabelTenant]; t != "" && !slices.Contains(d.tenants, t) {
+			d.tenants = append(d.tenants, t)
+		}
 		d.boxes[n.Name] = &box{node: n, width: max(56, float64(len(n.Name))*letter+boxPadding)}
 	}
 	for _, l := range g.Links {
@@ -243,22 +247,11 @@ func (d *drawing) drawBox(b *bytes.Buffer, x *box) {
 	tip := x.node.Name + ": " + string(x.node.Role)
 	if t := x.node.Labels[LabelTenant]; t != "" {
 		tip += ", tenant " + t
-		line = tenantColours[slices.Index(d.tenants(), t)%len(tenantColours)]
+		line = tenantColours[slices.Index(d.tenants, t)%len(tenantColours)]
 	}
 	fmt.Fprintf(b, "<g><title>%s</title><rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%d\" rx=\"5\" fill=\"%s\" stroke=\"%s\" stroke-width=\"1.4\"/>",
 		xmlText(tip), x.x-x.width/2, x.y, x.width, boxHeight, fill, line)
 	fmt.Fprintf(b, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\" fill=\"#1d2230\">%s</text></g>\n", x.x, x.y+20, xmlText(x.node.Name))
-}
-
-// tenants that have a label, in order.
-func (d *drawing) tenants() []string {
-	var out []string
-	for _, n := range d.graph.Nodes {
-		if t := n.Labels[LabelTenant]; t != "" && !slices.Contains(out, t) {
-			out = append(out, t)
-		}
-	}
-	return out
 }
 
 func xmlText(s string) string {
