@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/weft-sdn/weft/controller/api/client"
 	"github.com/weft-sdn/weft/controller/intent"
@@ -41,6 +42,38 @@ func (p PathCheck) OK() bool {
 func (c *Checked) OK() bool {
 	return !slices.ContainsFunc(c.Underlay, func(p PathCheck) bool { return !p.OK() }) &&
 		(c.Unicast == nil || c.Unicast.OK()) && (c.Broadcast == nil || c.Broadcast.OK())
+}
+
+// WaitReady waits until all ports that the controller has are Ready, by the
+// devices' word, or the context ends: then it tells of the first that is not.
+func WaitReady(ctx context.Context, s *State) error {
+	c, err := client.New(s.Controller)
+	if err != nil {
+		return err
+	}
+	why := "the controller does not answer"
+	err = until(ctx, 100*time.Millisecond, nil, func() (bool, error) {
+		ports, err := c.List(ctx, intent.KindPort, client.ListOptions{})
+		if err != nil {
+			return false, nil // it may be starting; the context bounds the wait
+		}
+		for _, o := range ports {
+			p := o.(*intent.Port)
+			if p.Status != nil && p.Status.Phase == intent.PhaseReady {
+				continue
+			}
+			why = p.Ref().String() + " is not Ready"
+			if p.Status != nil && len(p.Status.Reasons) > 0 {
+				why += ": " + p.Status.Reasons[0].Message
+			}
+			return false, nil
+		}
+		return true, nil
+	})
+	if err != nil {
+		return fmt.Errorf("wait for the ports: %s: %w", why, err)
+	}
+	return nil
 }
 
 // Check sends packets between all leaves and between all VMs of a lab, and

@@ -427,7 +427,7 @@ func (r *run) converge(ctx context.Context) error {
 var needs = []struct{ program, pkg string }{
 	{filepath.Join(frrDir, "zebra"), "frr"}, {filepath.Join(frrDir, "bgpd"), "frr"}, {"vtysh", "frr"},
 	{"ovsdb-server", "openvswitch-switch"}, {"ovs-vswitchd", "openvswitch-switch"},
-	{"ovs-vsctl", "openvswitch-switch"}, {"ovsdb-tool", "openvswitch-switch"},
+	{"ovs-vsctl", "openvswitch-switch"}, {"ovsdb-tool", "openvswitch-switch"}, {"ip", "iproute2"},
 }
 
 // CheckHost tells what this machine lacks for the lab, and what to do.
@@ -438,6 +438,7 @@ func CheckHost(s *State) error {
 	want := map[string]bool{}
 	for _, n := range s.Nodes {
 		want["frr"] = want["frr"] || n.Router != nil
+		want["iproute2"] = want["iproute2"] || len(n.Exec) > 0
 		want["openvswitch-switch"] = want["openvswitch-switch"] || n.VTEP != nil
 	}
 	var missing, pkgs []string

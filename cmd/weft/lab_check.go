@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,6 +18,7 @@ func newLabCheck() *cobra.Command {
 	var o probe.CheckOptions
 	var co probe.ContinuousOptions
 	var continuous bool
+	var ready time.Duration
 	c := &cobra.Command{
 		Use: "check", Short: "Send packets between all hosts and leaves and count what arrives", Args: cobra.NoArgs,
 		Long: `Send packets between all leaves' loopbacks and between all VMs and servers, and
@@ -29,6 +32,14 @@ networks nothing. Exits with status 1 on any difference.`,
 			}
 			ctx, cancel := interruptible(c)
 			defer cancel()
+			if ready > 0 && s.Controller != "" {
+				wait, cancel := context.WithTimeout(ctx, ready)
+				err := lab.WaitReady(wait, s)
+				cancel()
+				if err != nil {
+					return err
+				}
+			}
 			if continuous {
 				co.Rate = o.Rate
 				rep, err := lab.CheckContinuously(ctx, s, co)
@@ -59,6 +70,7 @@ networks nothing. Exits with status 1 on any difference.`,
 	c.Flags().BoolVar(&continuous, "continuous", false, "send between the VMs until Ctrl-C, and report what was lost")
 	c.Flags().DurationVar(&co.Interval, "interval", 0, "with --continuous: time between two probes of a pair (default 10ms)")
 	c.Flags().DurationVar(&co.Duration, "duration", 0, "with --continuous: end after this time")
+	c.Flags().DurationVar(&ready, "ready", 0, "wait this long for all ports to be Ready first")
 	c.Flags().IntVar(&o.Tries, "tries", 3, "probes per pair before it counts as lost")
 	c.Flags().DurationVar(&o.Wait, "wait", 0, "time that each try may take (default 1.2s)")
 	c.Flags().IntVar(&o.Rate, "rate", 0, "most probes per second in all")

@@ -104,7 +104,7 @@ type tunnelled struct {
 func (f *Field) Broadcast(ctx context.Context, uplinks []Uplink, o CheckOptions) (*BroadcastReport, error) {
 	o.defaults()
 	began := time.Now()
-	b := &broadcast{Field: f, copies: map[arrival]int{}, tunnels: map[tunnelled]int{}}
+	b := &broadcast{Field: f, kind: f.round("broadcast"), copies: map[arrival]int{}, tunnels: map[tunnelled]int{}}
 	taps, err := b.tap(uplinks)
 	defer func() {
 		for _, t := range taps {
@@ -115,7 +115,7 @@ func (f *Field) Broadcast(ctx context.Context, uplinks []Uplink, o CheckOptions)
 		return nil, err
 	}
 	defer f.collect(func(r Receipt) {
-		if r.Kind == "broadcast" {
+		if r.Kind == b.kind {
 			b.copies[arrival{r.Seq, r.At}]++
 		}
 	})()
@@ -127,7 +127,7 @@ func (f *Field) Broadcast(ctx context.Context, uplinks []Uplink, o CheckOptions)
 			if err := pace.wait(ctx); err != nil {
 				return nil, fmt.Errorf("broadcast check: %w", err)
 			}
-			_ = f.send(s.from, s.to, ID{Kind: "broadcast", Source: f.Hosts[s.from].Name, Dest: "*", Seq: s.seq}) // a refusal shows as loss
+			_ = f.send(s.from, s.to, ID{Kind: b.kind, Source: f.Hosts[s.from].Name, Dest: "*", Seq: s.seq}) // a refusal shows as loss
 		}
 		f.wait(ctx, o.Wait, func() bool { return len(b.unseen(last)) == 0 })
 		var again []shot
@@ -150,6 +150,7 @@ func (f *Field) Broadcast(ctx context.Context, uplinks []Uplink, o CheckOptions)
 // broadcast is one run of the check; its maps are guarded by the field's lock.
 type broadcast struct {
 	*Field
+	kind    string
 	shots   []shot
 	retried map[int]bool // numbers that were sent again under another
 	copies  map[arrival]int
@@ -165,7 +166,7 @@ func (b *broadcast) tap(uplinks []Uplink) ([]*Tap, error) {
 				return
 			}
 			vni, id, dst, ok := parseVXLAN(frame)
-			if !ok || id.Run != b.run || id.Kind != "broadcast" || dst != u.VTEP {
+			if !ok || id.Run != b.run || id.Kind != b.kind || dst != u.VTEP {
 				return
 			}
 			b.mu.Lock()

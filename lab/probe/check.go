@@ -136,8 +136,9 @@ func (f *Field) Check(ctx context.Context, o CheckOptions) (*Report, error) {
 	e := expect(f.Hosts)
 	copies := map[copyKey]int{}
 	done := map[Flow]bool{}
+	kind := f.round("check")
 	defer f.collect(func(r Receipt) {
-		if r.Kind != "check" {
+		if r.Kind != kind {
 			return
 		}
 		flow := Flow{r.Source, r.Dest, r.IPv6}
@@ -159,7 +160,7 @@ func (f *Field) Check(ctx context.Context, o CheckOptions) (*Report, error) {
 			}
 			// A refusal by the sender's kernel shows as loss.
 			seq++
-			if f.send(t.from, t.to, ID{Kind: "check", Source: t.flow.Source, Dest: t.flow.Dest, Seq: seq}) == nil {
+			if f.send(t.from, t.to, ID{Kind: kind, Source: t.flow.Source, Dest: t.flow.Dest, Seq: seq}) == nil {
 				sent++
 			}
 		}

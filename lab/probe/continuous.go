@@ -96,8 +96,9 @@ func (f *Field) Continuous(ctx context.Context, o ContinuousOptions) (*LossRepor
 	for _, t := range targets {
 		states[t.flow] = &pairState{}
 	}
+	kind := f.round("continuous")
 	defer f.collect(func(r Receipt) {
-		if r.Kind != "continuous" {
+		if r.Kind != kind {
 			return
 		}
 		p := states[Flow{r.Source, r.Dest, r.IPv6}]
@@ -113,7 +114,7 @@ func (f *Field) Continuous(ctx context.Context, o ContinuousOptions) (*LossRepor
 		ctx, cancel = context.WithTimeout(ctx, o.Duration)
 		defer cancel()
 	}
-	f.rounds(ctx, targets, states, rep.Interval)
+	f.rounds(ctx, kind, targets, states, rep.Interval)
 	// The last may be on their way.
 	f.wait(context.Background(), 500*time.Millisecond, func() bool {
 		for _, p := range states {
@@ -130,7 +131,7 @@ func (f *Field) Continuous(ctx context.Context, o ContinuousOptions) (*LossRepor
 
 // rounds sends one probe per pair and interval, spread over the interval,
 // until the context ends.
-func (f *Field) rounds(ctx context.Context, targets []target, states map[Flow]*pairState, interval time.Duration) {
+func (f *Field) rounds(ctx context.Context, kind string, targets []target, states map[Flow]*pairState, interval time.Duration) {
 	pace := pacer{rate: max(1, int(float64(len(targets))*float64(time.Second)/float64(interval)))}
 	for seq := 1; ; seq++ {
 		for _, t := range targets {
@@ -143,7 +144,7 @@ func (f *Field) rounds(ctx context.Context, targets []target, states map[Flow]*p
 				p.lastSent = f.now()
 				return true
 			})
-			_ = f.send(t.from, t.to, ID{Kind: "continuous", Source: t.flow.Source, Dest: t.flow.Dest, Seq: seq}) // a refusal shows as loss
+			_ = f.send(t.from, t.to, ID{Kind: kind, Source: t.flow.Source, Dest: t.flow.Dest, Seq: seq}) // a refusal shows as loss
 		}
 	}
 }

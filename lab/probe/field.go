@@ -53,6 +53,7 @@ type Field struct {
 	began time.Time
 	index map[string]int
 	ends  []*end
+	count int // of rounds
 
 	mu       sync.Mutex
 	onCopy   func(Receipt) // called for each copy, one at a time
@@ -166,6 +167,13 @@ func (f *Field) receive(host string, c *net.UDPConn, v6 bool) {
 			}
 		}
 	})
+}
+
+// round names a new round of probes. What the hosts' kernels held back from an
+// earlier one, waiting for a neighbour, is so told from what is sent now.
+func (f *Field) round(kind string) string {
+	f.count++
+	return fmt.Sprintf("%s%d", kind, f.count)
 }
 
 // collect has each copy told to take until the returned function is called.
