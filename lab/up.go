@@ -161,8 +161,8 @@ func (r *run) up(ctx context.Context) error {
 	for _, step := range steps {
 		done := r.progress.Phase(step.name)
 		err := step.do(ctx)
-		if errors.Is(err, context.Canceled) {
-			err = fmt.Errorf("interrupted: \"weft lab down %s\" removes what is there: %w", s.Name, err)
+		if errors.Is(ctx.Err(), context.Canceled) {
+			err = fmt.Errorf("interrupted: \"weft lab down %s\" removes what is there", s.Name)
 		}
 		done(err)
 		if err != nil {
@@ -365,7 +365,11 @@ func (r *run) startNode(ctx context.Context, n Node, template string) error {
 		return err
 	}
 	for _, line := range n.Exec {
-		if err := s.runLine(ctx, n, line); err != nil {
+		err := s.runLine(ctx, n, line)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
 			r.progress.Note(err.Error())
 		}
 	}
