@@ -115,9 +115,8 @@ func (w *write) allocVNI(ctx context.Context, n *intent.Network) error {
 		return collect(taken, ipam.Range[intent.VNI]{First: s.cfg.FirstVNI, Last: s.cfg.LastVNI}.Next)
 	})
 	if errors.Is(err, ipam.ErrExhausted) {
-		f := intent.NewFaults(n.Ref())
-		f.Add("spec.vni", "no VNI is free in %d..%d, from which they are allocated: give one, or widen the range", s.cfg.FirstVNI, s.cfg.LastVNI)
-		return f.Err()
+		return &ExhaustedError{n.Ref(), "spec.vni", fmt.Sprintf(
+			"no VNI is free in %d..%d, from which they are allocated: give one, or widen the range", s.cfg.FirstVNI, s.cfg.LastVNI)}
 	}
 	if err != nil {
 		return fmt.Errorf("choose a VNI: %w", err)
@@ -162,9 +161,8 @@ func (w *write) allocAddrs(ctx context.Context, p *intent.Port, n *intent.Networ
 			})
 		})
 		if errors.Is(err, ipam.ErrExhausted) {
-			f := intent.NewFaults(p.Ref())
-			f.Add("spec.addresses", "no address is free in %s of %s", subnet, n.Ref())
-			return f.Err()
+			return &ExhaustedError{p.Ref(), "spec.addresses", fmt.Sprintf(
+				"no address is free in %s of %s: delete a port, or add a larger subnet", subnet, n.Ref())}
 		}
 		if err != nil {
 			return fmt.Errorf("choose an address: %w", err)

@@ -14,6 +14,7 @@ var (
 	ErrNotFound  = errors.New("does not exist")                        // NotFoundError
 	ErrConflict  = errors.New("value in use")                          // ConflictError
 	ErrRevision  = errors.New("revision does not match")               // RevisionError
+	ErrExhausted = errors.New("nothing is free")                       // ExhaustedError
 	ErrInUse     = errors.New("in use")                                // InUseError
 	ErrCompacted = errors.New("revision is gone")                      // CompactedError
 	ErrExpired   = errors.New("continue token expired: list again")    // List
@@ -60,6 +61,22 @@ func (e *RevisionError) Error() string {
 	return fmt.Sprintf("%s is at revision %d, not %d: read it again", e.Object, e.Have, e.Want)
 }
 func (e *RevisionError) Is(target error) bool { return target == ErrRevision }
+
+// ExhaustedError says that a value was to be chosen and none is free. It is
+// also an intent.FieldErrors for errors.As.
+type ExhaustedError struct {
+	Object intent.Ref
+	Field  string // that was left out
+	Detail string // what has nothing free, and what to do
+}
+
+func (e *ExhaustedError) Error() string        { return e.Unwrap().Error() }
+func (e *ExhaustedError) Is(target error) bool { return target == ErrExhausted }
+
+// Unwrap gives the fault of the field.
+func (e *ExhaustedError) Unwrap() error {
+	return intent.FieldErrors{{Object: e.Object, Field: e.Field, Detail: e.Detail}}
+}
 
 // InUseError says that an object can't be deleted because others name it.
 type InUseError struct {

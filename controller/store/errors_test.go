@@ -187,7 +187,11 @@ func TestExhausted(t *testing.T) {
 		put(t, s, port("t", "a", p))
 	}
 	_, err = s.Put(t.Context(), port("t", "a", "6"), PutOptions{})
-	require.EqualError(t, err, "Port t/6: spec.addresses: no address is free in 10.0.0.0/29 of Network t/a")
+	require.EqualError(t, err, "Port t/6: spec.addresses: no address is free in 10.0.0.0/29 of Network t/a: delete a port, or add a larger subnet")
+	var ex *ExhaustedError
+	var fe intent.FieldErrors
+	require.True(t, errors.As(err, &ex) && errors.As(err, &fe) && errors.Is(err, ErrExhausted))
+	require.Equal(t, "spec.addresses", fe[0].Field)
 	_, err = s.Delete(t.Context(), ref(intent.KindPort, "t", "3"), DeleteOptions{})
 	require.NoError(t, err)
 	require.Equal(t, "10.0.0.4", put(t, s, port("t", "a", "6")).Spec.Addresses[0].String())

@@ -59,8 +59,8 @@ func retry(ctx context.Context, r intent.Ref, f func() error) error {
 
 // Put writes an object whole. Fields that may be allocated and are left out
 // keep their values, or get them. Status is dropped. The error is an
-// intent.FieldErrors for a faulty object, a ConflictError, a RevisionError, or
-// one of the store itself. The object given is not changed.
+// intent.FieldErrors for a faulty object, a ConflictError, an ExhaustedError, a
+// RevisionError, or one of the store itself. The object given is not changed.
 func (s *Store) Put(ctx context.Context, o intent.Object, opt PutOptions) (PutResult, error) {
 	if err := o.Validate(); err != nil {
 		return PutResult{}, err
