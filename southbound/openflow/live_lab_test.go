@@ -7,42 +7,19 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/weft-sdn/weft/southbound/ovstest"
 )
 
-// bridge starts an Open vSwitch of its own, without packets, and returns the
-// endpoint of its bridge br0.
+// bridge starts an Open vSwitch and returns the endpoint of its bridge br0.
 func bridge(t *testing.T) string {
-	dir, err := os.MkdirTemp("", "weft-of") // a socket's path must be short
-	require.NoError(t, err)
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	run := func(name string, args ...string) string {
-		cmd := exec.Command(name, args...)
-		cmd.Env = append(os.Environ(), "OVS_RUNDIR="+dir, "OVS_LOGDIR="+dir, "OVS_DBDIR="+dir)
-		out, err := cmd.CombinedOutput()
-		require.NoError(t, err, "%s %v: %s", name, args, out)
-		return string(out)
-	}
-	daemon := func(name string, args ...string) {
-		cmd := exec.Command(name, args...)
-		cmd.Env = append(os.Environ(), "OVS_RUNDIR="+dir, "OVS_LOGDIR="+dir, "OVS_DBDIR="+dir)
-		require.NoError(t, cmd.Start())
-		t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	}
-	db := "unix:" + dir + "/db.sock"
-	run("ovsdb-tool", "create", dir+"/conf.db", "/usr/share/openvswitch/vswitch.ovsschema")
-	daemon("ovsdb-server", dir+"/conf.db", "--remote=p"+db, "--unixctl="+dir+"/db.ctl")
-	require.Eventually(t, func() bool { _, err := os.Stat(dir + "/db.sock"); return err == nil }, 5*time.Second, 10*time.Millisecond)
-	run("ovs-vsctl", "--db="+db, "--no-wait", "init")
-	daemon("ovs-vswitchd", "--enable-dummy=override", "--disable-system", "--disable-system-route", "--unixctl="+dir+"/vs.ctl", db)
-	run("ovs-vsctl", "--db="+db, "add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=dummy", "fail-mode=secure", "protocols=OpenFlow10,OpenFlow15")
-	return "unix:" + filepath.Join(dir, "br0.mgmt")
+	o := ovstest.Start(t)
+	o.Vsctl("add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=dummy", "fail-mode=secure", "protocols=OpenFlow10,OpenFlow15")
+	return o.Bridge("br0")
 }
 
 func dial(t *testing.T, endpoint string) (*Conn, context.Context) {

@@ -29,8 +29,8 @@ type Conn struct {
 	lost    chan error    // capacity 1
 }
 
-// Dial connects to tcp:ADDRESS:PORT or unix:PATH and reads the model's tables.
-func Dial(ctx context.Context, endpoint string, m model.ClientDBModel) (*Conn, error) {
+// Dial connects to tcp:ADDRESS:PORT or unix:PATH and reads tables of the model.
+func Dial(ctx context.Context, endpoint string, m model.ClientDBModel, tables ...model.Model) (*Conn, error) {
 	quiet := logr.Discard()
 	cl, err := client.NewOVSDBClient(m, client.WithEndpoint(endpoint), client.WithLogger(&quiet))
 	if err != nil {
@@ -54,11 +54,28 @@ func Dial(ctx context.Context, endpoint string, m model.ClientDBModel) (*Conn, e
 		UpdateFunc: func(string, model.Model, model.Model) { note() },
 		DeleteFunc: func(string, model.Model) { note() },
 	})
-	if _, err := cl.MonitorAll(ctx); err != nil {
+	if _, err := cl.Monitor(ctx, cl.NewMonitor(columns(tables)...)); err != nil {
 		cl.Close()
 		return nil, fmt.Errorf("read the tables: %w", cause(err))
 	}
 	return c, nil
+}
+
+// columns asks for the columns that the models have, and no others: the server
+// would send those too, and they can't be stored.
+func columns(tables []model.Model) []client.MonitorOption {
+	var out []client.MonitorOption
+	for _, t := range tables {
+		row := reflect.ValueOf(t)
+		var fields []any
+		for i := range row.Elem().NumField() {
+			if tag := row.Elem().Type().Field(i).Tag.Get("ovsdb"); tag != "" && tag != "_uuid" {
+				fields = append(fields, row.Elem().Field(i).Addr().Interface())
+			}
+		}
+		out = append(out, client.WithTable(row.Interface(), fields...))
+	}
+	return out
 }
 
 // cause gives the innermost error, which has the system's or server's words;

@@ -125,7 +125,7 @@ func (v *VSwitch) serve(ctx context.Context, good func()) error {
 	if err != nil {
 		return err
 	}
-	c, err := Dial(ctx, v.config.Endpoint, m)
+	c, err := Dial(ctx, v.config.Endpoint, m, &vswitchdb.OpenvSwitch{}, &vswitchdb.Bridge{}, &vswitchdb.Port{}, &vswitchdb.Interface{}, &vswitchdb.Controller{})
 	if err != nil {
 		return err
 	}
