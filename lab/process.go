@@ -135,6 +135,7 @@ type program struct {
 	args       []string
 	env        []string // in addition to ours
 	log        string   // standard output and error are appended here
+	nice       int      // scheduling priority, as for nice(1)
 }
 
 // start runs a program in the node's namespace, in a session of its own so
@@ -155,6 +156,10 @@ func start(namespace string, p program) (Process, <-chan struct{}, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := netns.Do(namespace, cmd.Start); err != nil {
 		return fail(err)
+	}
+	if p.nice != 0 {
+		// Threads that it starts later inherit it. A refusal costs speed only.
+		_ = unix.Setpriority(unix.PRIO_PROCESS, cmd.Process.Pid, p.nice)
 	}
 	done := make(chan struct{})
 	ticks, _, err := startTime(cmd.Process.Pid)

@@ -12,7 +12,9 @@ import (
 type ContinuousOptions struct {
 	Interval time.Duration // between two probes of a pair; 10 ms when zero
 	Duration time.Duration // until the context ends when zero
-	Rate     int           // most probes per second in all; 20000 when zero
+	// Rate bounds all probes together: a machine that is full loses packets
+	// that the network would not.
+	Rate int // most probes per second in all; 6000 when zero
 }
 
 // PairLoss is what one pair lost.
@@ -23,6 +25,7 @@ type PairLoss struct {
 	// Gap is the longest time, by when they were sent, between two probes that
 	// arrived one after the other.
 	Gap        time.Duration `json:"gap"`
+	GapBegan   time.Time     `json:"gapBegan"` // to look up in the devices' logs
 	Duplicated int           `json:"duplicated"`
 }
 
@@ -48,7 +51,7 @@ type pairState struct {
 	lastSent       int64
 	lastGot        int64 // when the newest that arrived was sent
 	newest         int   // its number
-	gap            int64
+	gap, gapBegan  int64
 	seen           [window / 64]uint64 // a bit per number, of the newest ones
 }
 
@@ -68,8 +71,8 @@ func (p *pairState) arrive(r Receipt) {
 	*word |= bit
 	p.got++
 	if r.Seq > p.newest {
-		if p.newest > 0 || p.lastGot > 0 {
-			p.gap = max(p.gap, r.Sent-p.lastGot)
+		if gap := r.Sent - p.lastGot; p.newest > 0 && gap > p.gap {
+			p.gap, p.gapBegan = gap, p.lastGot
 		}
 		p.newest, p.lastGot = r.Seq, r.Sent
 	}
@@ -80,7 +83,7 @@ func (p *pairState) arrive(r Receipt) {
 // fills the neighbour caches.
 func (f *Field) Continuous(ctx context.Context, o ContinuousOptions) (*LossReport, error) {
 	o.Interval = cmp.Or(o.Interval, 10*time.Millisecond)
-	o.Rate = cmp.Or(o.Rate, 20000)
+	o.Rate = cmp.Or(o.Rate, 6000)
 	targets := expect(f.Hosts).reach
 	rep := &LossReport{Pairs: len(targets), Interval: o.Interval, Worst: []PairLoss{}}
 	if len(targets) == 0 {
@@ -125,7 +128,7 @@ func (f *Field) Continuous(ctx context.Context, o ContinuousOptions) (*LossRepor
 		return true
 	})
 	rep.Took = time.Since(began)
-	f.locked(func() bool { rep.sum(states); return true })
+	f.locked(func() bool { rep.sum(f.began, states); return true })
 	return rep, nil
 }
 
@@ -150,15 +153,17 @@ func (f *Field) rounds(ctx context.Context, kind string, targets []target, state
 }
 
 // sum fills the report in from the pairs.
-func (r *LossReport) sum(states map[Flow]*pairState) {
+func (r *LossReport) sum(began time.Time, states map[Flow]*pairState) {
 	for _, flow := range slices.SortedFunc(maps.Keys(states), func(a, b Flow) int { return cmp.Compare(a.String(), b.String()) }) {
 		p := states[flow]
 		r.Sent += p.sent
 		r.Lost += p.sent - p.got
 		r.Dup += p.dup
 		if p.sent > p.got || p.dup > 0 {
-			gap := max(p.gap, p.lastSent-p.lastGot)
-			r.Worst = append(r.Worst, PairLoss{flow, p.sent, p.sent - p.got, time.Duration(gap), p.dup})
+			if gap := p.lastSent - p.lastGot; gap > p.gap { // at the end
+				p.gap, p.gapBegan = gap, p.lastGot
+			}
+			r.Worst = append(r.Worst, PairLoss{flow, p.sent, p.sent - p.got, time.Duration(p.gap), began.Add(time.Duration(p.gapBegan)), p.dup})
 		}
 	}
 	slices.SortStableFunc(r.Worst, func(a, b PairLoss) int { return cmp.Compare(b.Gap, a.Gap) })

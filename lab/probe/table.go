@@ -69,13 +69,13 @@ func (r *LossReport) Print(w io.Writer) error {
 		return nil
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "PAIR\tSENT\tLOST\tDUPLICATED\tLONGEST GAP\t")
+	fmt.Fprintln(t, "PAIR\tSENT\tLOST\tDUPLICATED\tLONGEST GAP\tFROM\t")
 	for i, p := range r.Worst {
 		if i == listed {
-			fmt.Fprintf(t, "and %d more\t\t\t\t\t\n", len(r.Worst)-listed)
+			fmt.Fprintf(t, "and %d more\t\t\t\t\t\t\n", len(r.Worst)-listed)
 			break
 		}
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%s\t\n", p.Flow, p.Sent, p.Lost, p.Duplicated, p.Gap.Round(time.Millisecond))
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%s\t%s\t\n", p.Flow, p.Sent, p.Lost, p.Duplicated, p.Gap.Round(time.Millisecond), p.GapBegan.UTC().Format("15:04:05.000"))
 	}
 	return t.Flush()
 }
