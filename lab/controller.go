@@ -14,7 +14,7 @@ import (
 
 // controllerListen is where the controller serves its API inside its
 // namespace, besides the unix socket.
-const controllerListen = "127.0.0.1:8080"
+const controllerListen = "127.0.0.1:8470"
 
 func (s *State) controllerDir() string { return filepath.Join(s.dir, controllerNode) }
 
