@@ -4,23 +4,26 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"time"
 
+	"github.com/ovn-org/libovsdb/model"
 	"github.com/weft-sdn/weft/southbound/ovsdb/vswitchdb"
 )
 
 // VSwitchConfig says which bridge to keep and how.
 type VSwitchConfig struct {
 	Name           string // of the device, for messages
-	Endpoint       string // of its OVSDB server
+	Endpoint       string // of its OVSDB server: tcp:ADDRESS:PORT or unix:/PATH
 	Bridge         string
 	DatapathType   string     // of the bridge, if it has to be made
 	VTEP           netip.Addr // local end of tunnels
 	Tunnel         string     // name of the tunnel port
 	UDPPort        uint16     // of VXLAN; 4789 when zero
-	OpenFlowListen string     // ptcp:PORT:ADDRESS; nothing is set when empty
+	OpenFlowListen string     // ptcp:PORT:ADDRESS or punix:/PATH; nothing is set when empty
 	Logger         *slog.Logger
 	// OnRepair is told what another program had changed. It must not block.
 	OnRepair func(Repair)
@@ -34,41 +37,57 @@ type Repair struct {
 	Did    string
 }
 
-// State is what the device's database says. It is immutable.
+// State is what the device's database says. It is immutable. While there is no
+// connection it has what was last read.
 type State struct {
+	Generation   uint64 // grows with every change of the state
 	Connected    bool
-	Err          error // why not connected, or what could not be written
-	Since        time.Time
+	Err          error     // why not connected, or why the rows are not as they should be
+	Since        time.Time // Connected is what it is
 	SystemID     string
+	Hostname     string
 	OVSVersion   string
 	BridgeUUID   string
-	BridgeReady  bool // the rows are as they should be
-	TunnelOFPort uint32
+	BridgeReady  bool   // the rows are as they should be and the switch has made the bridge
+	TunnelOFPort uint32 // 0 while there is none
 	TunnelError  string
-	Interfaces   map[string]Interface // of the bridge, tunnel left out, by name
+	// Interfaces of the bridge by name, without the tunnel and the bridge's own.
+	Interfaces map[string]Interface
 }
 
 // Interface is an interface of the bridge.
 type Interface struct {
-	Name    string
-	IfaceID string // external_ids:iface-id
-	OFPort  int    // 0 while there is none, -1 when it could not be opened
-	Error   string
-	LinkUp  bool
-	MAC     string
+	Name        string
+	IfaceID     string // external_ids:iface-id; several interfaces may have the same
+	AttachedMAC string // external_ids:attached-mac
+	OFPort      int    // 0 while there is none, -1 when it could not be opened
+	Error       string
+	LinkUp      bool
+	AdminUp     bool
+	MAC         string // in use
+	MTU         int
+}
+
+// equal reports whether two states say the same.
+func (s State) equal(t State) bool {
+	same := s.Err == nil && t.Err == nil || s.Err != nil && t.Err != nil && s.Err.Error() == t.Err.Error()
+	return same && s.Connected == t.Connected && s.SystemID == t.SystemID && s.Hostname == t.Hostname &&
+		s.OVSVersion == t.OVSVersion && s.BridgeUUID == t.BridgeUUID && s.BridgeReady == t.BridgeReady &&
+		s.TunnelOFPort == t.TunnelOFPort && s.TunnelError == t.TunnelError && maps.Equal(s.Interfaces, t.Interfaces)
 }
 
 // VSwitch keeps the rows of one bridge and watches its interfaces.
 type VSwitch struct {
 	config  VSwitchConfig
-	changed chan struct{}
+	changed chan struct{} // capacity 1
 
 	mu    sync.Mutex
 	state State
 
-	// made is set once the rows were right: what is wrong later was changed
+	// made is set once the rows were right: what is missing later was removed
 	// by somebody.
 	made bool
+	pace pace
 }
 
 // NewVSwitch returns a session that is not connected yet.
@@ -92,10 +111,10 @@ func (v *VSwitch) State() State {
 // Changed receives after State changed.
 func (v *VSwitch) Changed() <-chan struct{} { return v.changed }
 
-// Waits between attempts.
+// Waits between connections.
 const (
-	retryFirst = 100 * time.Millisecond
-	retryMost  = 2 * time.Second
+	retryFirst = 50 * time.Millisecond
+	retryMost  = time.Second
 )
 
 // Run connects, and connects again, until ctx ends; it returns ctx's error.
@@ -105,106 +124,167 @@ func (v *VSwitch) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		v.publish(func(s *State) {
-			if s.Connected || s.Err == nil {
-				s.Since = time.Now()
-			}
-			s.Connected, s.Err = false, err
-		})
+		v.publish(func(s *State) { s.Connected, s.BridgeReady, s.Err = false, false, err })
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(wait):
+		case <-time.After(wait/2 + rand.N(wait)):
 		}
 	}
 }
 
-// serve is one connection.
-func (v *VSwitch) serve(ctx context.Context, good func()) error {
-	m, err := vswitchdb.FullDatabaseModel()
-	if err != nil {
-		return err
-	}
-	c, err := Dial(ctx, v.config.Endpoint, m, &vswitchdb.OpenvSwitch{}, &vswitchdb.Bridge{}, &vswitchdb.Port{}, &vswitchdb.Interface{}, &vswitchdb.Controller{})
+// serve is one connection. It returns why the connection ended.
+func (v *VSwitch) serve(ctx context.Context, connected func()) error {
+	c, err := Dial(ctx, v.config.Endpoint, "Open_vSwitch", map[string]model.Model{
+		vswitchdb.OpenvSwitchTable: &vswitchdb.OpenvSwitch{}, vswitchdb.BridgeTable: &vswitchdb.Bridge{},
+		vswitchdb.PortTable: &vswitchdb.Port{}, vswitchdb.InterfaceTable: &vswitchdb.Interface{},
+		vswitchdb.ControllerTable: &vswitchdb.Controller{},
+	})
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	good()
-	lost := make(chan error, 1)
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	wg.Go(func() { lost <- c.Watch(ctx) })
-	return v.follow(ctx, c, lost)
-}
-
-// follow takes every change of the database. What can't be written is tried
-// again, slowly.
-func (v *VSwitch) follow(ctx context.Context, c *Conn, lost <-chan error) error {
-	retry := time.NewTimer(0)
-	defer retry.Stop()
-	wait := retryFirst
+	connected()
 	for {
+		began := time.Now()
+		again, err := v.look(ctx, c)
+		if err != nil {
+			return err
+		}
+		// At most half of a core for one device, however fast it changes.
+		if err := sleep(ctx, c, time.Since(began)); err != nil {
+			return err
+		}
+		var retry <-chan time.Time
+		if again > 0 {
+			retry = time.After(again)
+		}
 		select {
-		case err := <-lost:
-			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-c.Done():
+			return c.Err()
 		case <-c.Changed():
-		case <-retry.C:
+		case <-retry:
 		}
-		err := v.look(ctx, c)
-		if err == nil {
-			wait = retryFirst
-			continue
-		}
-		if errors.Is(err, context.Canceled) {
-			return err
-		}
-		retry.Reset(wait)
-		wait = min(2*wait, retryMost)
 	}
 }
 
-// look reads the rows, mends ours and publishes the state.
-func (v *VSwitch) look(ctx context.Context, c *Conn) error {
-	r, err := readRows(c, v.config)
+func sleep(ctx context.Context, c *Conn, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-c.Done():
+		return c.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// look reads the rows, mends ours and publishes the state. It returns when to
+// look again even if nothing changes (zero: need not), or why the connection
+// ended.
+func (v *VSwitch) look(ctx context.Context, c *Conn) (again time.Duration, err error) {
+	r, bad := readRows(c, v.config)
+	if c.Err() != nil {
+		return 0, c.Err()
+	}
+	if bad != nil {
+		v.publish(func(s *State) { s.Connected, s.BridgeReady, s.Err = true, false, bad })
+		return 0, nil
+	}
+	ch, bad := plan(v.config, r)
+	if ch.needed() && v.pace.wait(time.Now()) == 0 {
+		v.pace.wrote(time.Now())
+		err := v.write(ctx, c, ch, r)
+		if err == nil {
+			return v.look(ctx, c) // what we wrote is in memory by now
+		}
+		if !errors.Is(err, ErrRefused) {
+			return 0, err
+		}
+		bad = errors.Join(bad, err)
+	}
+	if ch.needed() {
+		again = max(v.pace.wait(time.Now()), time.Millisecond)
+	} else if bad == nil {
+		v.made, bad = true, r.unmade(v.config)
+	}
+	v.publish(func(s *State) {
+		s.Connected, s.BridgeReady, s.Err = true, bad == nil && !ch.needed(), bad
+		r.fill(s, v.config)
+	})
+	return again, nil
+}
+
+// write makes a change and tells what it mended.
+func (v *VSwitch) write(ctx context.Context, c *Conn, ch change, r *rows) error {
+	ops, err := ch.operations(c, r)
 	if err != nil {
-		v.publish(func(s *State) { s.Err = err })
 		return err
 	}
-	change := plan(v.config, r)
-	if len(change.repairs) > 0 || change.needed {
-		ops, err := change.operations(c, r)
-		if err == nil {
-			err = c.Transact(ctx, ops)
-		}
-		if err != nil {
-			v.publish(func(s *State) { r.fill(s, v.config); s.BridgeReady, s.Err = false, err })
-			return err
-		}
-		if v.made && v.config.OnRepair != nil {
-			for _, p := range change.repairs {
-				p.Device = v.config.Name
-				v.config.OnRepair(p)
-			}
+	if err := c.Transact(ctx, ops); err != nil {
+		return err
+	}
+	for _, p := range ch.parts {
+		// What is only missing was never there, unless it was once.
+		if v.config.OnRepair != nil && (v.made || p.ours) {
+			p.Device = v.config.Name
+			v.config.OnRepair(p.Repair)
 		}
 	}
-	ready := !change.needed
-	v.made = v.made || ready
-	v.publish(func(s *State) { r.fill(s, v.config); s.BridgeReady, s.Err = ready, nil })
 	return nil
 }
 
-// publish changes the state and wakes the reader.
+// publish changes the state; if it says something else then, it wakes the
+// reader.
 func (v *VSwitch) publish(f func(*State)) {
 	v.mu.Lock()
 	s := v.state
 	f(&s)
+	if s.Generation > 0 && s.equal(v.state) {
+		v.mu.Unlock()
+		return
+	}
+	turned := s.Connected != v.state.Connected || s.Generation == 0
+	if turned {
+		s.Since = time.Now()
+	}
+	s.Generation++
 	v.state = s
 	v.mu.Unlock()
+	if turned && s.Connected {
+		v.config.Logger.Info("OVSDB connected", "device", v.config.Name, "endpoint", v.config.Endpoint, "version", s.OVSVersion)
+	} else if turned {
+		v.config.Logger.Info("OVSDB not connected", "device", v.config.Name, "endpoint", v.config.Endpoint, "err", s.Err)
+	}
 	select {
 	case v.changed <- struct{}{}:
 	default:
 	}
+}
+
+// pace spaces writes: one goes at once, those that follow closely wait longer
+// and longer.
+type pace struct {
+	next time.Time
+	step time.Duration
+}
+
+// Waits between writes.
+const (
+	paceFirst = 10 * time.Millisecond
+	paceMost  = 5 * time.Second
+	paceCalm  = 15 * time.Second // without writes: the next goes at once
+)
+
+func (p *pace) wait(now time.Time) time.Duration { return max(0, p.next.Sub(now)) }
+
+func (p *pace) wrote(now time.Time) {
+	if p.step == 0 || now.Sub(p.next) > paceCalm {
+		p.step = paceFirst
+	} else {
+		p.step = min(2*p.step, paceMost)
+	}
+	p.next = now.Add(p.step)
 }

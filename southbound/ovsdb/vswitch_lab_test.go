@@ -60,7 +60,7 @@ func TestBridgeIsMadeAndMended(t *testing.T) {
 		{"the tunnel port is removed", []string{"del-port", "weft-vxlan"}, Repair{"hv1", "port weft-vxlan", "was missing", "made again"}},
 		{"its local end is changed", []string{"set", "interface", "weft-vxlan", "options:local_ip=10.9.9.9"},
 			Repair{"hv1", "port weft-vxlan", "had type vxlan and options map[key:flow local_ip:10.9.9.9 remote_ip:flow]", "set back"}},
-		{"the bridge turns standalone", []string{"set-fail-mode", "br-int", "standalone"}, Repair{"hv1", "bridge br-int", "had another fail_mode or lacked OpenFlow15", "set back"}},
+		{"the bridge turns standalone", []string{"set-fail-mode", "br-int", "standalone"}, Repair{"hv1", "bridge br-int", `had fail_mode "standalone"`, "set back"}},
 		{"the listener is removed", []string{"del-controller", "br-int"}, Repair{"hv1", "bridge br-int", "did not listen on punix:" + o.Dir + "/weft.sock", "set back"}},
 	} {
 		o.Vsctl(append([]string{"--no-wait"}, c.args...)...)

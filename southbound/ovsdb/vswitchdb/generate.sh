@@ -11,9 +11,9 @@ jq '
   def keep($t; $c): {($t): (.tables[$t] | .columns |= with_entries(select(.key as $k | $c | index($k))))};
   .tables = (
     keep("Open_vSwitch"; ["bridges","external_ids","ovs_version","system_type"]) +
-    keep("Bridge"; ["name","ports","controller","datapath_type","external_ids","fail_mode","protocols"]) +
+    keep("Bridge"; ["name","ports","controller","datapath_type","external_ids","fail_mode","other_config","protocols"]) +
     keep("Port"; ["name","interfaces","external_ids"]) +
-    keep("Interface"; ["name","type","options","ofport","ofport_request","external_ids","error","link_state","admin_state","mac_in_use"]) +
+    keep("Interface"; ["name","type","options","ofport","ofport_request","external_ids","error","link_state","admin_state","mac_in_use","mtu"]) +
     keep("Controller"; ["target","connection_mode","external_ids"]))
   | .tables |= with_entries(.value.columns |= with_entries(
       if .value.type | type == "object" then .value.type |= (
@@ -21,4 +21,4 @@ jq '
         (if (.value | type) == "object" then .value |= (del(.refTable, .refType)) else . end))
       else . end))
 ' "$schema" >"$out"
-go run github.com/ovn-org/libovsdb/cmd/modelgen -p vswitchdb -o . "$out"
+go run github.com/ovn-org/libovsdb/cmd/modelgen -extended -p vswitchdb -o . "$out"

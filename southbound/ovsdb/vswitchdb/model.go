@@ -71,6 +71,18 @@ var schema = `{
           "type": "string",
           "mutable": false
         },
+        "other_config": {
+          "type": {
+            "key": {
+              "type": "string"
+            },
+            "value": {
+              "type": "string"
+            },
+            "min": 0,
+            "max": "unlimited"
+          }
+        },
         "ports": {
           "type": {
             "key": {
@@ -203,6 +215,16 @@ var schema = `{
           "type": {
             "key": {
               "type": "string"
+            },
+            "min": 0,
+            "max": 1
+          },
+          "ephemeral": true
+        },
+        "mtu": {
+          "type": {
+            "key": {
+              "type": "integer"
             },
             "min": 0,
             "max": 1
