@@ -153,6 +153,7 @@ func TestParseStat(t *testing.T) {
 }
 
 func TestHypervisorSetup(t *testing.T) {
+	t.Setenv("WEFT_LAB_DIR", t.TempDir())
 	s := testState(t, "x")
 	require.Equal(t, []vmPort{{"eth2", "vm1"}, {"eth3", "vm1:eth2"}, {"eth4", "vm2"}}, s.vmPorts("hv1"))
 	setup := strings.Join(vswitchSetup(s, s.Nodes[0]), " ")
@@ -162,6 +163,7 @@ func TestHypervisorSetup(t *testing.T) {
 }
 
 func TestHostsFromIntent(t *testing.T) {
+	t.Setenv("WEFT_LAB_DIR", t.TempDir())
 	s := testState(t, "x")
 	subnet := netip.MustParsePrefix("10.0.0.0/24")
 	network := &intent.Network{Metadata: intent.Metadata{Name: "web", Tenant: "blue"}, Spec: intent.NetworkSpec{Subnets: []netip.Prefix{subnet}}}
