@@ -5,7 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"net/netip"
 	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -30,19 +35,7 @@ func read[T any, P object[T]](s *Server, schema *huma.Schema, ref intent.Ref, bo
 	res := &huma.ValidateResult{}
 	path := huma.NewPathBuffer(make([]byte, 0, 64), 0)
 	huma.Validate(s.api.OpenAPI().Components.Schemas, schema, path, huma.ModeWriteToServer, raw, res)
-	f := intent.NewFaults(ref)
-	for _, err := range res.Errors {
-		d := &huma.ErrorDetail{Message: err.Error()}
-		if e, ok := err.(huma.ErrorDetailer); ok {
-			d = e.ErrorDetail()
-		}
-		f.Add(d.Location, "%s", d.Message)
-	}
-	if err := f.Err(); err != nil {
-		return nil, err
-	}
-	texts(f, "", reflect.TypeFor[T](), raw)
-	if err := f.Err(); err != nil {
+	if err := faults(reflect.TypeFor[T](), ref, raw, res.Errors); err != nil {
 		return nil, err
 	}
 	o := P(new(T))
@@ -50,6 +43,51 @@ func read[T any, P object[T]](s *Server, schema *huma.Schema, ref intent.Ref, bo
 		return nil, syntax(body, err)
 	}
 	return o, name(o, ref)
+}
+
+// faults joins what the schema and the types find wrong, sorted by field; of
+// two faults in one field the type's is the clearer.
+func faults(t reflect.Type, ref intent.Ref, raw any, found []error) error {
+	byField := map[string]string{}
+	for _, err := range found {
+		d := &huma.ErrorDetail{Message: err.Error()}
+		if e, ok := err.(huma.ErrorDetailer); ok {
+			d = e.ErrorDetail()
+		}
+		field := d.Location
+		if field == "" {
+			field = "(object)"
+		}
+		byField[field] = plain(d.Message)
+	}
+	f := intent.NewFaults(ref)
+	texts(f, "", t, raw)
+	var typed intent.FieldErrors
+	errors.As(f.Err(), &typed)
+	for _, e := range typed {
+		byField[e.Field] = e.Detail
+	}
+	f = intent.NewFaults(ref)
+	for _, field := range slices.Sorted(maps.Keys(byField)) {
+		f.Add(field, "%s", byField[field])
+	}
+	return f.Err()
+}
+
+var exponent = regexp.MustCompile(`[0-9.]+e\+[0-9]+`)
+
+// plain says what the schema demands in words that people use.
+func plain(msg string) string {
+	if msg == "unexpected property" {
+		return "is not a known field"
+	}
+	return exponent.ReplaceAllStringFunc(msg, func(s string) string {
+		v, err := strconv.ParseFloat(s, 64)
+		if err != nil {
+			return s
+		}
+		return strconv.FormatFloat(v, 'f', -1, 64)
+	})
 }
 
 // name puts the name of the path into the object, unless it has another.
@@ -93,8 +131,19 @@ func syntax(body []byte, err error) error {
 
 var textType = reflect.TypeFor[encoding.TextUnmarshaler]()
 
+// unreadable says why a string can't be a value of a type.
+func unreadable(t reflect.Type, s string, err error) string {
+	switch t {
+	case reflect.TypeFor[netip.Prefix]():
+		return fmt.Sprintf("%q is not a subnet like 10.0.0.0/24", s)
+	case reflect.TypeFor[netip.Addr]():
+		return fmt.Sprintf("%q is not an IPv4 or IPv6 address", s)
+	}
+	return err.Error()
+}
+
 // texts checks the strings that become addresses and the like, which a schema
-// can't, so that each one at fault is named. The value is as the schema says.
+// can't, so that each one at fault is named.
 func texts(f *intent.Faults, path string, t reflect.Type, v any) {
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -102,7 +151,7 @@ func texts(f *intent.Faults, path string, t reflect.Type, v any) {
 	if reflect.PointerTo(t).Implements(textType) {
 		if s, ok := v.(string); ok {
 			if err := reflect.New(t).Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(s)); err != nil {
-				f.Add(path, "%q can't be read: %v", s, err)
+				f.Add(path, "%s", unreadable(t, s, err))
 			}
 		}
 		return

@@ -54,11 +54,16 @@ type DeleteParams struct {
 	DryRun  bool   `query:"dryRun" doc:"Tell what would be deleted, and delete nothing"`
 }
 
-type objectOutput[T any] struct {
+type putOutput[T any] struct {
 	Status int
 	ETag   string `header:"ETag" doc:"The object's revision in quotes"`
 	Action string `header:"Weft-Action" enum:"created,configured,unchanged" doc:"What a PUT did"`
 	Body   *T
+}
+
+type getOutput[T any] struct {
+	ETag string `header:"ETag" doc:"The object's revision in quotes"`
+	Body *T
 }
 
 type deleteOutput struct{ Body client.Deleted }
@@ -110,13 +115,13 @@ func (r *resource[T, P]) registerObject() {
 		huma.Register(api, put, func(ctx context.Context, in *struct {
 			TenantKey
 			PutParams
-		}) (*objectOutput[T], error) {
+		}) (*putOutput[T], error) {
 			return r.put(ctx, intent.Ref{Kind: r.kind, Tenant: in.Tenant, Name: in.Name}, &in.PutParams)
 		})
 		huma.Register(api, get, func(ctx context.Context, in *struct {
 			TenantKey
 			GetParams
-		}) (*objectOutput[T], error) {
+		}) (*getOutput[T], error) {
 			return r.get(ctx, intent.Ref{Kind: r.kind, Tenant: in.Tenant, Name: in.Name}, &in.GetParams)
 		})
 		huma.Register(api, del, func(ctx context.Context, in *struct {
@@ -130,13 +135,13 @@ func (r *resource[T, P]) registerObject() {
 	huma.Register(api, put, func(ctx context.Context, in *struct {
 		NameKey
 		PutParams
-	}) (*objectOutput[T], error) {
+	}) (*putOutput[T], error) {
 		return r.put(ctx, intent.Ref{Kind: r.kind, Name: in.Name}, &in.PutParams)
 	})
 	huma.Register(api, get, func(ctx context.Context, in *struct {
 		NameKey
 		GetParams
-	}) (*objectOutput[T], error) {
+	}) (*getOutput[T], error) {
 		return r.get(ctx, intent.Ref{Kind: r.kind, Name: in.Name}, &in.GetParams)
 	})
 	huma.Register(api, del, func(ctx context.Context, in *struct {
@@ -147,7 +152,7 @@ func (r *resource[T, P]) registerObject() {
 	})
 }
 
-func (r *resource[T, P]) put(ctx context.Context, ref intent.Ref, in *PutParams) (*objectOutput[T], error) {
+func (r *resource[T, P]) put(ctx context.Context, ref intent.Ref, in *PutParams) (*putOutput[T], error) {
 	s := r.s
 	timeout, err := in.timeout()
 	if err != nil {
@@ -161,7 +166,7 @@ func (r *resource[T, P]) put(ctx context.Context, ref intent.Ref, in *PutParams)
 	if err != nil {
 		return nil, s.fail(ctx, err)
 	}
-	out := &objectOutput[T]{Status: http.StatusOK, Action: string(action(res))}
+	out := &putOutput[T]{Status: http.StatusOK, Action: string(action(res))}
 	if rev := res.Object.Meta().Revision; rev != 0 {
 		out.ETag = etag(rev)
 	}
@@ -249,7 +254,7 @@ func ifMatch(h string) (rev int64, any bool, err error) {
 	return rev, false, nil
 }
 
-func (r *resource[T, P]) get(ctx context.Context, ref intent.Ref, in *GetParams) (*objectOutput[T], error) {
+func (r *resource[T, P]) get(ctx context.Context, ref intent.Ref, in *GetParams) (*getOutput[T], error) {
 	s := r.s
 	timeout, err := in.timeout()
 	if err != nil {
@@ -268,7 +273,7 @@ func (r *resource[T, P]) get(ctx context.Context, ref intent.Ref, in *GetParams)
 			return nil, s.fail(ctx, err)
 		}
 	}
-	return &objectOutput[T]{Status: http.StatusOK, ETag: etag(o.Meta().Revision), Body: withStatus(o, s.cfg.Status.Status(o)).(P)}, nil
+	return &getOutput[T]{ETag: etag(o.Meta().Revision), Body: withStatus(o, s.cfg.Status.Status(o)).(P)}, nil
 }
 
 // read gets an object from the store within the time that a request has.

@@ -92,6 +92,7 @@ type Server struct {
 	mux     *http.ServeMux
 	handler http.Handler
 
+	patience  time.Duration // with slow clients of a watch
 	closing   chan struct{} // closed when watches and waits must end
 	closeOnce sync.Once
 }
@@ -99,7 +100,7 @@ type Server struct {
 // New returns a server that does not listen yet.
 func New(cfg Config) *Server {
 	cfg.complete()
-	s := &Server{cfg: cfg, log: cfg.Logger, mux: http.NewServeMux(), closing: make(chan struct{})}
+	s := &Server{cfg: cfg, log: cfg.Logger, mux: http.NewServeMux(), patience: defaultPatience, closing: make(chan struct{})}
 	s.api = humago.New(s.mux, s.describe())
 	s.registerKinds()
 	s.registerMeta()

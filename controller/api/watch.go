@@ -14,10 +14,10 @@ import (
 	"github.com/weft-sdn/weft/controller/store"
 )
 
-// patience is how long a client may keep the writes of one store watch
+// defaultPatience is how long a client may keep the writes of one store watch
 // waiting, in all. What changes meanwhile is kept in memory; then the store is
 // watched anew from where the client is, so that etcd keeps it instead.
-const patience = 5 * time.Second
+const defaultPatience = 5 * time.Second
 
 // stream is one client's watch.
 type stream struct {
@@ -62,7 +62,8 @@ func (st *stream) run(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Accel-Buffering", "no")
 	w.WriteHeader(http.StatusOK)
 	err := st.follow(ctx)
-	if err != nil && ctx.Err() == nil {
+	// A failed write ends ctx too, so ctx does not tell who went first.
+	if err != nil && !errors.Is(err, context.Canceled) {
 		st.s.log.Debug("watch ended", "kind", st.kind, "cause", err)
 	}
 }
@@ -122,7 +123,7 @@ func (st *stream) once(ctx context.Context) error {
 				return err
 			}
 		}
-		if st.blocked > patience {
+		if st.blocked > st.s.patience {
 			return errSlow
 		}
 	}

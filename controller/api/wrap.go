@@ -33,10 +33,11 @@ type answer struct {
 }
 
 func (a *answer) WriteHeader(status int) {
-	if a.status == 0 {
-		a.status = status
-		_ = http.NewResponseController(a.ResponseWriter).SetWriteDeadline(time.Now().Add(a.timeout))
+	if a.status != 0 {
+		return // huma tells so that the client went away
 	}
+	a.status = status
+	_ = http.NewResponseController(a.ResponseWriter).SetWriteDeadline(time.Now().Add(a.timeout))
 	a.ResponseWriter.WriteHeader(status)
 }
 
