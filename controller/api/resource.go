@@ -107,10 +107,15 @@ func (r *resource[T, P]) registerObject() {
 		"Writes the object whole; it may be repeated. Fields that may be allocated and are left out keep their values, or get them. Answers 201 when the object was created.",
 		400, 409, 412, 413, 415, 504)
 	put.SkipValidateBody, put.BodyReadTimeout, put.MaxBodyBytes = true, -1, -1
-	put.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: r.schema}}}
+	put.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{}}
 	put.Responses = map[string]*huma.Response{"201": {Description: "Created", Content: map[string]*huma.MediaType{"application/json": {Schema: r.schema}}}}
 	get := op(http.MethodGet, "get", "Read a "+word, "Reads the object with its status, which the devices say.", 404, 504)
 	del := op(http.MethodDelete, "delete", "Delete a "+word, "Deletes the object, or with cascade all that names it too.", 404, 409, 412)
+	// The handler reads the body itself, so huma takes it for binary data.
+	defer func() {
+		put.RequestBody.Content["application/json"].Schema = r.schema
+		put.Responses["201"].Headers = put.Responses["200"].Headers
+	}()
 	if r.kind.Tenanted() {
 		huma.Register(api, put, func(ctx context.Context, in *struct {
 			TenantKey

@@ -132,6 +132,11 @@ func TestOpenAPI(t *testing.T) {
 			require.False(t, ids[id], "operation %s is there twice", id)
 			ids[id] = true
 			require.NotEmpty(t, o["responses"], "%s %s", method, path)
+			if method == "put" {
+				want := "#/components/schemas/" + strings.TrimPrefix(id, "put")
+				require.Contains(t, mustJSON(t, o["requestBody"]), want)
+				require.Contains(t, mustJSON(t, o["responses"].(map[string]any)["201"]), "Weft-Action")
+			}
 			given := map[string]bool{}
 			params, _ := o["parameters"].([]any)
 			for _, p := range params {
@@ -158,6 +163,13 @@ func TestOpenAPI(t *testing.T) {
 	var network map[string]any
 	require.NoError(t, json.Unmarshal([]byte(b.ok("GET", "/schemas/Network.json", "").body), &network))
 	require.Equal(t, "object", network["type"])
+}
+
+func mustJSON(t *testing.T, v any) string {
+	t.Helper()
+	b, err := json.Marshal(v)
+	require.NoError(t, err)
+	return string(b)
 }
 
 // TestDocsNeedNothingFromElsewhere: a fabric's management network has no way
