@@ -1,0 +1,144 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weft-sdn/weft/controller/api/client"
+	"github.com/weft-sdn/weft/controller/intent"
+)
+
+func init() { commands = append(commands, newDeleteCommand, newWaitCommand) }
+
+func newDeleteCommand(a *app) *cobra.Command {
+	var files []string
+	var recursive, cascade, missing bool
+	c := &cobra.Command{
+		Use:   "delete KIND NAME... | KIND/NAME... | -f FILE",
+		Short: "Delete objects",
+		Long: `Delete objects. One that others name is refused, unless --cascade deletes those
+too.`,
+		Example: `  weft delete port vm1 -t blue
+  weft delete tenant blue --cascade
+  weft delete -f tenants.yaml --ignore-not-found`,
+		RunE: func(c *cobra.Command, args []string) error {
+			refs, err := a.refsToDelete(files, recursive, args)
+			if err != nil {
+				return err
+			}
+			cl, err := a.client()
+			if err != nil {
+				return err
+			}
+			bad := 0
+			for _, r := range refs {
+				gone, err := cl.Delete(c.Context(), r, client.DeleteOptions{Cascade: cascade})
+				var p *client.Problem
+				if missing && errors.As(err, &p) && p.Status == http.StatusNotFound {
+					continue
+				}
+				if err != nil {
+					fmt.Fprintln(a.err, "Error:", err)
+					bad++
+					continue
+				}
+				for _, g := range gone {
+					fmt.Fprintln(a.out, shortRef(g), "deleted")
+				}
+			}
+			if bad > 0 {
+				return failed(bad)
+			}
+			return nil
+		},
+		ValidArgsFunction: a.completeKindAndName,
+	}
+	f := c.Flags()
+	f.StringArrayVarP(&files, "filename", "f", nil, "delete the objects of this file, folder or - for the standard input")
+	f.BoolVarP(&recursive, "recursive", "R", false, "read folders within folders")
+	f.BoolVar(&cascade, "cascade", false, "delete what names the objects too")
+	f.BoolVar(&missing, "ignore-not-found", false, "do not mind objects that do not exist")
+	return c
+}
+
+// refsToDelete takes them from files, in the reverse of the order of apply, or
+// from arguments.
+func (a *app) refsToDelete(files []string, recursive bool, args []string) ([]intent.Ref, error) {
+	if len(files) == 0 && len(args) == 0 {
+		return nil, usageError{errors.New("say what to delete: KIND NAME, KIND/NAME or -f FILE")}
+	}
+	if len(files) == 0 {
+		refs, _, err := a.parseRefs(args)
+		if err == nil && len(refs) == 0 {
+			err = usageError{errors.New("say which by name; all of a kind are not deleted at once")}
+		}
+		return refs, err
+	}
+	if len(args) > 0 {
+		return nil, usageError{errors.New("give names or -f, not both")}
+	}
+	objects, err := a.readObjects(files, recursive)
+	if err != nil {
+		return nil, err
+	}
+	var refs []intent.Ref
+	for _, o := range objects {
+		refs = append(refs, o.Ref())
+	}
+	slices.Reverse(refs)
+	return refs, nil
+}
+
+func newWaitCommand(a *app) *cobra.Command {
+	var timeout time.Duration
+	c := &cobra.Command{
+		Use:     "wait KIND NAME... | KIND/NAME...",
+		Short:   "Wait until the devices confirmed objects",
+		Example: `  weft wait port/vm1 -t blue --timeout 10s`,
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			refs, kind, err := a.parseRefs(args)
+			if err != nil {
+				return err
+			}
+			cl, err := a.client()
+			if err != nil {
+				return err
+			}
+			if len(refs) == 0 {
+				t, err := a.tenant()
+				if err != nil {
+					return err
+				}
+				objects, err := cl.List(c.Context(), kind, client.ListOptions{Tenant: t})
+				if err != nil {
+					return err
+				}
+				for _, o := range objects {
+					refs = append(refs, o.Ref())
+				}
+			}
+			end, bad := time.Now().Add(timeout), 0
+			for _, r := range refs {
+				if _, err := cl.Await(c.Context(), r, 0, max(time.Until(end), time.Millisecond)); err != nil {
+					fmt.Fprintln(a.err, "Error:", err)
+					bad++
+					continue
+				}
+				fmt.Fprintln(a.out, shortRef(r), "ready")
+			}
+			if bad > 0 {
+				return failed(bad)
+			}
+			return nil
+		},
+		ValidArgsFunction: a.completeKindAndName,
+	}
+	c.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "how long to wait for all of them")
+	return c
+}

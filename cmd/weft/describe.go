@@ -1,0 +1,116 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weft-sdn/weft/controller/intent"
+)
+
+func init() { commands = append(commands, newDescribeCommand, newVersionCommand) }
+
+func newDescribeCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:     "describe KIND NAME | KIND/NAME",
+		Short:   "Show an object, why it is not ready, what to do, and its events",
+		Example: `  weft describe port vm1 -t blue`,
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			refs, _, err := a.parseRefs(args)
+			if err != nil {
+				return err
+			}
+			if len(refs) == 0 {
+				return usageError{fmt.Errorf("say which %s by name", args[0])}
+			}
+			cl, err := a.client()
+			if err != nil {
+				return err
+			}
+			for _, r := range refs {
+				o, err := cl.Get(c.Context(), r)
+				if err != nil {
+					return err
+				}
+				if err := a.describe(o); err != nil {
+					return err
+				}
+				events, err := cl.Events(c.Context())
+				if err != nil {
+					return err
+				}
+				at := statusOf(o)
+				fmt.Fprintln(a.out, "Events:")
+				for _, e := range events {
+					if e.Object == r.String() || e.Device != "" && (e.Device == r.Name || at != nil && e.Device == at.Node) {
+						fmt.Fprintf(a.out, "  %s  %s  %s  %s: %s\n", e.Time.Format("15:04:05.000"), e.Severity, e.Device, e.Reason, e.Message)
+					}
+				}
+			}
+			return nil
+		},
+		ValidArgsFunction: a.completeKindAndName,
+	}
+}
+
+func statusOf(o intent.Object) *intent.Status {
+	switch o := o.(type) {
+	case *intent.Tenant:
+		return o.Status
+	case *intent.Node:
+		return o.Status
+	case *intent.Link:
+		return o.Status
+	case *intent.Network:
+		return o.Status
+	case *intent.Port:
+		return o.Status
+	}
+	return nil
+}
+
+func (a *app) describe(o intent.Object) error {
+	b, err := intent.EncodeYAML(o)
+	if err != nil {
+		return err
+	}
+	text, _, _ := strings.Cut(string(b), "\nstatus:")
+	fmt.Fprintln(a.out, strings.TrimSpace(text))
+	s := statusOf(o)
+	if s == nil {
+		return nil
+	}
+	fmt.Fprintf(a.out, "Status:     %s\n", s.Phase)
+	fmt.Fprintf(a.out, "Revision:   %d (applied: %d)\n", o.Meta().Revision, s.Applied)
+	for _, l := range [][2]string{{"Node", s.Node}, {"Interface", s.Interface}, {"VTEP", s.VTEP}, {"VTEPs", strings.Join(s.VTEPs, ", ")}, {"Software", s.Software}} {
+		if l[1] != "" {
+			fmt.Fprintf(a.out, "%-11s %s\n", l[0]+":", l[1])
+		}
+	}
+	for _, r := range s.Reasons {
+		fmt.Fprintf(a.out, "Waits for:  %s (%s): %s\n", r.Device, r.Code, r.Message)
+		if r.Action != "" {
+			fmt.Fprintf(a.out, "  To do:    %s\n", r.Action)
+		}
+	}
+	return nil
+}
+
+func newVersionCommand(a *app) *cobra.Command {
+	return &cobra.Command{Use: "version", Short: "Print the versions of this program and of the controller", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			fmt.Fprintln(a.out, "client:", version(), commit())
+			cl, err := a.client()
+			if err != nil {
+				return err
+			}
+			v, err := cl.Version(c.Context())
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(a.out, "controller:", v.Version, v.Commit, "API", v.API)
+			return nil
+		}}
+}

@@ -1,0 +1,287 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weft-sdn/weft/controller/api/client"
+	"github.com/weft-sdn/weft/controller/intent"
+)
+
+func init() { commands = append(commands, newGetCommand) }
+
+// getOptions are the flags of "weft get".
+type getOptions struct {
+	all, watch, noHeaders bool
+	output                string
+	labels                []string
+}
+
+func newGetCommand(a *app) *cobra.Command {
+	var o getOptions
+	c := &cobra.Command{
+		Use:   "get KIND [NAME...] | KIND/NAME... | all | events",
+		Short: "List objects with their state on the devices",
+		Example: `  weft get networks -A -o wide
+  weft get ports -t blue
+  weft get port/vm1 -t blue -o yaml
+  weft get ports -A --watch
+  weft get nodes -o wide
+  weft get events`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			ctx, stop := signal.NotifyContext(c.Context(), syscall.SIGINT, syscall.SIGTERM)
+			defer stop()
+			return a.get(ctx, o, args)
+		},
+		ValidArgsFunction: a.completeKindAndName,
+	}
+	f := c.Flags()
+	f.BoolVarP(&o.all, "all-tenants", "A", false, "objects of all tenants")
+	f.StringVarP(&o.output, "output", "o", "", "wide, json, yaml or name")
+	f.BoolVarP(&o.watch, "watch", "w", false, "go on and print what changes")
+	f.BoolVar(&o.noHeaders, "no-headers", false, "leave out the line of titles")
+	f.StringSliceVarP(&o.labels, "selector", "l", nil, "only objects with this label, as KEY=VALUE")
+	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"wide", "json", "yaml", "name"}, cobra.ShellCompDirectiveNoFileComp))
+	return c
+}
+
+func (a *app) get(ctx context.Context, o getOptions, args []string) error {
+	if !slices.Contains([]string{"", "wide", "json", "yaml", "name"}, o.output) {
+		return usageError{fmt.Errorf("output %q is not known: use wide, json, yaml or name", o.output)}
+	}
+	cl, err := a.client()
+	if err != nil {
+		return err
+	}
+	switch args[0] {
+	case "events", "event", "ev":
+		return a.getEvents(ctx, cl, o)
+	case "all":
+		for _, k := range intent.Kinds() {
+			if err := a.getKind(ctx, cl, k, nil, o); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	refs, kind, err := a.parseRefs(args)
+	if err != nil {
+		return err
+	}
+	if len(refs) > 0 {
+		return a.getNamed(ctx, cl, refs, o)
+	}
+	return a.getKind(ctx, cl, kind, nil, o)
+}
+
+// parseRefs reads KIND, KIND NAME... or KIND/NAME...; without names refs is
+// empty.
+func (a *app) parseRefs(args []string) (refs []intent.Ref, kind intent.Kind, err error) {
+	tenant, err := a.tenant()
+	if err != nil {
+		return nil, "", err
+	}
+	add := func(k, name string) error {
+		kind, err = intent.ParseKind(k)
+		if err != nil {
+			return usageError{err}
+		}
+		r := intent.Ref{Kind: kind, Name: name}
+		if kind.Tenanted() {
+			if tenant == "" {
+				return usageError{fmt.Errorf("%s/%s: say of which tenant with -t", strings.ToLower(string(kind)), name)}
+			}
+			r.Tenant = tenant
+		}
+		refs = append(refs, r)
+		return nil
+	}
+	if strings.Contains(args[0], "/") {
+		for _, s := range args {
+			k, name, ok := strings.Cut(s, "/")
+			if !ok {
+				return nil, "", usageError{fmt.Errorf("%q: give KIND/NAME for all or for none", s)}
+			}
+			if err := add(k, name); err != nil {
+				return nil, "", err
+			}
+		}
+		return refs, kind, nil
+	}
+	if kind, err = intent.ParseKind(args[0]); err != nil {
+		return nil, "", usageError{err}
+	}
+	for _, name := range args[1:] {
+		if err := add(args[0], name); err != nil {
+			return nil, "", err
+		}
+	}
+	return refs, kind, nil
+}
+
+func (a *app) getNamed(ctx context.Context, cl *client.Client, refs []intent.Ref, o getOptions) error {
+	var errs []error
+	var found []intent.Object
+	for _, r := range refs {
+		obj, err := cl.Get(ctx, r)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		found = append(found, obj)
+	}
+	if len(found) > 0 {
+		errs = append(errs, a.show(found[0].Ref().Kind, found, o, len(refs) == 1))
+	}
+	return errors.Join(errs...)
+}
+
+func (a *app) getKind(ctx context.Context, cl *client.Client, k intent.Kind, _ []string, o getOptions) error {
+	opt := client.ListOptions{Labels: map[string]string{}}
+	for _, l := range o.labels {
+		key, v, ok := strings.Cut(l, "=")
+		if !ok {
+			return usageError{fmt.Errorf("selector %q: use KEY=VALUE", l)}
+		}
+		opt.Labels[key] = v
+	}
+	if k.Tenanted() && !o.all {
+		t, err := a.tenant()
+		if err != nil {
+			return err
+		}
+		opt.Tenant = t // every tenant when none is in force
+	}
+	objects, rev, err := cl.ListAt(ctx, k, opt)
+	if err != nil {
+		return err
+	}
+	if err := a.show(k, objects, o, false); err != nil || !o.watch {
+		return err
+	}
+	return a.follow(ctx, cl, k, client.WatchOptions{Tenant: opt.Tenant, Revision: rev}, o)
+}
+
+// follow prints each change until Ctrl-C.
+func (a *app) follow(ctx context.Context, cl *client.Client, k intent.Kind, opt client.WatchOptions, o getOptions) error {
+	o.noHeaders = true
+	for ch, err := range cl.Watch(ctx, k, opt) {
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if ch.Object == nil {
+			fmt.Fprintf(a.out, "%s deleted\n", shortRef(ch.Ref))
+			continue
+		}
+		obj, err := cl.Get(ctx, ch.Ref)
+		if err != nil {
+			obj = ch.Object // gone meanwhile: its deletion follows
+		}
+		if err := a.show(k, []intent.Object{obj}, o, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shortRef is kind/name, as kubectl writes it.
+func shortRef(r intent.Ref) string { return strings.ToLower(string(r.Kind)) + "/" + r.Name }
+
+// show prints objects in the form asked for.
+func (a *app) show(k intent.Kind, objects []intent.Object, o getOptions, single bool) error {
+	switch o.output {
+	case "json":
+		var v any = map[string]any{"apiVersion": intent.APIVersion, "kind": "List", "items": objects}
+		if single {
+			v = objects[0]
+		} else if objects == nil {
+			v = map[string]any{"apiVersion": intent.APIVersion, "kind": "List", "items": []any{}}
+		}
+		e := json.NewEncoder(a.out)
+		e.SetIndent("", "  ")
+		return e.Encode(v)
+	case "yaml":
+		b, err := intent.EncodeYAML(objects...)
+		if err == nil {
+			_, err = a.out.Write(b)
+		}
+		return err
+	case "name":
+		for _, obj := range objects {
+			fmt.Fprintln(a.out, shortRef(obj.Ref()))
+		}
+		return nil
+	}
+	if len(objects) == 0 {
+		fmt.Fprintf(a.err, "No %s found.\n", k.Plural())
+		return nil
+	}
+	t := tableOf(k, objects, o.output == "wide")
+	return t.print(a.out, !o.noHeaders)
+}
+
+func (a *app) getEvents(ctx context.Context, cl *client.Client, o getOptions) error {
+	events, err := cl.Events(ctx)
+	if err != nil {
+		return err
+	}
+	if o.output == "json" {
+		e := json.NewEncoder(a.out)
+		e.SetIndent("", "  ")
+		return e.Encode(client.Events{Items: events})
+	}
+	t := table{header: []string{"TIME", "SEVERITY", "DEVICE", "OBJECT", "REASON", "MESSAGE"}}
+	for _, e := range events {
+		t.add(e.Time.Format("15:04:05.000"), e.Severity, e.Device, e.Object, e.Reason, e.Message)
+	}
+	return t.print(a.out, !o.noHeaders)
+}
+
+// completeTenants and completeKindAndName ask the controller for names.
+func (a *app) completeTenants(c *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	return a.names(c.Context(), intent.KindTenant), cobra.ShellCompDirectiveNoFileComp
+}
+
+func (a *app) completeKindAndName(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) == 0 {
+		var out []string
+		for _, k := range intent.Kinds() {
+			out = append(out, k.Plural())
+		}
+		return append(out, "events"), cobra.ShellCompDirectiveNoFileComp
+	}
+	k, err := intent.ParseKind(args[0])
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return a.names(c.Context(), k), cobra.ShellCompDirectiveNoFileComp
+}
+
+func (a *app) names(ctx context.Context, k intent.Kind) []string {
+	cl, err := a.client()
+	if err != nil {
+		return nil
+	}
+	tenant, _ := a.tenant() // a completion has nowhere to put an error
+	objects, err := cl.List(ctx, k, client.ListOptions{Tenant: tenant})
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for _, o := range objects {
+		out = append(out, o.Ref().Name)
+	}
+	return out
+}

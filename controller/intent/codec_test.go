@@ -1,0 +1,111 @@
+package intent
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const good = `apiVersion: weft/v1
+kind: Tenant
+metadata: {name: blue}
+---
+kind: Network
+metadata: {name: web, tenant: blue, labels: {env: prod}}
+spec:
+  vni: 100
+  subnets: [10.0.0.0/24, "fd00::/64"]
+---
+kind: List
+items:
+- kind: Port
+  metadata: {name: vm1, tenant: blue}
+  spec: {network: web, mac: "02:00:00:00:00:01", addresses: [10.0.0.11], binding: {ifaceID: vm1}}
+- {kind: Node, metadata: {name: hv1}, spec: {role: hypervisor, vtep: 10.1.1.1, vswitch: {ovsdb: "tcp:10.0.0.1:6640"}}}
+`
+
+func TestDecodeAndEncode(t *testing.T) {
+	os, err := Decode([]byte(good), "a.yaml")
+	require.NoError(t, err)
+	require.Len(t, os, 4)
+	for _, o := range os {
+		require.NoError(t, o.Validate(), o.Ref())
+	}
+	out, err := EncodeYAML(os...)
+	require.NoError(t, err)
+	again, err := Decode(out, "b.yaml")
+	require.NoError(t, err)
+	require.Equal(t, len(os), len(again))
+	twice, err := EncodeYAML(again...)
+	require.NoError(t, err)
+	require.Equal(t, string(out), string(twice))
+}
+
+func TestDecodeRefuses(t *testing.T) {
+	for _, c := range []struct{ name, in, want string }{
+		{"broken YAML", "kind: Tenant\nmetadata: {name: a\nspec: b: c\n", "f.yaml:1: broken YAML: did not find expected"},
+		{"no kind", "metadata: {name: a}\n", "f.yaml:1: kind: is missing: use one of Tenant, Node, Link, Network, Port"},
+		{"unknown kind", "kind: Vlan\n", `f.yaml:1: kind: "Vlan" is not known: use one of Tenant, Node, Link, Network, Port`},
+		{"unknown field", "kind: Network\nmetadata: {name: n, tenant: t}\nspec:\n  vnid: 5\n", "f.yaml:4: Network t/n: spec.vnid: is not a field: use one of mtu, subnets, vni"},
+		{"a field twice", "kind: Network\nmetadata: {name: n, tenant: t}\nspec:\n  mtu: 1500\n  mtu: 1400\n", "f.yaml:5: Network t/n: spec.mtu: is given twice"},
+		{"VNI zero", "kind: Network\nmetadata: {name: n, tenant: t}\nspec: {vni: 0}\n", "f.yaml:3: Network t/n: spec.vni: 0 is outside 1..16777215; leave it out to have one allocated"},
+		{"VNI negative", "kind: Network\nmetadata: {name: n, tenant: t}\nspec: {vni: -1}\n", "f.yaml:3: Network t/n: spec.vni: -1 is outside 1..16777215"},
+		{"VNI far too large", "kind: Network\nmetadata: {name: n, tenant: t}\nspec: {vni: 99999999999}\n", "f.yaml:3: Network t/n: spec.vni: 99999999999 is outside 1..16777215"},
+		{"bad subnet", "kind: Network\nmetadata: {name: n, tenant: t}\nspec:\n  subnets:\n  - 10.0.0.0/24\n  - ten\n", `f.yaml:6: Network t/n: spec.subnets[1]: "ten" is not a subnet like 10.0.0.0/24`},
+		{"bad MAC", "kind: Port\nmetadata: {name: p, tenant: t}\nspec: {mac: zz}\n", `f.yaml:3: Port t/p: spec.mac: "zz" is not a MAC address like 02:00:00:00:00:01`},
+		{"a list instead of an object", "- a\n", "f.yaml:1: an object is expected: kind, metadata, spec"},
+		{"text instead of a list", "kind: Network\nmetadata: {name: n, tenant: t}\nspec: {subnets: 10.0.0.0/24}\n", "f.yaml:3: Network t/n: spec.subnets: a list is expected"},
+		{"text instead of a mapping", "kind: Tenant\nmetadata: a\n", "f.yaml:2: Tenant : metadata: a mapping is expected"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			os, err := Decode([]byte(c.in), "f.yaml")
+			require.Error(t, err)
+			require.True(t, strings.HasPrefix(err.Error(), c.want), err.Error())
+			require.Empty(t, os)
+		})
+	}
+}
+
+func TestDecodeGoesOnAfterAFault(t *testing.T) {
+	os, err := Decode([]byte("kind: Tenant\nmetadata: {name: a, x: y}\n---\nkind: Tenant\nmetadata: {name: b}\n"), "f")
+	require.EqualError(t, err, "f:2: Tenant a: metadata.x: is not a field: use one of created, labels, name, revision, tenant")
+	require.Len(t, os, 1)
+}
+
+func TestValidateNamesObjectAndField(t *testing.T) {
+	for _, c := range []struct{ in, want string }{
+		{"kind: Network\nmetadata: {name: n, tenant: t}\nspec: {vni: 16777216}", "Network t/n: spec.vni: 16777216 is outside 1..16777215"},
+		{"kind: Network\nmetadata: {name: n, tenant: t}\nspec: {subnets: [10.0.0.0/24, 10.0.0.128/25]}", "Network t/n: spec.subnets[1]: 10.0.0.128/25 overlaps spec.subnets[0] (10.0.0.0/24)"},
+		{"kind: Network\nmetadata: {name: n, tenant: t}\nspec: {subnets: [10.0.0.1/24]}", "Network t/n: spec.subnets[0]: 10.0.0.1/24 has host bits set: use 10.0.0.0/24"},
+		{"kind: Network\nmetadata: {name: n, tenant: t}\nspec: {mtu: 99}", "Network t/n: spec.mtu: 99 is outside 576..9216"},
+		{"kind: Network\nmetadata: {name: n}\nspec: {}", "Network /n: metadata.tenant: is missing: a network belongs to a tenant"},
+		{"kind: Tenant\nmetadata: {name: Blue}", `Tenant Blue: metadata.name: "Blue" is not a name: use 1 to 63 lower-case letters, digits, '-', '.' or '_', with a letter or digit at both ends`},
+		{"kind: Port\nmetadata: {name: p, tenant: t}\nspec: {network: n, binding: {node: a}}", "Port t/p: spec.binding.interface: is missing: node a is named without an interface"},
+		{"kind: Port\nmetadata: {name: p, tenant: t}\nspec: {network: n, mac: \"01:00:00:00:00:00\"}", "Port t/p: spec.mac: 01:00:00:00:00:00 is a multicast address"},
+		{"kind: Port\nmetadata: {name: p, tenant: t}\nspec: {network: n, addresses: [10.0.0.1, 10.0.0.1]}", "Port t/p: spec.addresses[1]: 10.0.0.1 is given twice"},
+		{"kind: Node\nmetadata: {name: h}\nspec: {role: hypervisor, vswitch: {ovsdb: nowhere}}", `Node h: spec.vswitch.ovsdb: "nowhere" is not an endpoint: use tcp:ADDRESS:PORT, ssl:ADDRESS:PORT or unix:PATH; Node h: spec.vtep: is missing: tunnels of a vSwitch need an address to end at`},
+		{"kind: Link\nmetadata: {name: l}\nspec: {endpoints: [{node: a, interface: e1}]}", "Link l: spec.endpoints: has 1 ends: a link has two"},
+	} {
+		os, err := Decode([]byte(c.in), "f")
+		require.NoError(t, err, c.in)
+		require.EqualError(t, os[0].Validate(), c.want)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte(good))
+	f.Add([]byte("kind: Port\nspec: {mac: &a [*a]}"))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		os, err := Decode(in, "f")
+		if err != nil {
+			return
+		}
+		for _, o := range os {
+			_ = o.Validate()
+			if _, err := EncodeYAML(o); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
