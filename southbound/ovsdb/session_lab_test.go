@@ -158,6 +158,8 @@ func TestRestartWritesNothing(t *testing.T) {
 	}
 	assert.Equal(t, rows, written(o))
 	assert.Equal(t, records, transactions(o))
+	o.Vsctl("--no-wait", "set", "Bridge", "br-int", "external_ids:x=1")
+	assert.Equal(t, records+1, transactions(o), "a write would have been counted")
 }
 
 func TestMends(t *testing.T) {
