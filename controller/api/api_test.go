@@ -101,7 +101,7 @@ func pendingAll(intent.Object) *intent.Status {
 	return &intent.Status{Phase: intent.PhasePending, Reasons: []intent.Reason{{Device: "hv1", Code: "Unreachable", Message: "connection refused", Action: "start it"}}}
 }
 
-// bench is a controller's API on real etcd.
+// bench is a controller's API on real etcd. Benches share nothing but it.
 type bench struct {
 	t       *testing.T
 	store   *store.Store
@@ -118,7 +118,15 @@ func openStore(t *testing.T) *store.Store {
 	return st
 }
 
+// newBench makes one; the test then runs beside others.
 func newBench(t *testing.T, change ...func(*Config)) *bench {
+	t.Helper()
+	t.Parallel()
+	return newBenchAlone(t, change...)
+}
+
+// newBenchAlone is for tests whose writes would slow others.
+func newBenchAlone(t *testing.T, change ...func(*Config)) *bench {
 	t.Helper()
 	b := &bench{t: t, store: openStore(t), devices: newDevices()}
 	cfg := Config{Store: b.store, Status: b.devices, Version: "test", Heartbeat: 50 * time.Millisecond}

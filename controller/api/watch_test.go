@@ -188,7 +188,7 @@ func (l logged) Handle(_ context.Context, r slog.Record) error {
 
 func TestWatchCutsDeafClient(t *testing.T) {
 	ended := make(chan string, 1)
-	b := newBench(t, func(c *Config) {
+	b := newBenchAlone(t, func(c *Config) {
 		c.WriteTimeout = 100 * time.Millisecond
 		c.Logger = slog.New(logged{slog.DiscardHandler, ended})
 	})
