@@ -125,7 +125,8 @@ func newBench(t *testing.T, change ...func(*Config)) *bench {
 	return newBenchAlone(t, change...)
 }
 
-// newBenchAlone is for tests whose writes would slow others.
+// newBenchAlone is for tests that others' writes, or whose writes others, would
+// disturb.
 func newBenchAlone(t *testing.T, change ...func(*Config)) *bench {
 	t.Helper()
 	b := &bench{t: t, store: openStore(t), devices: newDevices()}
