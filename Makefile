@@ -5,7 +5,6 @@ BIN := bin/weft
 # Debian packages that the labs need; installed only when a program is missing.
 PROGRAMS := ovs-vswitchd ovs-vsctl vtysh tcpdump tshark ping ip jq
 PACKAGES := openvswitch-switch openvswitch-common frr tcpdump tshark iputils-ping iproute2 jq procps
-STATICCHECK := honnef.co/go/tools/cmd/staticcheck@2026.1
 
 .DEFAULT_GOAL := help
 .PHONY: help build install-deps demo test test-unit test-lab lint fuzz bench generate clean
@@ -34,9 +33,21 @@ test-unit: ## unit tests with the race detector; no root needed
 test-lab: install-deps build ## tests with real FRR and Open vSwitch in network namespaces (root)
 	$(GO) test -tags lab -p 1 -count 1 -timeout 25m ./...
 
-lint: ## gofmt and go vet
+lint: ## gofmt, go vet and staticcheck
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt: $$out"; exit 1; }
-	$(GO) vet ./... && $(GO) vet -tags lab ./...
+	$(GO) vet -tags lab ./...
+	$(GO) tool staticcheck -tags lab ./...
+
+generate: ## make generated code again (models of the OVSDB schema)
+	$(GO) generate ./...
+
+fuzz: ## fuzz every decoder for 20 s each
+	@for p in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
+	  for f in $$(grep -rhoE --include='*_test.go' '^func Fuzz[A-Za-z0-9]+' $$p | awk '{print $$2}' | sort -u); do \
+	    echo "== $$p $$f"; $(GO) test -run xxx -fuzz "^$$f$$" -fuzztime 20s $$p || exit 1; done; done
+
+bench: ## the benchmarks of the Go packages
+	$(GO) test -run xxx -bench . -benchmem ./...
 
 clean: ## remove what was built
 	rm -rf bin

@@ -34,9 +34,7 @@ func New(endpoint string) (*Client, error) {
 	t.MaxIdleConnsPerHost = 16
 	c := &Client{endpoint: endpoint, http: &http.Client{Transport: t}}
 	if path, ok := strings.CutPrefix(endpoint, "unix:"); ok {
-		if strings.HasPrefix(path, "//") {
-			path = strings.TrimPrefix(path, "//")
-		}
+		path = strings.TrimPrefix(path, "//")
 		if path == "" {
 			return nil, fmt.Errorf("endpoint %q has no path: use unix:/path/to/api.sock", endpoint)
 		}

@@ -21,4 +21,4 @@ jq '
         (if (.value | type) == "object" then .value |= (del(.refTable, .refType)) else . end))
       else . end))
 ' "$schema" >"$out"
-go run github.com/ovn-org/libovsdb/cmd/modelgen -extended -p vswitchdb -o . "$out"
+go tool modelgen -extended -p vswitchdb -o . "$out"
