@@ -25,7 +25,7 @@ import (
 
 // labDir gives the test a folder for labs that FRR's user can enter, and
 // checks at the end that nothing is left of them.
-func labDir(t *testing.T) string {
+func labDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "weft-lab-")
 	require.NoError(t, err)
@@ -46,7 +46,7 @@ func labDir(t *testing.T) string {
 
 // machine lists what a lab could leave: namespaces, links of the host, and
 // processes that have the folder on their command line.
-func machine(t *testing.T, dir string) map[string][]string {
+func machine(t testing.TB, dir string) map[string][]string {
 	t.Helper()
 	m := map[string][]string{}
 	var err error
