@@ -46,8 +46,9 @@ func (m *Model) place(r intent.Ref) (Attachment, bool) {
 	}
 	e := m.nodes[at.node]
 	return Attachment{
-		LocalPort: LocalPort{Port: r, VNI: n.Spec.VNI, OFPort: e.ifaces[at.iface].OFPort, MAC: p.Spec.MAC, Addresses: p.Spec.Addresses},
-		Node:      at.node, Interface: at.iface, VTEP: e.vtep(),
+		LocalPort: LocalPort{Port: r, VNI: n.Spec.VNI, Interface: at.iface, VLAN: p.Spec.Binding.VLAN,
+			OFPort: e.ifaces[at.iface].OFPort, MAC: p.Spec.MAC, Addresses: p.Spec.Addresses},
+		Node: at.node, VTEP: e.vtep(),
 	}, true
 }
 
@@ -163,10 +164,22 @@ func source(a Attachment) evpn.Source {
 // count changes the number of ports that a node has on a VNI. The first makes
 // the node a member of the flood list, the last takes it out.
 func (m *Model) count(node string, e *edge, v intent.VNI, by int, vtep netip.Addr) {
+	was := e.onVNI[v] > 0
 	e.onVNI[v] += by
 	m.flood(node, e, v, vtep)
 	if e.onVNI[v] <= 0 {
 		delete(e.onVNI, v)
+	}
+	if is := e.onVNI[v] > 0; is != was {
+		if is && m.carriers[v] == nil {
+			m.carriers[v] = map[string]struct{}{}
+		}
+		if is {
+			m.carriers[v][node] = struct{}{}
+		} else if delete(m.carriers[v], node); len(m.carriers[v]) == 0 {
+			delete(m.carriers, v)
+		}
+		m.settleLearned(node, e)
 	}
 }
 

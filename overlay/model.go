@@ -14,7 +14,7 @@ import (
 type Interface struct {
 	Name    string
 	IfaceID string // external_ids:iface-id
-	OFPort  uint32 // OpenFlow port number; 0 while there is none
+	OFPort  uint32 // port number on the device; 0 while it can't carry anything
 	Error   string // the device's own words, when it could not open the interface
 }
 
@@ -22,26 +22,34 @@ type Interface struct {
 type LocalPort struct {
 	Port      intent.Ref
 	VNI       intent.VNI
+	Interface string
+	VLAN      uint16 // 802.1Q tag on the interface; 0 for untagged
 	OFPort    uint32
 	MAC       intent.MAC
 	Addresses []netip.Addr
 }
 
+// Learned is a station that an edge learned from traffic on a segment.
+type Learned struct {
+	VNI intent.VNI
+	MAC intent.MAC
+	IP  netip.Addr // invalid when only the MAC is known
+}
+
 // Equal reports whether two local ports are the same in all.
 func (p LocalPort) Equal(q LocalPort) bool {
-	return p.Port == q.Port && p.VNI == q.VNI && p.OFPort == q.OFPort && p.MAC == q.MAC && slices.Equal(p.Addresses, q.Addresses)
+	return p.Port == q.Port && p.VNI == q.VNI && p.Interface == q.Interface && p.VLAN == q.VLAN && p.OFPort == q.OFPort && p.MAC == q.MAC && slices.Equal(p.Addresses, q.Addresses)
 }
 
 // Attachment is where a port was found and what was made of it.
 type Attachment struct {
 	LocalPort
-	Node      string
-	Interface string
-	VTEP      netip.Addr
+	Node string
+	VTEP netip.Addr
 }
 
 func (a Attachment) equal(b Attachment) bool {
-	return a.Node == b.Node && a.Interface == b.Interface && a.VTEP == b.VTEP && a.LocalPort.Equal(b.LocalPort)
+	return a.Node == b.Node && a.VTEP == b.VTEP && a.LocalPort.Equal(b.LocalPort)
 }
 
 // Model holds all intent of the overlay and all places that edges reported,
@@ -53,9 +61,12 @@ type Model struct {
 	nodes    map[string]*edge
 	segments map[intent.VNI]*evpn.Segment
 
+	carriers   map[intent.VNI]map[string]struct{} // nodes with local ports
+	unreported map[string]struct{}                // edges that have never reported
+
 	portsOf  map[intent.Ref]map[intent.Ref]struct{} // network -> ports
 	byIface  map[string]intent.Ref                  // iface-id -> port
-	byPlace  map[place]intent.Ref                   // node and interface -> port
+	byPlace  map[place]map[intent.Ref]struct{}      // node and interface -> ports, one per VLAN
 	seen     map[string]map[place]struct{}          // iface-id -> places that report it
 	attached map[intent.Ref]Attachment
 
@@ -73,6 +84,8 @@ type edge struct {
 	local    map[intent.Ref]LocalPort
 	onVNI    map[intent.VNI]int        // local ports per VNI
 	floods   map[intent.VNI]netip.Addr // the IMET routes it originates
+	learned  map[Learned]struct{}      // as reported
+	stated   map[Learned]netip.Addr    // those of them that are rows, with the VTEP
 }
 
 // NewModel returns an empty model.
@@ -80,8 +93,9 @@ func NewModel() *Model {
 	return &Model{
 		networks: map[intent.Ref]*intent.Network{}, ports: map[intent.Ref]*intent.Port{},
 		nodes: map[string]*edge{}, segments: map[intent.VNI]*evpn.Segment{},
+		carriers: map[intent.VNI]map[string]struct{}{}, unreported: map[string]struct{}{},
 		portsOf: map[intent.Ref]map[intent.Ref]struct{}{}, byIface: map[string]intent.Ref{},
-		byPlace: map[place]intent.Ref{}, seen: map[string]map[place]struct{}{},
+		byPlace: map[place]map[intent.Ref]struct{}{}, seen: map[string]map[place]struct{}{},
 		attached:     map[intent.Ref]Attachment{},
 		touchedNodes: map[string]struct{}{}, touchedVNIs: map[intent.VNI]struct{}{},
 	}
@@ -114,8 +128,10 @@ func (m *Model) Put(o intent.Object) {
 		e := m.edge(o.Metadata.Name)
 		was := e.vtep()
 		e.spec = o
+		m.markReported(o.Metadata.Name, e)
 		if e.vtep() != was {
 			m.settleNode(e)
+			m.settleLearned(o.Metadata.Name, e)
 		}
 	}
 }
@@ -135,6 +151,8 @@ func (m *Model) Delete(r intent.Ref) {
 	case intent.KindNode:
 		if e := m.nodes[r.Name]; e != nil {
 			m.observe(r.Name, e, nil)
+			m.learn(r.Name, e, nil)
+			delete(m.unreported, r.Name)
 			delete(m.nodes, r.Name)
 		}
 	}
@@ -145,7 +163,17 @@ func (m *Model) Delete(r intent.Ref) {
 func (m *Model) Observe(node string, ifaces []Interface) {
 	e := m.edge(node)
 	e.reported = true
+	m.markReported(node, e)
 	m.observe(node, e, ifaces)
+}
+
+// markReported keeps the set of edges that have never reported.
+func (m *Model) markReported(node string, e *edge) {
+	if e.spec != nil && e.spec.Spec.Edge() && !e.reported {
+		m.unreported[node] = struct{}{}
+	} else {
+		delete(m.unreported, node)
+	}
 }
 
 func (m *Model) observe(node string, e *edge, ifaces []Interface) {
@@ -157,7 +185,7 @@ func (m *Model) observe(node string, e *edge, ifaces []Interface) {
 	e.ifaces = now
 	affected := map[intent.Ref]struct{}{}
 	note := func(i Interface) {
-		if r, ok := m.byPlace[place{node, i.Name}]; ok {
+		for r := range m.byPlace[place{node, i.Name}] {
 			affected[r] = struct{}{}
 		}
 		if r, ok := m.byIface[i.IfaceID]; ok && i.IfaceID != "" {
@@ -195,7 +223,8 @@ func (m *Model) observe(node string, e *edge, ifaces []Interface) {
 func (m *Model) edge(name string) *edge {
 	e := m.nodes[name]
 	if e == nil {
-		e = &edge{ifaces: map[string]Interface{}, local: map[intent.Ref]LocalPort{}, onVNI: map[intent.VNI]int{}, floods: map[intent.VNI]netip.Addr{}}
+		e = &edge{ifaces: map[string]Interface{}, local: map[intent.Ref]LocalPort{}, onVNI: map[intent.VNI]int{}, floods: map[intent.VNI]netip.Addr{},
+			stated: map[Learned]netip.Addr{}}
 		m.nodes[name] = e
 	}
 	return e
@@ -218,7 +247,11 @@ func (m *Model) index(p *intent.Port) {
 	if b := p.Spec.Binding; b.IfaceID != "" {
 		m.byIface[b.IfaceID] = p.Ref()
 	} else if b.Node != "" {
-		m.byPlace[place{b.Node, b.Interface}] = p.Ref()
+		at := place{b.Node, b.Interface}
+		if m.byPlace[at] == nil {
+			m.byPlace[at] = map[intent.Ref]struct{}{}
+		}
+		m.byPlace[at][p.Ref()] = struct{}{}
 	}
 }
 
@@ -231,7 +264,8 @@ func (m *Model) unindex(p *intent.Port) {
 	if m.byIface[b.IfaceID] == p.Ref() {
 		delete(m.byIface, b.IfaceID)
 	}
-	if at := (place{b.Node, b.Interface}); m.byPlace[at] == p.Ref() {
+	at := place{b.Node, b.Interface}
+	if delete(m.byPlace[at], p.Ref()); len(m.byPlace[at]) == 0 {
 		delete(m.byPlace, at)
 	}
 }
@@ -248,7 +282,7 @@ func (m *Model) settleNode(e *edge) {
 		if r, ok := m.byIface[i.IfaceID]; ok && i.IfaceID != "" {
 			affected[r] = struct{}{}
 		}
-		if r, ok := m.byPlace[place{e.name(), name}]; ok {
+		for r := range m.byPlace[place{e.name(), name}] {
 			affected[r] = struct{}{}
 		}
 	}

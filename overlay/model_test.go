@@ -83,6 +83,28 @@ func TestUnusablePlacesDoNotCount(t *testing.T) {
 	require.Len(t, rowsOf(m, 100), 3)
 }
 
+func TestLearnedStationsAreRowsWhileTheEdgeCarriesTheSegment(t *testing.T) {
+	m := NewModel()
+	m.Put(network("web", 100))
+	m.Put(hypervisor(1))
+	station := Learned{VNI: 100, MAC: intent.MAC{2, 9, 9, 9, 9, 9}}
+	m.Learn("hv1", []Learned{station})
+	require.Empty(t, rowsOf(m, 100), "no port of the network is here")
+	for i, vlan := range []uint16{0, 7} {
+		p := port(fmt.Sprintf("p%d", vlan), "web", byte(i+1), intent.Binding{Node: "hv1", Interface: "eth1", VLAN: vlan})
+		m.Put(p)
+	}
+	m.Observe("hv1", []Interface{{Name: "eth1", OFPort: 1}})
+	require.Len(t, m.Local("hv1"), 2, "two tags on one interface are two ports")
+	require.Contains(t, rowsOf(m, 100), "MAC/IP 02:09:09:09:09:09 invalid IP 10.0.0.1")
+	m.Learn("hv1", nil)
+	require.NotContains(t, rowsOf(m, 100), "MAC/IP 02:09:09:09:09:09 invalid IP 10.0.0.1")
+	m.Learn("hv1", []Learned{station})
+	m.Observe("hv1", nil)
+	require.Empty(t, rowsOf(m, 100))
+	m.Delete(intent.Ref{Kind: intent.KindNode, Name: "hv1"})
+}
+
 // After any sequence of objects and reports the model equals one that is told
 // only the end.
 func TestModelEqualsFromScratch(t *testing.T) {

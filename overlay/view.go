@@ -66,7 +66,7 @@ func (m *Model) Node(name string) *intent.Node {
 func (m *Model) Edges() []string {
 	var names []string
 	for name, e := range m.nodes {
-		if e.spec != nil && e.spec.Spec.VSwitch != nil {
+		if e.spec != nil && e.spec.Spec.Edge() {
 			names = append(names, name)
 		}
 	}
@@ -74,30 +74,21 @@ func (m *Model) Edges() []string {
 	return names
 }
 
-// Carriers lists, by name, the nodes that have local ports on a VNI. It costs
-// the number of VTEPs of the fabric.
-func (m *Model) Carriers(v intent.VNI) []string {
-	var names []string
-	for name, e := range m.nodes {
-		if e.onVNI[v] > 0 {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names
-}
+// Carriers lists, by name, the nodes that have local ports on a VNI.
+func (m *Model) Carriers(v intent.VNI) []string { return slices.Sorted(maps.Keys(m.carriers[v])) }
 
 // Unreported lists the VTEPs of edges that have never reported: what is behind
 // them is not known yet, and nothing of it may be taken for gone.
 func (m *Model) Unreported() map[netip.Addr]struct{} {
-	vteps := map[netip.Addr]struct{}{}
-	for _, name := range m.Edges() {
-		if e := m.nodes[name]; !e.reported {
-			vteps[e.spec.Spec.VTEP] = struct{}{}
-		}
+	vteps := make(map[netip.Addr]struct{}, len(m.unreported))
+	for name := range m.unreported {
+		vteps[m.nodes[name].vtep()] = struct{}{}
 	}
 	return vteps
 }
+
+// AllReported reports whether Unreported is empty.
+func (m *Model) AllReported() bool { return len(m.unreported) == 0 }
 
 // Place is a place that claims a port.
 type Place struct {

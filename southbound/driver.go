@@ -26,6 +26,8 @@ type Feed interface {
 	Unreported() map[netip.Addr]struct{}
 	// Observe tells the interfaces that the device has now.
 	Observe([]overlay.Interface)
+	// Learned tells the stations that the device has learned from traffic now.
+	Learned([]overlay.Learned)
 	// Confirmed tells that Status, Programmed or Cursor changed.
 	Confirmed()
 	// Event tells what was found on the device and what was done about it.

@@ -44,7 +44,9 @@ type Engine struct {
 	ending   map[string]*session // left the intent; the last of each node
 	rev      int64               // of the store, up to which intent was taken
 	loaded   bool
-	loadErr  error
+	// nodesChanged is set until the sessions were compared with the nodes.
+	nodesChanged bool
+	loadErr      error
 
 	changedMu sync.Mutex
 	changed   chan struct{} // closed and replaced at each change of status
@@ -140,11 +142,13 @@ func (e *Engine) take(ctx context.Context, batch []store.Event) {
 }
 
 func (e *Engine) put(o intent.Object) {
+	e.nodesChanged = e.nodesChanged || o.Ref().Kind == intent.KindNode
 	e.objects[o.Ref()] = o.Meta().Revision
 	e.model.Put(o)
 }
 
 func (e *Engine) delete(r intent.Ref) {
+	e.nodesChanged = e.nodesChanged || r.Kind == intent.KindNode
 	delete(e.objects, r)
 	e.model.Delete(r)
 }
@@ -152,7 +156,10 @@ func (e *Engine) delete(r intent.Ref) {
 // settle starts and ends sessions as the nodes ask for and wakes those that
 // the last changes concern. The caller holds the lock.
 func (e *Engine) settle(ctx context.Context) {
-	e.settleSessions(ctx)
+	if e.nodesChanged {
+		e.settleSessions(ctx)
+		e.nodesChanged = false
+	}
 	e.wakeTouched()
 	e.broadcast()
 }

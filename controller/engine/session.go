@@ -41,7 +41,7 @@ func (e *Engine) settleSessions(ctx context.Context) {
 	for name, s := range e.sessions {
 		n := e.model.Node(name)
 		switch {
-		case n == nil || n.Spec.VSwitch == nil:
+		case n == nil || !n.Spec.Edge():
 			delete(e.sessions, name)
 			e.ending[name] = s
 			s.leave.Store(true)
@@ -170,14 +170,27 @@ func (s *session) Observe(ifaces []overlay.Interface) {
 	if e.sessions[s.node] != s {
 		return // replaced: what it saw may be another device's
 	}
-	before := len(e.model.Unreported())
+	before := e.model.AllReported()
 	e.model.Observe(s.node, ifaces)
-	if len(e.model.Unreported()) != before {
+	if e.model.AllReported() != before {
 		// What others kept for this edge can be judged now.
 		for _, o := range e.sessions {
 			o.notify()
 		}
 	}
+	e.wakeTouched()
+	e.broadcast()
+}
+
+// Learned implements southbound.Feed.
+func (s *session) Learned(all []overlay.Learned) {
+	e := s.engine
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.sessions[s.node] != s {
+		return
+	}
+	e.model.Learn(s.node, all)
 	e.wakeTouched()
 	e.broadcast()
 }

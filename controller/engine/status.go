@@ -159,13 +159,16 @@ func (e *Engine) whyNotAttached(p *intent.Port) *intent.Status {
 	switch {
 	case n == nil:
 		return pending("UnknownNode", b.Node, "create Node "+b.Node+" or correct spec.binding.node", "there is no node %s", b.Node)
-	case n.Spec.VSwitch == nil:
-		return pending("NotAnEdge", b.Node, "bind the port to a node with spec.vswitch", "node %s has no vSwitch that the controller could program", b.Node)
+	case !n.Spec.Edge():
+		return pending("NotAnEdge", b.Node, "bind the port to a node with spec.vswitch or spec.hardwareVTEP", "node %s is no edge that the controller could program", b.Node)
 	}
 	if s := e.sessions[b.Node]; s != nil {
 		if err := s.driver.Status().Err; err != nil {
 			return &intent.Status{Phase: intent.PhasePending, Node: b.Node, Reasons: []intent.Reason{reason(err)}}
 		}
+	}
+	if n.Spec.HardwareVTEP != nil {
+		return pending("NoInterface", b.Node, "correct spec.binding.interface, or add the port on the switch", "the switch has no physical port %s", b.Interface)
 	}
 	return pending("NoInterface", b.Node, fmt.Sprintf("on %s: ovs-vsctl add-port %s %s", b.Node, n.Spec.VSwitch.BridgeName(), b.Interface),
 		"bridge %s has no interface %s", n.Spec.VSwitch.BridgeName(), b.Interface)
@@ -235,7 +238,7 @@ func (e *Engine) networkStatus(n *intent.Network) *intent.Status {
 }
 
 func (e *Engine) nodeStatus(n *intent.Node) *intent.Status {
-	if n.Spec.VSwitch == nil {
+	if !n.Spec.Edge() {
 		return nil // nothing that the controller could read
 	}
 	st := &intent.Status{}

@@ -288,6 +288,13 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string) {
 			return
 		}
 		v.SetInt(i)
+	case reflect.Uint16:
+		u, err := strconv.ParseUint(n.Value, 0, 16)
+		if err != nil {
+			d.fail(n.Line, path, "%q is not a whole number from 0 to 65535", n.Value)
+			return
+		}
+		v.SetUint(u)
 	case reflect.Uint32:
 		u, err := strconv.ParseUint(n.Value, 0, 32)
 		if err != nil && v.Type() == reflect.TypeFor[VNI]() {

@@ -116,6 +116,7 @@ type PortSpec struct {
 type Binding struct {
 	Node      string `json:"node,omitempty" yaml:"node,omitempty" doc:"Node, together with interface"`
 	Interface string `json:"interface,omitempty" yaml:"interface,omitempty" doc:"Interface on that node"`
+	VLAN      uint16 `json:"vlan,omitempty" yaml:"vlan,omitempty" doc:"802.1Q tag of the port's frames on that interface, 1 to 4094; untagged when left out" minimum:"0" maximum:"4094"`
 	IfaceID   string `json:"ifaceID,omitempty" yaml:"ifaceID,omitempty" doc:"external_ids:iface-id of an OVS interface, on any node"`
 }
 

@@ -42,6 +42,22 @@ type NodeSpec struct {
 	Loopback netip.Addr `json:"loopback,omitzero" yaml:"loopback,omitempty" doc:"Router ID and loopback of a switch"`
 	VTEP     netip.Addr `json:"vtep,omitzero" yaml:"vtep,omitempty" doc:"Address at which the node's tunnels end; required for a hypervisor"`
 	VSwitch  *VSwitch   `json:"vswitch,omitempty" yaml:"vswitch,omitempty" doc:"How to reach a hypervisor's Open vSwitch"`
+	// HardwareVTEP makes the node a switch that is driven by the hardware_vtep
+	// schema.
+	HardwareVTEP *HardwareVTEP `json:"hardwareVTEP,omitempty" yaml:"hardwareVTEP,omitempty" doc:"How to reach a switch with the hardware_vtep schema"`
+}
+
+// Edge reports whether the controller programs the node as an end of tunnels.
+func (s *NodeSpec) Edge() bool { return s.VSwitch != nil || s.HardwareVTEP != nil }
+
+// HardwareVTEP tells how the controller reaches a switch with the
+// hardware_vtep schema (vtep(5)).
+type HardwareVTEP struct {
+	OVSDB string `json:"ovsdb" yaml:"ovsdb" doc:"OVSDB server: tcp:ADDRESS:PORT, ssl:ADDRESS:PORT or unix:PATH; several switches may share one"`
+	// Switch is the Physical_Switch row's name.
+	Switch string `json:"switch,omitempty" yaml:"switch,omitempty" doc:"Name of the physical switch in the database; the node's name when left out"`
+	// Replication is who replicates broadcast and multicast.
+	Replication string `json:"replication,omitempty" yaml:"replication,omitempty" doc:"source_node (default): the switch sends to every VTEP; service_node: it sends to one that replicates"`
 }
 
 // VSwitch tells how the controller reaches an Open vSwitch.

@@ -155,6 +155,10 @@ func (p *Port) Validate() error {
 	}
 	b := p.Spec.Binding
 	switch {
+	case b.VLAN > 4094:
+		f.Add("spec.binding.vlan", "%d is outside 1..4094", b.VLAN)
+	case b.VLAN != 0 && b.IfaceID != "":
+		f.Add("spec.binding.vlan", "goes with node and interface, not with ifaceID")
 	case b.IfaceID != "" && (b.Node != "" || b.Interface != ""):
 		f.Add("spec.binding", "has both ifaceID and node/interface: give one of them")
 	case b.Node != "" && b.Interface == "":
@@ -225,6 +229,18 @@ func (n *Node) Validate() error {
 		}
 		if !n.Spec.VTEP.IsValid() {
 			f.Add("spec.vtep", "is missing: tunnels of a vSwitch need an address to end at")
+		}
+	}
+	if h := n.Spec.HardwareVTEP; h != nil {
+		f.endpoint("spec.hardwareVTEP.ovsdb", h.OVSDB)
+		if r := h.Replication; r != "" && r != "source_node" && r != "service_node" {
+			f.Add("spec.hardwareVTEP.replication", "%q is not known: use source_node or service_node", r)
+		}
+		if n.Spec.VSwitch != nil {
+			f.Add("spec.hardwareVTEP", "can't be given together with spec.vswitch: a node is one kind of edge")
+		}
+		if !n.Spec.VTEP.IsValid() {
+			f.Add("spec.vtep", "is missing: tunnels of a switch need an address to end at")
 		}
 	}
 	if n.Spec.VTEP.IsValid() && (n.Spec.VTEP.IsUnspecified() || n.Spec.VTEP.IsMulticast()) {

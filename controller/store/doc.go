@@ -10,7 +10,7 @@
 //	/weft/claim/vni/<vni>
 //	/weft/claim/mac/<tenant>/<network>/<mac>
 //	/weft/claim/addr/<tenant>/<network>/<address>
-//	/weft/claim/bind/<node>/<interface>
+//	/weft/claim/bind/<node>/<interface>[@<vlan>]
 //	/weft/claim/iface/<iface-id>
 //	/weft/claim/link/<node>/<interface>
 //	/weft/claim/vtep/<address>

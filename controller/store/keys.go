@@ -107,7 +107,12 @@ func (k keyspace) claims(o intent.Object) []claim {
 		case b.IfaceID != "":
 			add("spec.binding.ifaceID", b.IfaceID, "iface", b.IfaceID)
 		case b.Node != "":
-			add("spec.binding.interface", b.Node+":"+b.Interface, "bind", b.Node, b.Interface)
+			// A tagged port shares its interface with ports of other tags.
+			what, claim := b.Node+":"+b.Interface, b.Interface
+			if b.VLAN != 0 {
+				what, claim = fmt.Sprintf("%s VLAN %d", what, b.VLAN), fmt.Sprintf("%s@%d", claim, b.VLAN)
+			}
+			add("spec.binding.interface", what, "bind", b.Node, claim)
 		}
 	case *intent.Node:
 		if a := o.Spec.VTEP; a.IsValid() {
