@@ -192,18 +192,33 @@ func (b *bed) oracle() {
 		slices.Sort(out)
 		return out
 	}
-	ok := func() bool { return slices.Equal(want(), has()) }
-	for end := time.Now().Add(10 * time.Second); !ok() && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	w, h := want(), has()
+	for end := time.Now().Add(10 * time.Second); !slices.Equal(w, h) && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		w, h = want(), has()
 	}
-	require.Equal(b.t, want(), has())
+	require.Equal(b.t, w, h)
+}
+
+// plug adds an interface and waits until the driver has seen it.
+func (b *bed) plug(id string) {
+	b.t.Helper()
+	b.OVS.Plug("br-int", "tap"+id, id)
+	b.Eventually(id+" is seen", func() bool {
+		for r := range b.feed.Local() {
+			if r.Name == id {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 func TestDriverFollowsTheFeed(t *testing.T) {
 	b := newBed(t)
 	b.hv2()
 	b.Eventually("synced", b.synced)
-	b.Plug("br-int", "tapa", "a")
-	b.Plug("br-int", "tapb", "b")
+	b.plug("a")
+	b.plug("b")
 	b.Eventually("a is programmed", func() bool { _, ok := b.Programmed(port("a", "web", 1).Ref()); return ok })
 	b.hv2("c", "d")
 	b.oracle()
@@ -215,8 +230,10 @@ func TestDriverFollowsTheFeed(t *testing.T) {
 	b.oracle()
 	require.NotContains(t, strings.Join(b.flows(), "\n"), "tun_dst=10.0.0.2")
 	b.Vsctl("del-port", "br-int", "tapb")
+	b.Eventually("b is gone", func() bool { return len(b.feed.Local()) == 1 })
 	b.oracle()
 	b.Vsctl("del-port", "br-int", "tapa")
+	b.Eventually("a is gone", func() bool { return len(b.feed.Local()) == 0 })
 	b.oracle()
 	require.Empty(t, b.Cursors())
 	require.Empty(t, b.said("FlowsRepaired"), "our own changes are no faults")
@@ -226,7 +243,7 @@ func TestRestartChangesNothing(t *testing.T) {
 	b := newBed(t)
 	b.hv2("c", "d")
 	b.Eventually("synced", b.synced)
-	b.Plug("br-int", "tapa", "a")
+	b.plug("a")
 	b.oracle()
 	b.stop()
 	before := b.Ofctl("dump-flows", b.Bridge("br-int"))
@@ -295,7 +312,7 @@ func TestForeignHandsAreMendedAndTold(t *testing.T) {
 	b := newBed(t)
 	b.hv2("c")
 	b.Eventually("synced", b.synced)
-	b.Plug("br-int", "tapa", "a")
+	b.plug("a")
 	b.oracle()
 	at := b.Bridge("br-int")
 	foreign := "cookie=0x5, table=60, priority=7,in_port=3 actions=drop"
@@ -333,7 +350,7 @@ func TestForeignHandsAreMendedAndTold(t *testing.T) {
 		b.forget()
 		b.Vsctl("--no-wait", "del-br", "br-int")
 		b.Eventually("told", func() bool { return strings.Contains(b.said("Repaired"), "bridge br-int: was missing; made again") })
-		b.Plug("br-int", "tapa", "a")
+		b.plug("a")
 		b.Eventually("synced again", b.synced)
 		b.oracle()
 	})
@@ -350,7 +367,7 @@ func TestFaultsAreTold(t *testing.T) {
 	b := newBed(t)
 	b.hv2("c")
 	b.Eventually("synced", b.synced)
-	b.Plug("br-int", "tapa", "a")
+	b.plug("a")
 	b.oracle()
 	b.StopServer()
 	b.Eventually("unreachable", func() bool { return b.Status().Err != nil })
