@@ -170,7 +170,11 @@ func (w *site) hypervisors() []Node {
 
 func (w *site) ofctl(node string, args ...string) string {
 	w.Helper()
-	all := []string{"-O", "OpenFlow15", args[0], "unix:" + filepath.Join(w.NodeDir(node), bridgeInt+".mgmt")}
+	all := []string{"-O", "OpenFlow15"}
+	if args[0] == "--strict" {
+		all, args = append(all, args[0]), args[1:]
+	}
+	all = append(all, args[0], "unix:"+filepath.Join(w.NodeDir(node), bridgeInt+".mgmt"))
 	out, err := exec.Command("ovs-ofctl", append(all, args[1:]...)...).CombinedOutput()
 	require.NoError(w, err, "ovs-ofctl %s: %s", strings.Join(args, " "), out)
 	return string(out)
