@@ -45,6 +45,7 @@ func (p pipeline) admit(l overlay.LocalPort) []openflow.Flow {
 	}
 	if len(l.Addresses) == 0 {
 		let(200, tableLocal)
+		let(210, tableARP, openflow.EthType(etherARP))
 		return fs
 	}
 	v4, v6 := false, false
