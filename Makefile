@@ -2,12 +2,17 @@
 SHELL := /bin/bash
 GO ?= go
 BIN := bin/weft
-# Debian packages that the labs need; installed only when a program is missing.
-PROGRAMS := ovs-vswitchd ovs-vsctl vtysh tcpdump tshark ping ip jq
-PACKAGES := openvswitch-switch openvswitch-common frr tcpdump tshark iputils-ping iproute2 jq procps
+# Debian packages that labs and tests need, and the programs by which they are
+# missed. Nothing is installed when all programs are there.
+LAB_PROGRAMS := ovs-vswitchd ovs-vsctl vtysh /usr/lib/frr/bgpd ping ip jq
+LAB_PACKAGES := openvswitch-switch frr iputils-ping iproute2 jq procps
+TEST_PROGRAMS := $(LAB_PROGRAMS) gcc vtep-ctl gobgpd tshark
+TEST_PACKAGES := $(LAB_PACKAGES) gcc libc6-dev openvswitch-vtep gobgpd tshark
+# Packages with tests that need root and real daemons.
+LAB_TESTS = $(shell grep -rl --include='*_test.go' '^//go:build lab' . | xargs -n1 dirname | sort -u)
 
 .DEFAULT_GOAL := help
-.PHONY: help build install-deps demo test test-unit test-lab lint fuzz bench generate clean
+.PHONY: help build install-deps install-test-deps demo test test-unit test-lab lint fuzz bench generate clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,23 +20,30 @@ help: ## list the targets
 build: ## build bin/weft
 	$(GO) build -trimpath -o $(BIN) ./cmd/weft
 
+# $(call install,PROGRAMS,PACKAGES)
+define install
+@missing=; for p in $(1); do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
+if [ -n "$$missing" ]; then echo "installing Debian packages (missing:$$missing)"; \
+  [ "$$(id -u)" = 0 ] || { echo "run this as root, or first: apt-get install -y $(2)"; exit 1; }; \
+  export DEBIAN_FRONTEND=noninteractive; apt-get update -q && apt-get install -y -q --no-install-recommends $(2); fi
+endef
+
 install-deps: ## install the Debian packages that labs need (root)
-	@missing=; for p in $(PROGRAMS); do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
-	test -x /usr/lib/frr/bgpd || missing="$$missing bgpd"; \
-	if [ -n "$$missing" ]; then echo "installing Debian packages (missing:$$missing)"; \
-	  [ "$$(id -u)" = 0 ] || { echo "run as root, or: apt-get install -y $(PACKAGES)"; exit 1; }; \
-	  export DEBIAN_FRONTEND=noninteractive; apt-get update -q && apt-get install -y -q --no-install-recommends $(PACKAGES); fi
+	$(call install,$(LAB_PROGRAMS),$(LAB_PACKAGES))
+
+install-test-deps: ## install those that the tests need (root)
+	$(call install,$(TEST_PROGRAMS),$(TEST_PACKAGES))
 
 demo: install-deps build ## bring a fabric up, put tenants on it, check every packet, take it down (root)
 	./lab/demo.sh $(BIN)
 
-test: install-deps lint test-unit test-lab ## every test, real fabrics included (root)
+test: install-test-deps lint test-unit test-lab ## every test, real fabrics included (root)
 
-test-unit: ## unit tests with the race detector; no root needed
+test-unit: ## unit tests with the race detector (needs gcc); no root needed
 	$(GO) test -race -timeout 5m ./...
 
-test-lab: install-deps build ## tests with real FRR and Open vSwitch in network namespaces (root)
-	$(GO) test -tags lab -p 1 -count 1 -timeout 25m ./...
+test-lab: install-test-deps build ## tests with real FRR and Open vSwitch in network namespaces (root)
+	$(GO) test -tags lab -p 1 -count 1 -timeout 25m $(LAB_TESTS)
 
 lint: ## gofmt, go vet and staticcheck
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt: $$out"; exit 1; }
