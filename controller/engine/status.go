@@ -177,7 +177,7 @@ func (e *Engine) whyNotAttached(p *intent.Port) *intent.Status {
 // whyNotSeen says why no edge reports an iface-id: nobody has it, or who has
 // it can't be asked.
 func (e *Engine) whyNotSeen(id string) *intent.Status {
-	st := pending("NotPlugged", "", "plug the VM in: set external_ids:iface-id="+id+" on its OVS interface",
+	st := pending("NotPlugged", "any hypervisor", "plug the VM in: set external_ids:iface-id="+id+" on its OVS interface",
 		"no hypervisor reports an interface with external_ids:iface-id=%s", id)
 	for _, n := range e.model.Edges() {
 		s := e.sessions[n]
