@@ -307,3 +307,9 @@ func TestProgressOfPlainOutput(t *testing.T) {
 	p.Phase("two")(os.ErrExist)
 	require.Equal(t, "ok one 0.0s\nnote: hm\nfailed: two 0.0s\n", out.String())
 }
+
+func TestKnowsGateway(t *testing.T) {
+	table := "IP                  MAC                 Bridge\n=====\n10.64.1.0           66:83:12:63:ec:a7   br-phy\n"
+	require.True(t, knows(table, netip.MustParseAddr("10.64.1.0")))
+	require.False(t, knows(table, netip.MustParseAddr("10.64.1.1")))
+}

@@ -388,13 +388,20 @@ func (s *State) runLine(ctx context.Context, n Node, line string) error {
 	return nil
 }
 
-// converge waits for each managed switch's sessions and routes.
+// converge waits for each managed switch's sessions and routes, and for each
+// hypervisor's gateway.
 func (r *run) converge(ctx context.Context) error {
-	var switches []Node
+	var switches, hypervisors []Node
 	for _, n := range r.state.Nodes {
 		if n.Router != nil && n.Router.Managed {
 			switches = append(switches, n)
 		}
+		if n.VTEP != nil && n.VTEP.Uplink != "" && n.VTEP.Gateway.IsValid() {
+			hypervisors = append(hypervisors, n)
+		}
 	}
-	return parallel(ctx, switches, width(), r.waitRouter)
+	if err := parallel(ctx, switches, width(), r.waitRouter); err != nil {
+		return err
+	}
+	return parallel(ctx, hypervisors, width(), r.waitGateway)
 }

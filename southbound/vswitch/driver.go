@@ -96,6 +96,11 @@ func (d *Driver) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	wg.Go(func() { _ = ovs.Run(ctx) }) // returns ctx's error only
+	select { // there is nothing to say before the first attempt
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-ovs.Changed():
+	}
 	for {
 		err := d.session(ctx, ovs)
 		if ctx.Err() != nil {
