@@ -4,12 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"regexp"
-	"sort"
-	"strconv"
-	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/weft-sdn/weft/controller/intent"
 )
 
 const emptyFile = "the file is empty: a topology has a name and nodes"
@@ -35,46 +33,8 @@ func decode(data []byte) (*yaml.Node, *Fault) {
 	return doc, nil
 }
 
-var (
-	yamlMessage = regexp.MustCompile(`^yaml: (?:line (\d+): )?((?s:.*))$`)
-	// Messages of the library's parser, the others being of its scanner: it
-	// counts their lines from zero, and those of a block are where the block
-	// begins.
-	flowMessage  = regexp.MustCompile(`^did not find expected (<document start>|<stream-start>|',' or|node content)`)
-	blockMessage = regexp.MustCompile(`^did not find expected ('-' indicator|key)`)
-	noAnchor     = regexp.MustCompile(`^unknown anchor '(.*)' referenced`)
-)
-
 // yamlFault finds the line of what the library complains about.
 func yamlFault(data []byte, err error) *Fault {
-	m := yamlMessage.FindStringSubmatch(err.Error())
-	if m == nil {
-		return &Fault{Line: 1, Text: "this is not YAML: " + err.Error()}
-	}
-	f := &Fault{Line: 1, Text: "this is not YAML: " + m[2]}
-	if n, err := strconv.Atoi(m[1]); err == nil {
-		f.Line = n
-	}
-	switch anchor := noAnchor.FindStringSubmatch(m[2]); {
-	case anchor != nil:
-		if before, _, ok := bytes.Cut(data, []byte("*"+anchor[1])); ok {
-			f.Line = 1 + bytes.Count(before, []byte("\n"))
-		}
-	case flowMessage.MatchString(m[2]):
-		f.Line++
-	case blockMessage.MatchString(m[2]):
-		f.Line = firstBroken(data, m[2])
-	}
-	return f
-}
-
-// firstBroken is the first line with which the text above is refused for that
-// reason.
-func firstBroken(data []byte, message string) int {
-	lines := bytes.SplitAfter(data, []byte("\n"))
-	return sort.Search(len(lines)-1, func(i int) bool {
-		var n yaml.Node
-		err := yaml.Unmarshal(bytes.Join(lines[:i+1], nil), &n)
-		return err != nil && strings.HasSuffix(err.Error(), message)
-	}) + 1
+	line, text := intent.YAMLFault(data, err)
+	return &Fault{Line: line, Text: "this is not YAML: " + text}
 }

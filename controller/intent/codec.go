@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -51,7 +52,9 @@ func Decode(data []byte, source string) ([]Object, error) {
 			break
 		}
 		if err != nil {
-			d.syntax(err)
+			d.object = ""
+			line, text := YAMLFault(data, err)
+			d.fail(line, "", "broken YAML: %s", text)
 			break
 		}
 		if doc.Kind == yaml.DocumentNode && len(doc.Content) == 1 {
@@ -74,21 +77,11 @@ func (d *decoder) fail(line int, field, format string, args ...any) {
 	d.errs = append(d.errs, &DecodeError{d.source, line, d.object, field, fmt.Sprintf(format, args...)})
 }
 
-// syntax reports broken YAML; the parser's words have the line in front.
-func (d *decoder) syntax(err error) {
-	text := strings.TrimPrefix(err.Error(), "yaml: ")
-	line := 0
-	if rest, ok := strings.CutPrefix(text, "line "); ok {
-		if n, what, ok := strings.Cut(rest, ": "); ok {
-			line, _ = strconv.Atoi(n)
-			text = what
-		}
-	}
-	d.fail(line, "", "broken YAML: %s", text)
-}
-
 func (d *decoder) document(n *yaml.Node) {
 	d.object, d.bad = "", false
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
 	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
 		return // an empty document
 	}
@@ -101,12 +94,8 @@ func (d *decoder) document(n *yaml.Node) {
 		d.fail(n.Line, "kind", "is missing: use one of %s", kindNames())
 		return
 	}
-	if kind.Value == "List" {
-		if items := value(n, "items"); items != nil {
-			for _, i := range items.Content {
-				d.document(i)
-			}
-		}
+	if strings.HasSuffix(kind.Value, "List") {
+		d.list(n, kind.Value)
 		return
 	}
 	o, err := New(Kind(kind.Value))
@@ -127,11 +116,38 @@ func (d *decoder) document(n *yaml.Node) {
 		d.object = string(r.Kind) + " " + r.Name
 	}
 	d.into(n, reflect.ValueOf(o).Elem(), "")
-	if v := value(value(n, "spec"), "vni"); v != nil && r.Kind == KindNetwork && v.Value == "0" {
-		d.fail(v.Line, "spec.vni", "0 is outside 1..%d; leave it out to have one allocated", MaxVNI)
+	if v := value(value(n, "spec"), "vni"); v != nil && r.Kind == KindNetwork && !d.bad && o.(*Network).Spec.VNI == 0 {
+		d.fail(v.Line, "spec.vni", "%s is outside 1..%d; leave it out to have one allocated", v.Value, MaxVNI)
+	}
+	if v := value(value(value(n, "spec"), "binding"), "vlan"); v != nil && r.Kind == KindPort && !d.bad && o.(*Port).Spec.Binding.VLAN == 0 {
+		d.fail(v.Line, "spec.binding.vlan", "%s is outside 1..4094; leave it out for untagged frames", v.Value)
 	}
 	if !d.bad {
 		d.objects = append(d.objects, o)
+	}
+}
+
+// list decodes the items of a List, or of what the REST interface lists.
+func (d *decoder) list(n *yaml.Node, kind string) {
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k, v := n.Content[i], n.Content[i+1]
+		switch k.Value {
+		case "items":
+			if v.Kind != yaml.SequenceNode {
+				d.fail(v.Line, "items", "a list is expected")
+				continue
+			}
+			for _, item := range v.Content {
+				d.document(item)
+			}
+			d.object = ""
+		case "apiVersion", "kind", "metadata", "revision", "continue", "remaining":
+		default:
+			d.fail(k.Line, k.Value, "is not a field of a %s: use items", kind)
+		}
+	}
+	if value(n, "items") == nil {
+		d.fail(n.Line, "items", "is missing: a %s has items", kind)
 	}
 }
 
@@ -264,6 +280,10 @@ func (d *decoder) labels(n *yaml.Node, v reflect.Value, path string) {
 	}
 	m := reflect.MakeMap(v.Type())
 	for i := 0; i+1 < len(n.Content); i += 2 {
+		if m.MapIndex(reflect.ValueOf(n.Content[i].Value)).IsValid() {
+			d.fail(n.Content[i].Line, path+"."+n.Content[i].Value, "is given twice")
+			continue
+		}
 		if n.Content[i+1].Kind != yaml.ScalarNode {
 			d.fail(n.Content[i].Line, path+"."+n.Content[i].Value, "a single value is expected")
 			continue
@@ -272,6 +292,8 @@ func (d *decoder) labels(n *yaml.Node, v reflect.Value, path string) {
 	}
 	v.Set(m)
 }
+
+var integer = regexp.MustCompile(`^[-+]?[0-9]+$`)
 
 func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string) {
 	if n.Kind != yaml.ScalarNode {
@@ -282,22 +304,22 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string) {
 	case reflect.String:
 		v.SetString(n.Value)
 	case reflect.Int, reflect.Int64:
-		i, err := strconv.ParseInt(n.Value, 0, 64)
+		i, err := strconv.ParseInt(n.Value, 10, 64)
 		if err != nil {
 			d.fail(n.Line, path, "%q is not a whole number", n.Value)
 			return
 		}
 		v.SetInt(i)
 	case reflect.Uint16:
-		u, err := strconv.ParseUint(n.Value, 0, 16)
+		u, err := strconv.ParseUint(n.Value, 10, 16)
 		if err != nil {
 			d.fail(n.Line, path, "%q is not a whole number from 0 to 65535", n.Value)
 			return
 		}
 		v.SetUint(u)
 	case reflect.Uint32:
-		u, err := strconv.ParseUint(n.Value, 0, 32)
-		if err != nil && v.Type() == reflect.TypeFor[VNI]() {
+		u, err := strconv.ParseUint(n.Value, 10, 32)
+		if number := integer.MatchString(n.Value); err != nil && number && v.Type() == reflect.TypeFor[VNI]() {
 			d.fail(n.Line, path, "%s is outside 1..%d", n.Value, MaxVNI)
 			return
 		}
@@ -309,18 +331,4 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string) {
 	default:
 		d.fail(n.Line, path, "can't be given in a file")
 	}
-}
-
-// EncodeYAML writes objects as a YAML stream.
-func EncodeYAML(objects ...Object) ([]byte, error) {
-	var b bytes.Buffer
-	e := yaml.NewEncoder(&b)
-	e.SetIndent(2)
-	for _, o := range objects {
-		if err := e.Encode(o); err != nil {
-			return nil, fmt.Errorf("encode %s: %w", o.Ref(), err)
-		}
-	}
-	err := e.Close()
-	return b.Bytes(), err
 }
