@@ -116,6 +116,7 @@ func (s *connection) readAll(ctx context.Context, tell bool) error {
 	s.done = d.programmed
 	s.confirm(&s.done, len(d.flows))
 	if tell {
+		s.faults += found.n
 		found.tell(s.feed)
 	}
 	return nil

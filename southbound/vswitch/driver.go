@@ -31,6 +31,7 @@ const (
 	retryWait  = 500 * time.Millisecond // after a lost connection or a refusal
 	auditEvery = 60 * time.Second       // the slow reading of the whole device
 	settleTime = 50 * time.Millisecond  // from a suspicious change to reading
+	settleMost = 3 * time.Second        // the same after many that were harmless
 	opTime     = 30 * time.Second       // of one bundle or dump
 )
 
@@ -96,7 +97,7 @@ func (d *Driver) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	wg.Go(func() { _ = ovs.Run(ctx) }) // returns ctx's error only
-	select { // there is nothing to say before the first attempt
+	select {                           // there is nothing to say before the first attempt
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-ovs.Changed():

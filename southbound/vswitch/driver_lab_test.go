@@ -363,6 +363,38 @@ func (b *bed) forget() {
 	b.feed.mu.Unlock()
 }
 
+// Another program that changes its own flows in our tables without end neither
+// hides damage to ours for longer than five seconds, nor is it harmed.
+func TestBusyNeighbour(t *testing.T) {
+	b := newBed(t)
+	b.hv2("c")
+	b.Eventually("synced", b.synced)
+	b.plug("a")
+	b.oracle()
+	at := b.Bridge("br-int")
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+				b.Ofctl("add-flow", at, fmt.Sprintf("cookie=0x5,table=40,priority=7,in_port=%d,actions=drop", 100+i%50))
+			}
+		}
+	}()
+	time.Sleep(300 * time.Millisecond) // long enough for several harmless readings
+	b.Ofctl("del-flows", at, "cookie=0x7ef7000000000000/0xffff000000000000,table=40")
+	start := time.Now()
+	b.Eventually("mended", func() bool { return strings.Contains(b.said("FlowsRepaired"), "was missing") })
+	require.Less(t, time.Since(start), 5*time.Second)
+	close(stop)
+	<-done
+	b.oracle()
+	require.Contains(t, strings.Join(b.flows(), "\n"), "cookie=0x5, table=40, priority=7,in_port=100 actions=drop")
+}
+
 func TestFaultsAreTold(t *testing.T) {
 	b := newBed(t)
 	b.hv2("c")

@@ -63,8 +63,9 @@ type connection struct {
 	at   ovsdb.State // when the connection began
 	pipe pipeline
 
-	done programmed
-	kept bool // something was kept for edges that have not reported
+	done   programmed
+	kept   bool // something was kept for edges that have not reported
+	faults int  // that were found and mended so far
 }
 
 // serve reacts to whatever happens: changes of the feed, of the database, and
@@ -75,6 +76,7 @@ func (s *connection) serve(ctx context.Context, touched <-chan struct{}) error {
 	settle := time.NewTimer(0)
 	<-settle.C
 	defer settle.Stop()
+	calm, suspects := settleTime, false // how long a suspicion waits; whether one does
 	for {
 		var err error
 		select {
@@ -87,9 +89,20 @@ func (s *connection) serve(ctx context.Context, touched <-chan struct{}) error {
 		case <-s.feed.Wake():
 			err = s.bring(ctx)
 		case <-touched:
-			settle.Reset(settleTime)
+			if !suspects {
+				suspects = true
+				settle.Reset(calm)
+			}
 		case <-settle.C:
-			err = s.readAll(ctx, true)
+			suspects = false
+			before := s.faults
+			// Another program that works in our tables all the time, and does
+			// us no harm, must not keep both of us busy.
+			if err = s.readAll(ctx, true); s.faults != before {
+				calm = settleTime
+			} else {
+				calm = min(2*calm, settleMost)
+			}
 		case <-audit.C:
 			err = s.readAll(ctx, true)
 		}
