@@ -12,10 +12,10 @@ TEST_PACKAGES := $(LAB_PACKAGES) gcc libc6-dev openvswitch-vtep gobgpd tshark
 LAB_TESTS = $(shell grep -rl --include='*_test.go' '^//go:build lab' . | xargs -n1 dirname | sort -u)
 
 .DEFAULT_GOAL := help
-.PHONY: help build install-deps install-test-deps demo test test-unit test-lab lint fuzz bench generate clean
+.PHONY: help build install-deps install-test-deps demo test test-unit test-lab lint fuzz bench bench-lab bench-churn generate clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/weft
 	$(GO) build -trimpath -o $(BIN) ./cmd/weft
@@ -57,6 +57,12 @@ fuzz: ## fuzz every decoder for 20 s each
 	@for p in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
 	  for f in $$(grep -rhoE --include='*_test.go' '^func Fuzz[A-Za-z0-9]+' $$p | awk '{print $$2}' | sort -u); do \
 	    echo "== $$p $$f"; $(GO) test -run xxx -fuzz "^$$f$$" -fuzztime 20s $$p || exit 1; done; done
+
+bench-lab: install-deps build ## a fabric of 28 nodes and 64 VMs up, programmed and checked: the time of each phase (root)
+	./lab/bench.sh $(BIN)
+
+bench-churn: install-deps ## 10,000 cycles of deletion and creation in a real fabric (root)
+	$(GO) test -tags lab -run xxx -bench Churn -benchtime 10000x -timeout 20m -v ./lab/
 
 bench: ## the benchmarks of the Go packages
 	$(GO) test -run xxx -bench . -benchmem ./...

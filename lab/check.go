@@ -300,7 +300,38 @@ func (c *Checked) Print(w io.Writer) error {
 	for _, n := range c.Notes {
 		fmt.Fprintln(w, "\nnote: "+n)
 	}
-	return nil
+	_, err := fmt.Fprintln(w, "\n"+c.Verdict())
+	return err
+}
+
+// Verdict is the result in a line.
+func (c *Checked) Verdict() string {
+	wrong := 0
+	for _, p := range c.Underlay {
+		if !p.OK() {
+			wrong++
+		}
+	}
+	parts := []string{fmt.Sprintf("%d of %d pairs of leaves by all their paths", len(c.Underlay)-wrong, len(c.Underlay))}
+	if c.Unicast != nil {
+		seen, expected, leaked, doubled := 0, 0, 0, 0
+		for _, r := range c.Unicast.Rows {
+			seen, expected, leaked, doubled = seen+r.Seen, expected+r.Expected, leaked+r.Leaked, doubled+r.Duplicated
+		}
+		parts = append(parts, fmt.Sprintf("%d of %d flows, %d leaked, %d doubled", seen, expected, leaked, doubled))
+	}
+	if c.Broadcast != nil {
+		seen, expected, leaked, doubled, stray := 0, 0, 0, 0, 0
+		for _, r := range c.Broadcast.Rows {
+			seen, expected, leaked, doubled, stray = seen+r.Seen, expected+r.Expected, leaked+r.Leaked, doubled+r.Duplicated, stray+r.Stray
+		}
+		parts = append(parts, fmt.Sprintf("%d of %d copies of broadcasts, %d leaked, %d doubled, %d astray on uplinks", seen, expected, leaked, doubled, stray))
+	}
+	word := "PASS"
+	if !c.OK() {
+		word = "FAIL: not as expected"
+	}
+	return word + ": " + strings.Join(parts, "; ")
 }
 
 // listedPaths is the number of leaf pairs that are listed when all is well.

@@ -24,9 +24,9 @@ show lab up dc.clab.yml
 echo; echo '$ weft lab intent dc.clab.yml > tenants.yaml'
 "$weft" lab intent dc.clab.yml > tenants.yaml
 endpoint=$("$weft" lab status weft-demo -o json | jq -r .controller)
-export WEFT_ENDPOINT=$endpoint
+export WEFT_SERVER=$endpoint
 show apply -f tenants.yaml
-show lab check --lab weft-demo --ready 60s
 show get networks -A -o wide
+show get ports -A -o wide
 show lab status weft-demo
-echo; echo "All as expected; taking the lab down."
+show lab check --lab weft-demo --ready 60s

@@ -94,6 +94,9 @@ func remove(s *State) error {
 			errs = append(errs, err)
 		}
 	}
+	if err := s.shrinkNeighbours(); err != nil {
+		errs = append(errs, err)
+	}
 	// FRR keeps its last log lines here, by process number.
 	for _, p := range processes {
 		for _, d := range []string{"zebra", "bgpd", "bfdd", "staticd", "ospfd", "ospf6d", "isisd"} {

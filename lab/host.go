@@ -47,25 +47,82 @@ func CheckHost(s *State) error {
 // namespaces share them, and 64 VMs that all talk fill the usual 1024.
 const neighbours = 65536
 
-// growNeighbours raises the limit of the neighbour tables; it is the host's,
-// and stays.
+// neighbourLimit is where the kernel has that limit; it is the host's.
+func neighbourLimit(ip string) string {
+	return "/proc/sys/net/" + ip + "/neigh/default/gc_thresh3"
+}
+
+// growNeighbours raises the limit of the neighbour tables. What it was stands
+// in the state before, so that the last lab that needs it can put it back.
 func (r *run) growNeighbours() error {
+	s := r.state
 	for _, ip := range []string{"ipv4", "ipv6"} {
-		path := "/proc/sys/net/" + ip + "/neigh/default/gc_thresh3"
-		b, err := os.ReadFile(path)
+		b, err := os.ReadFile(neighbourLimit(ip))
 		if errors.Is(err, os.ErrNotExist) {
 			continue // a container, whose host decides
 		}
 		if err != nil {
 			return err
 		}
-		if n, err := strconv.Atoi(strings.TrimSpace(string(b))); err != nil || n >= neighbours {
+		was := strings.TrimSpace(string(b))
+		n, err := strconv.Atoi(was)
+		if err != nil {
 			continue
 		}
-		if err := os.WriteFile(path, []byte(strconv.Itoa(neighbours)), 0o644); err != nil {
+		if n >= neighbours {
+			if other := s.raisedByOthers(ip); other != "" {
+				s.noteRaised(ip, other)
+			}
+			continue
+		}
+		s.noteRaised(ip, was)
+		if err := s.save(); err != nil {
+			return err
+		}
+		if err := os.WriteFile(neighbourLimit(ip), []byte(strconv.Itoa(neighbours)), 0o644); err != nil {
 			return fmt.Errorf("raise the limit of the neighbour tables: %w", err)
 		}
-		r.progress.Note(fmt.Sprintf("net.%s.neigh.default.gc_thresh3 of this machine was %s and is now %d, or all VMs together would have too many neighbours", ip, strings.TrimSpace(string(b)), neighbours))
+		r.progress.Note(fmt.Sprintf("net.%s.neigh.default.gc_thresh3 of this machine is %d, and %s again without this lab: all VMs together have many neighbours", ip, neighbours, was))
 	}
-	return nil
+	return s.save()
+}
+
+func (s *State) noteRaised(ip, was string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.Raised == nil {
+		s.Raised = map[string]string{}
+	}
+	s.Raised[ip] = was
+}
+
+// raisedByOthers is what a limit was before another lab raised it; empty when
+// none did.
+func (s *State) raisedByOthers(ip string) string {
+	all, err := List()
+	if err != nil {
+		return ""
+	}
+	for _, o := range all {
+		if o.Name != s.Name && o.Raised[ip] != "" {
+			return o.Raised[ip]
+		}
+	}
+	return ""
+}
+
+// shrinkNeighbours puts the limits back, unless another lab needs them or
+// somebody else has set them since.
+func (s *State) shrinkNeighbours() error {
+	var errs []error
+	for ip, was := range s.Raised {
+		b, err := os.ReadFile(neighbourLimit(ip))
+		if err != nil || strings.TrimSpace(string(b)) != strconv.Itoa(neighbours) || s.raisedByOthers(ip) != "" {
+			continue
+		}
+		if err := os.WriteFile(neighbourLimit(ip), []byte(was), 0o644); err != nil {
+			errs = append(errs, fmt.Errorf("put the limit of the neighbour tables back: %w", err))
+		}
+	}
+	return errors.Join(errs...)
 }

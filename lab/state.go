@@ -38,9 +38,11 @@ type State struct {
 	Nodes   []Node       `json:"nodes"`
 	Links   []Link       `json:"links"`
 	// Controller is the API's endpoint; empty without a controller.
-	Controller string      `json:"controller,omitempty"`
-	Processes  []Process   `json:"processes"`
-	Widths     []PathWidth `json:"widths"`
+	Controller string    `json:"controller,omitempty"`
+	Processes  []Process `json:"processes"`
+	// Raised are limits of the host that the lab raised, as they were before.
+	Raised map[string]string `json:"raised,omitempty"`
+	Widths []PathWidth       `json:"widths"`
 	// The fabric as the controller is told of it.
 	FabricNodes []*intent.Node `json:"fabricNodes,omitempty"`
 	FabricLinks []*intent.Link `json:"fabricLinks,omitempty"`

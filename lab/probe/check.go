@@ -138,7 +138,9 @@ func (f *Field) Check(ctx context.Context, o CheckOptions) (*Report, error) {
 	done := map[Flow]bool{}
 	kind := f.round("check")
 	defer f.collect(func(r Receipt) {
-		if r.Kind != kind {
+		// What a host hears of itself never left it: it has the address that
+		// it sent to.
+		if r.Kind != kind || r.At == r.Source {
 			return
 		}
 		flow := Flow{r.Source, r.Dest, r.IPv6}
