@@ -33,4 +33,3 @@ ready() { until "$weft" get ports -A -o json | jq -e 'all(.items[]; .status.phas
 phase "apply 64 ports" apply
 phase "then until all ports are Ready" ready
 phase "check" "$weft" lab check --lab weft-bench
-"$weft" get nodes -A -o json | jq -r '[.items[].status.flows // 0] | "== \(add) flows at the last reading of all hypervisors"'

@@ -29,6 +29,9 @@ const cycles = 2000
 func TestChurn(t *testing.T) { churn(t, cycles) }
 
 func BenchmarkChurn(b *testing.B) {
+	if b.N == 1 {
+		return // the framework's trial: a whole lab for one cycle
+	}
 	began := time.Now()
 	took := churn(b, b.N)
 	b.ReportMetric(float64(b.N)/took.Seconds(), "cycles/s")

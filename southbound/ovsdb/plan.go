@@ -3,7 +3,9 @@ package ovsdb
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/ovn-org/libovsdb/model"
@@ -169,6 +171,24 @@ func (c change) operations(conn *Conn, r *rows) ([]ovsdb.Operation, error) {
 		i.OfportRequest = &want
 		t.update(&i, &i.OfportRequest)
 	}
+	return t.ops, t.err
+}
+
+// retryKey in other_config of the tunnel port counts how often ovs-vswitchd
+// was asked to open it again; writing it is the asking. A change of
+// external_ids would not wake it.
+const retryKey = "weft-retries"
+
+func retryOperations(conn *Conn, r *rows) ([]ovsdb.Operation, error) {
+	t := &transaction{conn: conn}
+	i := *r.tunnel
+	n, _ := strconv.Atoi(i.OtherConfig[retryKey]) // from zero when there is none
+	i.OtherConfig = maps.Clone(i.OtherConfig)
+	if i.OtherConfig == nil {
+		i.OtherConfig = map[string]string{}
+	}
+	i.OtherConfig[retryKey] = strconv.Itoa(n + 1)
+	t.update(&i, &i.OtherConfig)
 	return t.ops, t.err
 }
 

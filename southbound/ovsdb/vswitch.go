@@ -88,6 +88,8 @@ type VSwitch struct {
 	// by somebody.
 	made bool
 	pace pace
+	// tried is when ovs-vswitchd was last asked to open the tunnel port again.
+	tried time.Time
 }
 
 // NewVSwitch returns a session that is not connected yet.
@@ -116,6 +118,9 @@ const (
 	retryFirst = 50 * time.Millisecond
 	retryMost  = time.Second
 )
+
+// tunnelRetry is between two attempts to open the tunnel port.
+const tunnelRetry = 5 * time.Second
 
 // Run connects, and connects again, until ctx ends; it returns ctx's error.
 func (v *VSwitch) Run(ctx context.Context) error {
@@ -209,12 +214,42 @@ func (v *VSwitch) look(ctx context.Context, c *Conn) (again time.Duration, err e
 		again = max(v.pace.wait(time.Now()), time.Millisecond)
 	} else if bad == nil {
 		v.made, bad = true, r.unmade(v.config)
+		if again, err = v.retryTunnel(ctx, c, r); err != nil {
+			return 0, err
+		}
 	}
 	v.publish(func(s *State) {
 		s.Connected, s.BridgeReady, s.Err = true, bad == nil && !ch.needed(), bad
 		r.fill(s, v.config)
 	})
 	return again, nil
+}
+
+// retryTunnel has ovs-vswitchd try again to open a tunnel port that it could
+// not open: it tries only when the database changes, and when what stood in
+// the way is gone, may have tried too early. It returns when to look again,
+// zero when nothing is wrong.
+func (v *VSwitch) retryTunnel(ctx context.Context, c *Conn, r *rows) (time.Duration, error) {
+	if r.tunnel == nil || r.tunnel.ExternalIDs[ownerKey] == "" || value(r.tunnel.Error) == "" {
+		v.tried = time.Time{}
+		return 0, nil
+	}
+	now := time.Now()
+	if v.tried.IsZero() {
+		v.tried = now
+	}
+	if left := v.tried.Add(tunnelRetry).Sub(now); left > 0 {
+		return left, nil
+	}
+	v.tried = now
+	ops, err := retryOperations(c, r)
+	if err != nil {
+		return 0, err
+	}
+	if err := c.Transact(ctx, ops); err != nil && !errors.Is(err, ErrRefused) {
+		return 0, err
+	}
+	return tunnelRetry, nil
 }
 
 // write makes a change and tells what it mended.

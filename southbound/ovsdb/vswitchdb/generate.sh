@@ -13,7 +13,7 @@ jq '
     keep("Open_vSwitch"; ["bridges","external_ids","ovs_version","system_type"]) +
     keep("Bridge"; ["name","ports","controller","datapath_type","external_ids","fail_mode","other_config","protocols"]) +
     keep("Port"; ["name","interfaces","external_ids"]) +
-    keep("Interface"; ["name","type","options","ofport","ofport_request","external_ids","error","link_state","admin_state","mac_in_use","mtu"]) +
+    keep("Interface"; ["name","type","options","ofport","ofport_request","external_ids","other_config","error","link_state","admin_state","mac_in_use","mtu"]) +
     keep("Controller"; ["target","connection_mode","external_ids"]))
   | .tables |= with_entries(.value.columns |= with_entries(
       if .value.type | type == "object" then .value.type |= (

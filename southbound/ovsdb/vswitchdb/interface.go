@@ -32,6 +32,7 @@ type Interface struct {
 	Ofport        *int                 `ovsdb:"ofport"`
 	OfportRequest *int                 `ovsdb:"ofport_request"`
 	Options       map[string]string    `ovsdb:"options"`
+	OtherConfig   map[string]string    `ovsdb:"other_config"`
 	Type          string               `ovsdb:"type"`
 }
 
@@ -257,6 +258,36 @@ func equalInterfaceOptions(a, b map[string]string) bool {
 	return true
 }
 
+func (a *Interface) GetOtherConfig() map[string]string {
+	return a.OtherConfig
+}
+
+func copyInterfaceOtherConfig(a map[string]string) map[string]string {
+	if a == nil {
+		return nil
+	}
+	b := make(map[string]string, len(a))
+	for k, v := range a {
+		b[k] = v
+	}
+	return b
+}
+
+func equalInterfaceOtherConfig(a, b map[string]string) bool {
+	if (a == nil) != (b == nil) {
+		return false
+	}
+	if len(a) != len(b) {
+		return false
+	}
+	for k, v := range a {
+		if w, ok := b[k]; !ok || v != w {
+			return false
+		}
+	}
+	return true
+}
+
 func (a *Interface) GetType() string {
 	return a.Type
 }
@@ -272,6 +303,7 @@ func (a *Interface) DeepCopyInto(b *Interface) {
 	b.Ofport = copyInterfaceOfport(a.Ofport)
 	b.OfportRequest = copyInterfaceOfportRequest(a.OfportRequest)
 	b.Options = copyInterfaceOptions(a.Options)
+	b.OtherConfig = copyInterfaceOtherConfig(a.OtherConfig)
 }
 
 func (a *Interface) DeepCopy() *Interface {
@@ -301,6 +333,7 @@ func (a *Interface) Equals(b *Interface) bool {
 		equalInterfaceOfport(a.Ofport, b.Ofport) &&
 		equalInterfaceOfportRequest(a.OfportRequest, b.OfportRequest) &&
 		equalInterfaceOptions(a.Options, b.Options) &&
+		equalInterfaceOtherConfig(a.OtherConfig, b.OtherConfig) &&
 		a.Type == b.Type
 }
 

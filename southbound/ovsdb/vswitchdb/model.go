@@ -267,6 +267,18 @@ var schema = `{
             "max": "unlimited"
           }
         },
+        "other_config": {
+          "type": {
+            "key": {
+              "type": "string"
+            },
+            "value": {
+              "type": "string"
+            },
+            "min": 0,
+            "max": "unlimited"
+          }
+        },
         "type": {
           "type": "string"
         }
