@@ -67,5 +67,10 @@ bench-churn: install-deps ## 10,000 cycles of deletion and creation in a real fa
 bench: ## the benchmarks of the Go packages
 	$(GO) test -run xxx -bench . -benchmem ./...
 
+bench-ovn: build ## the same work by Weft and by OVN, in one run: HV=10 NETS=10 PORTS=1 (root)
+	$(call install,ovn-nbctl ovn-northd ovn-controller ovs-vswitchd,ovn-central ovn-host openvswitch-switch)
+	$(GO) test -tags bench -count 1 -v -timeout 30m -run BesideOVN ./lab/bench -args -weft $(CURDIR)/$(BIN) \
+	  -hypervisors $(or $(HV),10) -networks $(or $(NETS),10) -ports $(or $(PORTS),1)
+
 clean: ## remove what was built
 	rm -rf bin
