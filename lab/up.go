@@ -396,7 +396,9 @@ func (r *run) converge(ctx context.Context) error {
 		if n.Router != nil && n.Router.Managed {
 			switches = append(switches, n)
 		}
-		if n.VTEP != nil && n.VTEP.Uplink != "" && n.VTEP.Gateway.IsValid() {
+		// Open vSwitch learns neighbours only while it has a tunnel port: the
+		// controller's.
+		if r.state.Controller != "" && n.VTEP != nil && n.VTEP.Uplink != "" && n.VTEP.Gateway.IsValid() {
 			hypervisors = append(hypervisors, n)
 		}
 	}
