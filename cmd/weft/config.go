@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -20,7 +22,8 @@ import (
 // configuration" prints it.
 const configurationHelp = `Where a setting comes from, the first that has it wins:
 
-  1. a flag                 --server, --tenant, --context
+  1. a flag                 --server, --tenant, --context (--context wins over
+                            WEFT_SERVER and WEFT_TENANT)
   2. the environment        WEFT_SERVER, WEFT_TENANT, WEFT_CONTEXT
   3. the context in use     of the configuration file
   4. the running lab        its controller, when exactly one lab runs
@@ -51,6 +54,7 @@ type fileConfig struct {
 
 func (a *app) addFlags(c *cobra.Command) {
 	f := c.PersistentFlags()
+	a.flags = f
 	f.String("server", "", "controller: http://HOST:PORT, https://HOST:PORT or unix:PATH")
 	f.StringP("tenant", "t", "", "tenant to work in")
 	f.String("context", "", "context of the configuration file to use")
@@ -81,7 +85,7 @@ func (a *app) readConfig() (fileConfig, error) {
 	var f fileConfig
 	path, err := a.configPath()
 	if err != nil {
-		return f, err
+		return f, nil // no home, no file
 	}
 	b, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -90,7 +94,9 @@ func (a *app) readConfig() (fileConfig, error) {
 	if err != nil {
 		return f, fmt.Errorf("configuration: %w", err)
 	}
-	if err := yaml.Unmarshal(b, &f); err != nil {
+	d := yaml.NewDecoder(bytes.NewReader(b))
+	d.KnownFields(true)
+	if err := d.Decode(&f); err != nil && !errors.Is(err, io.EOF) {
 		return f, fmt.Errorf("configuration %s: %w", path, err)
 	}
 	return f, nil
@@ -139,12 +145,14 @@ func (a *app) inContext() (contextConfig, error) {
 // client connects to the controller in force.
 func (a *app) client() (*client.Client, error) {
 	server := a.config.GetString("server")
-	if server == "" {
+	if server == "" || a.given("context") && !a.given("server") {
 		c, err := a.inContext()
 		if err != nil {
 			return nil, err
 		}
-		server = c.Server
+		if c.Server != "" {
+			server = c.Server
+		}
 	}
 	if server == "" {
 		at, _, err := lab.FindAPI()
@@ -162,11 +170,20 @@ func (a *app) client() (*client.Client, error) {
 
 // tenant is the tenant in force, or "".
 func (a *app) tenant() (string, error) {
-	if t := a.config.GetString("tenant"); t != "" {
+	t := a.config.GetString("tenant")
+	if t != "" && (a.given("tenant") || !a.given("context")) {
 		return t, nil
 	}
 	c, err := a.inContext()
-	return c.Tenant, err
+	if c.Tenant != "" {
+		t = c.Tenant
+	}
+	return t, err
+}
+
+// list reads a setting of several values, given by commas or spaces.
+func (a *app) list(key string) []string {
+	return strings.FieldsFunc(strings.Join(a.config.GetStringSlice(key), ","), func(r rune) bool { return r == ',' || r == ' ' })
 }
 
 func init() { commands = append(commands, newConfigCommand) }

@@ -50,7 +50,7 @@ etcd runs inside this process, with its data in the data directory, unless
 				return err
 			}
 			o.dir, o.logLevel = a.config.GetString("data-dir"), a.config.GetString("log-level")
-			o.endpoints, o.listen = a.config.GetStringSlice("etcd-endpoints"), a.config.GetStringSlice("listen")
+			o.endpoints, o.listen = a.list("etcd-endpoints"), a.list("listen")
 			ctx, stop := signal.NotifyContext(c.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
 			return o.run(ctx)

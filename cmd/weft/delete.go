@@ -42,6 +42,10 @@ too.`,
 				if missing && errors.As(err, &p) && p.Status == http.StatusNotFound {
 					continue
 				}
+				var lost *client.ConnectError
+				if errors.As(err, &lost) {
+					return err
+				}
 				if err != nil {
 					fmt.Fprintln(a.err, "Error:", err)
 					bad++
@@ -111,11 +115,13 @@ func newWaitCommand(a *app) *cobra.Command {
 				return err
 			}
 			if len(refs) == 0 {
-				t, err := a.tenant()
-				if err != nil {
-					return err
+				var opt client.ListOptions
+				if kind.Tenanted() {
+					if opt.Tenant, err = a.tenant(); err != nil {
+						return err
+					}
 				}
-				objects, err := cl.List(c.Context(), kind, client.ListOptions{Tenant: t})
+				objects, err := cl.List(c.Context(), kind, opt)
 				if err != nil {
 					return err
 				}

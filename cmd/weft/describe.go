@@ -41,10 +41,10 @@ func newDescribeCommand(a *app) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				at := statusOf(o)
+				about := devicesOf(o)
 				fmt.Fprintln(a.out, "Events:")
 				for _, e := range events {
-					if e.Object == r.String() || e.Device != "" && (e.Device == r.Name || at != nil && e.Device == at.Node) {
+					if e.Object == r.String() || about[e.Device] {
 						fmt.Fprintf(a.out, "  %s  %s  %s  %s: %s\n", e.Time.Format("15:04:05.000"), e.Severity, e.Device, e.Reason, e.Message)
 					}
 				}
@@ -53,6 +53,21 @@ func newDescribeCommand(a *app) *cobra.Command {
 		},
 		ValidArgsFunction: a.completeKindAndName,
 	}
+}
+
+// devicesOf are the devices whose events concern an object.
+func devicesOf(o intent.Object) map[string]bool {
+	about := map[string]bool{}
+	if o.Ref().Kind == intent.KindNode {
+		about[o.Ref().Name] = true
+	}
+	if s := statusOf(o); s != nil {
+		about[s.Node] = s.Node != ""
+		for _, r := range s.Reasons {
+			about[r.Device] = r.Device != ""
+		}
+	}
+	return about
 }
 
 func statusOf(o intent.Object) *intent.Status {

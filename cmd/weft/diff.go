@@ -63,7 +63,7 @@ func (a *app) diff(c *cobra.Command, files []string, recursive bool) (bool, erro
 		want := o
 		if res, err := cl.Put(c.Context(), o, client.PutOptions{DryRun: true}); err == nil {
 			want = res.Object
-		} else if live != nil {
+		} else if !errors.As(err, &p) || !namesUnknown(p) {
 			return differs, err
 		}
 		before, err := plain(live)
@@ -83,6 +83,17 @@ func (a *app) diff(c *cobra.Command, files []string, recursive bool) (bool, erro
 		}
 	}
 	return differs, nil
+}
+
+// namesUnknown reports whether the only trouble with an object is that what it
+// names does not exist yet.
+func namesUnknown(p *client.Problem) bool {
+	for _, e := range p.Errors {
+		if !strings.Contains(e.Message, "unknown") {
+			return false
+		}
+	}
+	return len(p.Errors) > 0
 }
 
 // plain is an object's YAML without what only the server writes.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/weft-sdn/weft/controller/intent"
 )
@@ -32,7 +33,9 @@ func (a *app) readObjects(paths []string, recursive bool) ([]intent.Object, erro
 			if o.Ref().Kind.Tenanted() && o.Meta().Tenant == "" {
 				o.Meta().Tenant = tenant
 			}
-			if err := o.Validate(); err != nil {
+			if o.Ref().Kind.Tenanted() && o.Meta().Tenant == "" {
+				errs = append(errs, fmt.Errorf("%s: %s %s: metadata.tenant: is missing: write it or give -t", name, o.Ref().Kind, o.Ref().Name))
+			} else if err := o.Validate(); err != nil {
 				errs = append(errs, fmt.Errorf("%s: %w", name, err))
 			}
 		}
@@ -46,7 +49,10 @@ func (a *app) readObjects(paths []string, recursive bool) ([]intent.Object, erro
 			continue
 		}
 		files, err := filesOf(p, recursive)
-		errs = append(errs, err)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
 		for _, f := range files {
 			b, err := os.ReadFile(f)
 			if err != nil {
@@ -58,6 +64,9 @@ func (a *app) readObjects(paths []string, recursive bool) ([]intent.Object, erro
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
+	}
+	if len(objects) == 0 {
+		return nil, fmt.Errorf("%s: there is no object in it", strings.Join(paths, ", "))
 	}
 	if err := twice(objects); err != nil {
 		return nil, err

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os/signal"
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -66,21 +68,39 @@ func (a *app) get(ctx context.Context, o getOptions, args []string) error {
 	case "events", "event", "ev":
 		return a.getEvents(ctx, cl, o)
 	case "all":
-		for _, k := range intent.Kinds() {
-			if err := a.getKind(ctx, cl, k, nil, o); err != nil {
-				return err
+		return a.getOnce(ctx, o, func() ([]intent.Object, error) {
+			var all []intent.Object
+			for _, k := range intent.Kinds() {
+				objects, err := a.list1(ctx, cl, k, o)
+				if err != nil {
+					return nil, err
+				}
+				all = append(all, objects...)
 			}
-		}
-		return nil
+			return all, nil
+		}, "objects", false)
 	}
 	refs, kind, err := a.parseRefs(args)
 	if err != nil {
 		return err
 	}
 	if len(refs) > 0 {
-		return a.getNamed(ctx, cl, refs, o)
+		return a.getOnce(ctx, o, func() ([]intent.Object, error) { return getNamed(ctx, cl, refs) }, "objects", len(refs) == 1)
 	}
-	return a.getKind(ctx, cl, kind, nil, o)
+	return a.getOnce(ctx, o, func() ([]intent.Object, error) { return a.list1(ctx, cl, kind, o) }, kind.Plural(), false)
+}
+
+// getOnce prints what read gives; with --watch it goes on and prints what
+// changes.
+func (a *app) getOnce(ctx context.Context, o getOptions, read func() ([]intent.Object, error), what string, single bool) error {
+	objects, err := read()
+	if len(objects) > 0 || err == nil {
+		err = errors.Join(err, a.show(objects, o, what, single))
+	}
+	if err != nil || !o.watch {
+		return err
+	}
+	return a.follow(ctx, o, objects, read)
 }
 
 // parseRefs reads KIND, KIND NAME... or KIND/NAME...; without names refs is
@@ -128,7 +148,7 @@ func (a *app) parseRefs(args []string) (refs []intent.Ref, kind intent.Kind, err
 	return refs, kind, nil
 }
 
-func (a *app) getNamed(ctx context.Context, cl *client.Client, refs []intent.Ref, o getOptions) error {
+func getNamed(ctx context.Context, cl *client.Client, refs []intent.Ref) ([]intent.Object, error) {
 	var errs []error
 	var found []intent.Object
 	for _, r := range refs {
@@ -139,74 +159,91 @@ func (a *app) getNamed(ctx context.Context, cl *client.Client, refs []intent.Ref
 		}
 		found = append(found, obj)
 	}
-	if len(found) > 0 {
-		errs = append(errs, a.show(found[0].Ref().Kind, found, o, len(refs) == 1))
-	}
-	return errors.Join(errs...)
+	return found, errors.Join(errs...)
 }
 
-func (a *app) getKind(ctx context.Context, cl *client.Client, k intent.Kind, _ []string, o getOptions) error {
+// list1 lists one kind as the flags say.
+func (a *app) list1(ctx context.Context, cl *client.Client, k intent.Kind, o getOptions) ([]intent.Object, error) {
 	opt := client.ListOptions{Labels: map[string]string{}}
 	for _, l := range o.labels {
 		key, v, ok := strings.Cut(l, "=")
 		if !ok {
-			return usageError{fmt.Errorf("selector %q: use KEY=VALUE", l)}
+			return nil, usageError{fmt.Errorf("selector %q: use KEY=VALUE", l)}
 		}
 		opt.Labels[key] = v
 	}
 	if k.Tenanted() && !o.all {
 		t, err := a.tenant()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		opt.Tenant = t // every tenant when none is in force
 	}
-	objects, rev, err := cl.ListAt(ctx, k, opt)
-	if err != nil {
-		return err
-	}
-	if err := a.show(k, objects, o, false); err != nil || !o.watch {
-		return err
-	}
-	return a.follow(ctx, cl, k, client.WatchOptions{Tenant: opt.Tenant, Revision: rev}, o)
+	return cl.List(ctx, k, opt)
 }
 
-// follow prints each change until Ctrl-C.
-func (a *app) follow(ctx context.Context, cl *client.Client, k intent.Kind, opt client.WatchOptions, o getOptions) error {
+// watchEvery is how often a watch asks: status comes from the devices and has
+// no revision that could be waited for.
+const watchEvery = 500 * time.Millisecond
+
+// follow prints each object that is new or looks different, until Ctrl-C.
+func (a *app) follow(ctx context.Context, o getOptions, known []intent.Object, read func() ([]intent.Object, error)) error {
 	o.noHeaders = true
-	for ch, err := range cl.Watch(ctx, k, opt) {
+	seen := map[intent.Ref]string{}
+	note := func(obj intent.Object) bool {
+		b, err := json.Marshal(obj)
+		changed := err != nil || seen[obj.Ref()] != string(b)
+		seen[obj.Ref()] = string(b)
+		return changed
+	}
+	for _, obj := range known {
+		note(obj)
+	}
+	t := time.NewTicker(watchEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+		now, err := read()
 		if ctx.Err() != nil {
 			return nil
 		}
-		if err != nil {
+		var p *client.Problem
+		if err != nil && !(errors.As(err, &p) && p.Status == http.StatusNotFound) {
 			return err
 		}
-		if ch.Object == nil {
-			fmt.Fprintf(a.out, "%s deleted\n", shortRef(ch.Ref))
-			continue
+		here := map[intent.Ref]bool{}
+		for _, obj := range now {
+			here[obj.Ref()] = true
+			if note(obj) {
+				if err := a.show([]intent.Object{obj}, o, "", true); err != nil {
+					return err
+				}
+			}
 		}
-		obj, err := cl.Get(ctx, ch.Ref)
-		if err != nil {
-			obj = ch.Object // gone meanwhile: its deletion follows
-		}
-		if err := a.show(k, []intent.Object{obj}, o, true); err != nil {
-			return err
+		for r := range seen {
+			if !here[r] {
+				delete(seen, r)
+				fmt.Fprintf(a.err, "%s deleted\n", shortRef(r))
+			}
 		}
 	}
-	return nil
 }
 
 // shortRef is kind/name, as kubectl writes it.
 func shortRef(r intent.Ref) string { return strings.ToLower(string(r.Kind)) + "/" + r.Name }
 
 // show prints objects in the form asked for.
-func (a *app) show(k intent.Kind, objects []intent.Object, o getOptions, single bool) error {
+func (a *app) show(objects []intent.Object, o getOptions, what string, single bool) error {
 	switch o.output {
 	case "json":
 		var v any = map[string]any{"apiVersion": intent.APIVersion, "kind": "List", "items": objects}
 		if single {
 			v = objects[0]
-		} else if objects == nil {
+		} else if len(objects) == 0 {
 			v = map[string]any{"apiVersion": intent.APIVersion, "kind": "List", "items": []any{}}
 		}
 		e := json.NewEncoder(a.out)
@@ -225,14 +262,35 @@ func (a *app) show(k intent.Kind, objects []intent.Object, o getOptions, single 
 		return nil
 	}
 	if len(objects) == 0 {
-		fmt.Fprintf(a.err, "No %s found.\n", k.Plural())
+		fmt.Fprintf(a.err, "No %s found.\n", what)
 		return nil
 	}
-	t := tableOf(k, objects, o.output == "wide")
-	return t.print(a.out, !o.noHeaders)
+	// A table for each kind.
+	for len(objects) > 0 {
+		k := objects[0].Ref().Kind
+		var same, rest []intent.Object
+		for _, obj := range objects {
+			if obj.Ref().Kind == k {
+				same = append(same, obj)
+			} else {
+				rest = append(rest, obj)
+			}
+		}
+		t := tableOf(k, same, o.output == "wide")
+		if err := t.print(a.out, !o.noHeaders); err != nil {
+			return err
+		}
+		if objects = rest; len(rest) > 0 && !o.noHeaders {
+			fmt.Fprintln(a.out)
+		}
+	}
+	return nil
 }
 
 func (a *app) getEvents(ctx context.Context, cl *client.Client, o getOptions) error {
+	if o.output == "yaml" || o.output == "name" {
+		return usageError{fmt.Errorf("events can't be printed as %s: use json", o.output)}
+	}
 	events, err := cl.Events(ctx)
 	if err != nil {
 		return err
@@ -274,8 +332,11 @@ func (a *app) names(ctx context.Context, k intent.Kind) []string {
 	if err != nil {
 		return nil
 	}
-	tenant, _ := a.tenant() // a completion has nowhere to put an error
-	objects, err := cl.List(ctx, k, client.ListOptions{Tenant: tenant})
+	var opt client.ListOptions
+	if k.Tenanted() {
+		opt.Tenant, _ = a.tenant() // a completion has nowhere to put an error
+	}
+	objects, err := cl.List(ctx, k, opt)
 	if err != nil {
 		return nil
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 )
 
 func main() { os.Exit(run(newApp(os.Stdin, os.Stdout, os.Stderr), os.Args[1:])) }
@@ -20,11 +21,14 @@ func run(a *app, args []string) int {
 		return 0
 	}
 	if s := err.Error(); s != "" {
-		fmt.Fprintln(a.err, "Error:", s)
+		fmt.Fprintln(a.err, "Error:", strings.ReplaceAll(s, "\n", "\nError: "))
 	}
 	var code interface{ ExitCode() int }
-	if errors.As(err, &code) {
+	switch {
+	case errors.As(err, &code):
 		return code.ExitCode()
+	case strings.HasPrefix(err.Error(), "unknown command"): // cobra has no type for it
+		return 2
 	}
 	return 1
 }

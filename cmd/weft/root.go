@@ -1,9 +1,11 @@
 package main
 
 import (
+	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"github.com/spf13/viper"
 )
 
@@ -12,7 +14,11 @@ type app struct {
 	in       io.Reader
 	out, err io.Writer
 	config   *viper.Viper
+	flags    *pflag.FlagSet // the root's
 }
+
+// given reports whether a flag of the root is on the command line.
+func (a *app) given(flag string) bool { return a.flags.Changed(flag) }
 
 func newApp(in io.Reader, out, errs io.Writer) *app {
 	return &app{in: in, out: out, err: errs, config: viper.New()}
@@ -52,5 +58,30 @@ Try it on one machine, as root:
 		c.AddCommand(f(a))
 	}
 	c.AddCommand(newLabCommand())
+	strict(c)
 	return c
+}
+
+// strict makes wrong arguments usage errors, all the way down, and lets a
+// command that only has subcommands refuse others.
+func strict(c *cobra.Command) {
+	for _, sub := range c.Commands() {
+		strict(sub)
+		if check := sub.Args; check != nil {
+			sub.Args = func(c *cobra.Command, args []string) error {
+				if err := check(c, args); err != nil {
+					return usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
+				}
+				return nil
+			}
+		}
+		if sub.HasSubCommands() && sub.RunE == nil && sub.Run == nil {
+			sub.RunE = func(c *cobra.Command, args []string) error {
+				if len(args) > 0 {
+					return usageError{fmt.Errorf("%s has no subcommand %q; see %s --help", c.CommandPath(), args[0], c.CommandPath())}
+				}
+				return c.Help()
+			}
+		}
+	}
 }

@@ -21,7 +21,7 @@ func (t *table) print(w io.Writer, header bool) error {
 	tw := tabwriter.NewWriter(w, 0, 8, 3, ' ', 0)
 	line := func(cells []string) {
 		for i, c := range cells {
-			if c == "" {
+			if c = strings.Join(strings.Fields(c), " "); c == "" {
 				c = "-"
 			}
 			if i > 0 {
