@@ -47,7 +47,8 @@ func (m *Model) place(r intent.Ref) (Attachment, bool) {
 	e := m.nodes[at.node]
 	return Attachment{
 		LocalPort: LocalPort{Port: r, VNI: n.Spec.VNI, Interface: at.iface, VLAN: p.Spec.Binding.VLAN,
-			OFPort: e.ifaces[at.iface].OFPort, MAC: p.Spec.MAC, Addresses: p.Spec.Addresses},
+			OFPort: e.ifaces[at.iface].OFPort, MAC: p.Spec.MAC, Addresses: p.Spec.Addresses,
+			Encap: n.Spec.Encapsulation.Full()},
 		Node: at.node, VTEP: e.vtep(),
 	}, true
 }

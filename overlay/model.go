@@ -16,6 +16,9 @@ type Interface struct {
 	IfaceID string // external_ids:iface-id
 	OFPort  uint32 // port number on the device; 0 while it can't carry anything
 	Error   string // the device's own words, when it could not open the interface
+	// Active says that the device already carries traffic of a port of ours
+	// here: after a restart, the place in use is known by it.
+	Active bool
 }
 
 // LocalPort is a port as the edge that has it must serve it.
@@ -27,6 +30,11 @@ type LocalPort struct {
 	OFPort    uint32
 	MAC       intent.MAC
 	Addresses []netip.Addr
+	Encap     intent.Encapsulation // of the network, with defaults filled in
+	// Standby says that the port is about to come here but is elsewhere still:
+	// everything is made ready, nothing is delivered to it, and of what it
+	// sends only its announcement counts, which the device reports.
+	Standby bool
 }
 
 // Learned is a station that an edge learned from traffic on a segment.
@@ -38,7 +46,7 @@ type Learned struct {
 
 // Equal reports whether two local ports are the same in all.
 func (p LocalPort) Equal(q LocalPort) bool {
-	return p.Port == q.Port && p.VNI == q.VNI && p.Interface == q.Interface && p.VLAN == q.VLAN && p.OFPort == q.OFPort && p.MAC == q.MAC && slices.Equal(p.Addresses, q.Addresses)
+	return p.Port == q.Port && p.VNI == q.VNI && p.Interface == q.Interface && p.VLAN == q.VLAN && p.OFPort == q.OFPort && p.MAC == q.MAC && p.Encap == q.Encap && p.Standby == q.Standby && slices.Equal(p.Addresses, q.Addresses)
 }
 
 // Attachment is where a port was found and what was made of it.

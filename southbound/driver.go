@@ -28,6 +28,12 @@ type Feed interface {
 	Observe([]overlay.Interface)
 	// Learned tells the stations that the device has learned from traffic now.
 	Learned([]overlay.Learned)
+	// Announced tells that a port in standby has spoken on the interface: it
+	// is there now.
+	Announced(iface string)
+	// Alarm raises an alarm, or with an empty message ends it. The same alarm
+	// raised again is counted, not repeated.
+	Alarm(key AlarmKey, message string)
 	// Confirmed tells that Status, Programmed or Cursor changed.
 	Confirmed()
 	// Event tells what was found on the device and what was done about it.
@@ -103,3 +109,20 @@ type Event struct {
 	Reason   string // one word for programs
 	Message  string
 }
+
+// AlarmKey says what an alarm is about.
+type AlarmKey struct {
+	Reason string // one word for programs: DuplicateMAC, VLANTaken
+	Object string // what is concerned, in words: "VNI 100 MAC 02:00:00:00:00:01"
+}
+
+// Reasons of alarms that several drivers have.
+const (
+	AlarmDuplicateMAC = "DuplicateMAC" // a MAC moves back and forth (RFC 7432 section 15.1)
+	AlarmSpoofing     = "Spoofing"     // an edge announces what is another port's
+	AlarmUnknownVNI   = "UnknownVNI"   // a route for a VNI that no network has
+	AlarmMalformed    = "Malformed"    // an UPDATE that could not be read (RFC 7606)
+	AlarmSession      = "Session"      // a BGP session that the peer refuses
+	AlarmVLANTaken    = "VLANTaken"    // a VLAN of a switch's port is bound by someone else
+	AlarmCapability   = "Capability"   // the device can't do what the network needs
+)

@@ -52,7 +52,7 @@ func TestCheck(t *testing.T) {
 		"node a: nodes are not sorted by name": {Nodes: leaf("b", "a")},
 		"node a is there twice":                {Nodes: leaf("a", "a")},
 		"node 0 has no name":                   {Nodes: leaf("")},
-		`node a: role "" is not one of [superspine spine leaf border hypervisor server vm]`: {Nodes: []topology.Node{{Name: "a"}}},
+		`node a: role "" is not one of [superspine spine leaf border hypervisor vtep server vm]`: {Nodes: []topology.Node{{Name: "a"}}},
 		`link a:x - c:x: there is no node "c"`:                                              {Nodes: leaf("a", "b"), Links: []topology.Link{link("a", "x", "c", "x")}},
 		"link a:x - a:y: both ends are on node a":                                           {Nodes: leaf("a", "b"), Links: []topology.Link{link("a", "x", "a", "y")}},
 		"link a:x - b:y: interface a:x has a link already":                                  {Nodes: leaf("a", "b"), Links: []topology.Link{link("a", "x", "b", "x"), link("a", "x", "b", "y")}},

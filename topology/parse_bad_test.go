@@ -43,7 +43,7 @@ func TestBadInput(t *testing.T) {
 		{"bind", "name: t\ntopology:\n  nodes:\n    a: {kind: linux, binds: [\"a:b:c:d\"]}\n", `f.yml:4: node a: binds: "a:b:c:d" is not a bind like source:target or source:target:ro`},
 		{"mtu of a node", "name: t\ntopology:\n  nodes:\n    a: {kind: linux, mtu: big}\n", `f.yml:4: node a: mtu: "big" is not a number from 68 to 65535`},
 		{"mistyped group", "name: t\ntopology:\n  groups:\n    leaves: {kind: linux}\n  nodes:\n    a: {kind: linux, group: leafes}\n", `f.yml:6: node a: group: there is no group "leafes": is leaves meant?`},
-		{"unknown role", "name: t\ntopology:\n  nodes:\n    a: {kind: linux, labels: {weft-role: boss}}\n", `f.yml:4: node a: label weft-role: "boss" is not a role: use one of [superspine spine leaf border hypervisor server vm]`},
+		{"unknown role", "name: t\ntopology:\n  nodes:\n    a: {kind: linux, labels: {weft-role: boss}}\n", `f.yml:4: node a: label weft-role: "boss" is not a role: use one of [superspine spine leaf border hypervisor vtep server vm]`},
 		{"VM without hypervisor", "name: t\ntopology:\n  nodes:\n    a: {kind: linux, labels: {weft-role: vm}}\n", `f.yml:4: node a: label weft-role says vm, but no link leads to a hypervisor`},
 
 		{"one end", small + "  links:\n    - endpoints: [\"a:eth1\"]\n", `f.yml:7: link 1: endpoints: a link has two ends, this one has 1 (a:eth1)`},

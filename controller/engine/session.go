@@ -216,3 +216,9 @@ func (s *session) Event(ev southbound.Event) {
 	s.engine.events.add(ev)
 	s.engine.log.Info(ev.Message, "device", s.node, "reason", ev.Reason)
 }
+
+// Announced implements southbound.Feed.
+func (s *session) Announced(string) {}
+
+// Alarm implements southbound.Feed.
+func (s *session) Alarm(southbound.AlarmKey, string) {}

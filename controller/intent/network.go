@@ -82,7 +82,88 @@ type NetworkSpec struct {
 	VNI     VNI            `json:"vni,omitempty" yaml:"vni,omitempty" doc:"L2VNI, 1 to 16777215; allocated when left out" minimum:"0" maximum:"16777215"`
 	Subnets []netip.Prefix `json:"subnets,omitempty" yaml:"subnets,omitempty,flow" doc:"IPv4 and IPv6 subnets; none may overlap another"`
 	MTU     int            `json:"mtu,omitempty" yaml:"mtu,omitempty" doc:"Largest IP packet on the segment in bytes; 1500 when left out" minimum:"0" maximum:"9216"`
+	// Encapsulation is how the network's frames cross the underlay.
+	Encapsulation Encapsulation `json:"encapsulation,omitzero" yaml:"encapsulation,omitempty" doc:"How frames cross the underlay; VXLAN on UDP port 4789 when left out"`
+	// RouteTargets are for BGP EVPN; by default ASN:VNI is exported, and any
+	// AS with the VNI imported (RFC 8365 section 5.1.2.1).
+	RouteTargets RouteTargets `json:"routeTargets,omitzero" yaml:"routeTargets,omitempty" doc:"Route targets of BGP EVPN; made from the VNI when left out"`
+	// Spoofing says what happens to a MAC or address of a port of the intent
+	// that another edge announces.
+	Spoofing Spoofing `json:"spoofing,omitempty" yaml:"spoofing,omitempty" doc:"What happens when an edge announces the MAC or address of a port that is elsewhere: refuse (default) ignores the route, report follows it; both raise an alarm" enum:"refuse,report"`
 }
+
+// Encapsulation is a tunnel format. The zero value is VXLAN on its own port.
+type Encapsulation struct {
+	Type    EncapType `json:"type,omitempty" yaml:"type,omitempty" doc:"vxlan (RFC 7348), geneve (RFC 8926) or nvgre (RFC 7637); the latter two between vSwitches only" enum:"vxlan,geneve,nvgre"`
+	UDPPort uint16    `json:"udpPort,omitempty" yaml:"udpPort,omitempty" doc:"Destination port of VXLAN or Geneve; 4789 or 6081 when left out"`
+}
+
+// EncapType names a tunnel format.
+type EncapType string
+
+// Tunnel formats.
+const (
+	VXLAN  EncapType = "vxlan"
+	Geneve EncapType = "geneve"
+	NVGRE  EncapType = "nvgre"
+)
+
+// Full is the encapsulation with its defaults filled in; NVGRE has no port.
+func (e Encapsulation) Full() Encapsulation {
+	if e.Type == "" {
+		e.Type = VXLAN
+	}
+	switch {
+	case e.Type == NVGRE:
+		e.UDPPort = 0
+	case e.UDPPort == 0 && e.Type == Geneve:
+		e.UDPPort = 6081
+	case e.UDPPort == 0:
+		e.UDPPort = 4789
+	}
+	return e
+}
+
+// Standard reports whether every kind of edge can do it: VXLAN on port 4789.
+func (e Encapsulation) Standard() bool { return e.Full() == Encapsulation{VXLAN, 4789} }
+
+// String is like vxlan:4789 or nvgre.
+func (e Encapsulation) String() string {
+	e = e.Full()
+	if e.UDPPort == 0 {
+		return string(e.Type)
+	}
+	return fmt.Sprintf("%s:%d", e.Type, e.UDPPort)
+}
+
+// Overhead is how much larger a tunnelled frame's IP packet is than the tenant's
+// over IPv4, in bytes: Ethernet, the tunnel's header, UDP where there is any,
+// and IPv4.
+func (e Encapsulation) Overhead() int {
+	if e.Full().Type == NVGRE {
+		return 14 + 8 + 20
+	}
+	return 14 + 8 + 8 + 20
+}
+
+// RouteTargets are extended communities (RFC 4360 section 4) as ASN:N or
+// IPv4:N.
+type RouteTargets struct {
+	Import []string `json:"import,omitempty" yaml:"import,omitempty,flow" doc:"Routes with one of these are the network's; *:VNI when left out"`
+	Export []string `json:"export,omitempty" yaml:"export,omitempty,flow" doc:"What the controller's routes carry; its ASN:VNI when left out"`
+}
+
+// IsZero reports whether all are the default.
+func (r RouteTargets) IsZero() bool { return len(r.Import)+len(r.Export) == 0 }
+
+// Spoofing is a policy towards routes for what a port of the intent owns.
+type Spoofing string
+
+// Policies.
+const (
+	SpoofingRefuse Spoofing = "refuse"
+	SpoofingReport Spoofing = "report"
+)
 
 // DefaultMTU is a network's MTU when none is given.
 const DefaultMTU = 1500
@@ -104,8 +185,11 @@ type Port struct {
 // PortSpec says to which network a port belongs, where it is plugged in and
 // which addresses it may use.
 type PortSpec struct {
-	Network   string       `json:"network" yaml:"network" doc:"Network of the same tenant"`
-	Binding   Binding      `json:"binding,omitempty" yaml:"binding,omitempty" doc:"Where the port is: node and interface, or iface-id"`
+	Network string  `json:"network" yaml:"network" doc:"Network of the same tenant"`
+	Binding Binding `json:"binding,omitempty" yaml:"binding,omitempty" doc:"Where the port is: node and interface, or iface-id"`
+	// Requested is where the port is moving to. It becomes the binding when
+	// the port first speaks there, or when the old place loses it.
+	Requested Place        `json:"requested,omitzero" yaml:"requested,omitempty" doc:"Where the port is moving to: prepared now, used from the port's first frame there on"`
 	MAC       MAC          `json:"mac,omitzero" yaml:"mac,omitempty" doc:"MAC address; allocated when left out"`
 	Addresses []netip.Addr `json:"addresses,omitempty" yaml:"addresses,omitempty,flow" doc:"IP addresses; one per subnet of the network is allocated when left out"`
 }
@@ -118,6 +202,23 @@ type Binding struct {
 	Interface string `json:"interface,omitempty" yaml:"interface,omitempty" doc:"Interface on that node"`
 	VLAN      uint16 `json:"vlan,omitempty" yaml:"vlan,omitempty" doc:"802.1Q tag of the port's frames on that interface, 1 to 4094; untagged when left out" minimum:"0" maximum:"4094"`
 	IfaceID   string `json:"ifaceID,omitempty" yaml:"ifaceID,omitempty" doc:"external_ids:iface-id of an OVS interface, on any node"`
+}
+
+// Place is a place to which a port moves.
+type Place struct {
+	Node      string `json:"node,omitempty" yaml:"node,omitempty" doc:"Node"`
+	Interface string `json:"interface,omitempty" yaml:"interface,omitempty" doc:"Interface on that node; of a port with ifaceID, the one that has it when left out"`
+}
+
+// IsZero reports whether no place is given.
+func (p Place) IsZero() bool { return p == Place{} }
+
+// String is NODE or NODE:INTERFACE.
+func (p Place) String() string {
+	if p.Interface == "" {
+		return p.Node
+	}
+	return p.Node + ":" + p.Interface
 }
 
 // IsZero reports whether no place is given.

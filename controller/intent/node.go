@@ -12,19 +12,24 @@ const (
 	RoleLeaf       Role = "leaf"
 	RoleBorder     Role = "border" // a leaf that leads outside
 	RoleHypervisor Role = "hypervisor"
+	RoleVTEP       Role = "vtep"   // a switch driven by the hardware_vtep schema, behind a leaf
 	RoleServer     Role = "server" // bare metal
 	RoleVM         Role = "vm"
 )
 
 // Roles lists all roles.
 func Roles() []Role {
-	return []Role{RoleSuperspine, RoleSpine, RoleLeaf, RoleBorder, RoleHypervisor, RoleServer, RoleVM}
+	return []Role{RoleSuperspine, RoleSpine, RoleLeaf, RoleBorder, RoleHypervisor, RoleVTEP, RoleServer, RoleVM}
 }
 
 // Switch reports whether the role is a switch of the underlay.
 func (r Role) Switch() bool {
 	return r == RoleSuperspine || r == RoleSpine || r == RoleLeaf || r == RoleBorder
 }
+
+// Tunnels reports whether the role is a device behind a leaf at which tunnels
+// end.
+func (r Role) Tunnels() bool { return r == RoleHypervisor || r == RoleVTEP }
 
 // Node is a device: a switch or a hypervisor.
 type Node struct {
@@ -36,7 +41,7 @@ type Node struct {
 
 // NodeSpec says what a device is and how the controller reaches it.
 type NodeSpec struct {
-	Role Role `json:"role" yaml:"role" doc:"superspine, spine, leaf, border, hypervisor, server or vm" enum:"superspine,spine,leaf,border,hypervisor,server,vm"`
+	Role Role `json:"role" yaml:"role" doc:"superspine, spine, leaf, border, hypervisor, vtep, server or vm" enum:"superspine,spine,leaf,border,hypervisor,vtep,server,vm"`
 	// ASN is the switch's autonomous system (RFC 7938 section 5.2).
 	ASN      uint32     `json:"asn,omitempty" yaml:"asn,omitempty" doc:"Autonomous system number of a switch"`
 	Loopback netip.Addr `json:"loopback,omitzero" yaml:"loopback,omitempty" doc:"Router ID and loopback of a switch"`
@@ -45,10 +50,47 @@ type NodeSpec struct {
 	// HardwareVTEP makes the node a switch that is driven by the hardware_vtep
 	// schema.
 	HardwareVTEP *HardwareVTEP `json:"hardwareVTEP,omitempty" yaml:"hardwareVTEP,omitempty" doc:"How to reach a switch with the hardware_vtep schema"`
+	// EVPN makes the node a BGP EVPN leaf.
+	EVPN *EVPN `json:"evpn,omitempty" yaml:"evpn,omitempty" doc:"How the controller and a BGP EVPN leaf speak"`
 }
 
-// Edge reports whether the controller programs the node as an end of tunnels.
-func (s *NodeSpec) Edge() bool { return s.VSwitch != nil || s.HardwareVTEP != nil }
+// Edge reports whether the controller serves the node as an end of tunnels.
+func (s *NodeSpec) Edge() bool { return s.VSwitch != nil || s.HardwareVTEP != nil || s.EVPN != nil }
+
+// EVPN tells how the controller speaks BGP EVPN with a leaf (RFC 7432, RFC
+// 8365). The controller dials; to the leaf it is an internal peer and a route
+// reflector (RFC 4456), in the leaf's own AS.
+type EVPN struct {
+	Address   netip.Addr `json:"address,omitzero" yaml:"address,omitempty" doc:"BGP address of the leaf; its loopback when left out"`
+	Port      uint16     `json:"port,omitempty" yaml:"port,omitempty" doc:"TCP port of its BGP; 179 when left out"`
+	ASN       uint32     `json:"asn,omitempty" yaml:"asn,omitempty" doc:"AS of the leaf; spec.asn when left out"`
+	Password  string     `json:"password,omitempty" yaml:"password,omitempty" doc:"TCP-MD5 password (RFC 2385)"`
+	MaxRoutes uint32     `json:"maxRoutes,omitempty" yaml:"maxRoutes,omitempty" doc:"EVPN routes to take from the leaf before the session is ended; 100000 when left out"`
+	// Unmanaged leaves are configured by someone else: what they announce is
+	// all that the controller knows of their ports.
+	Unmanaged bool `json:"unmanaged,omitempty" yaml:"unmanaged,omitempty" doc:"The leaf runs no weft agent: someone else configures its bridges, VNIs and ports"`
+}
+
+// Peer is the address at which the leaf's BGP listens.
+func (s *NodeSpec) Peer() netip.AddrPort {
+	e := s.EVPN
+	a, port := e.Address, e.Port
+	if !a.IsValid() {
+		a = s.Loopback
+	}
+	if port == 0 {
+		port = 179
+	}
+	return netip.AddrPortFrom(a, port)
+}
+
+// PeerASN is the AS of the EVPN leaf.
+func (s *NodeSpec) PeerASN() uint32 {
+	if s.EVPN.ASN != 0 {
+		return s.EVPN.ASN
+	}
+	return s.ASN
+}
 
 // HardwareVTEP tells how the controller reaches a switch with the
 // hardware_vtep schema (vtep(5)).
@@ -57,7 +99,7 @@ type HardwareVTEP struct {
 	// Switch is the Physical_Switch row's name.
 	Switch string `json:"switch,omitempty" yaml:"switch,omitempty" doc:"Name of the physical switch in the database; the node's name when left out"`
 	// Replication is who replicates broadcast and multicast.
-	Replication string `json:"replication,omitempty" yaml:"replication,omitempty" doc:"source_node (default): the switch sends to every VTEP; service_node: it sends to one that replicates"`
+	Replication string `json:"replication,omitempty" yaml:"replication,omitempty" doc:"source_node (default): the switch sends to every VTEP; service_node: it sends to one vSwitch that replicates"`
 }
 
 // VSwitch tells how the controller reaches an Open vSwitch.

@@ -155,12 +155,16 @@ type Status struct {
 	Node      string `json:"node,omitempty" yaml:"node,omitempty" doc:"Port: node on which the port was found"`
 	Interface string `json:"interface,omitempty" yaml:"interface,omitempty" doc:"Port: interface on that node"`
 	VTEP      string `json:"vtep,omitempty" yaml:"vtep,omitempty" doc:"Port, hypervisor: VTEP address"`
+	// Requested is where the port is being moved to, once that place is there.
+	Requested string `json:"requested,omitempty" yaml:"requested,omitempty" doc:"Port: NODE:INTERFACE that is prepared for it while it moves"`
 	// Network status.
 	VTEPs []string `json:"vteps,omitempty" yaml:"vteps,omitempty" doc:"Network: VTEPs that carry it"`
 	Ports *Counts  `json:"ports,omitempty" yaml:"ports,omitempty" doc:"Network, tenant: ports in all and ports Ready"`
 	// Node status.
 	Software string `json:"software,omitempty" yaml:"software,omitempty" doc:"Node: software and version that it reports"`
 	Flows    int    `json:"flows,omitempty" yaml:"flows,omitempty" doc:"Node: our flows, read from the device"`
+	// Session is the BGP session of an EVPN leaf.
+	Session *BGPSession `json:"session,omitempty" yaml:"session,omitempty" doc:"Node: BGP session with an EVPN leaf"`
 }
 
 // Counts are ports of a network or tenant.
@@ -175,4 +179,24 @@ type Reason struct {
 	Code    string `json:"code" yaml:"code" doc:"One word for programs: Unreachable, NotBound, ..."`
 	Message string `json:"message" yaml:"message" doc:"The device's own words where it said any"`
 	Action  string `json:"action,omitempty" yaml:"action,omitempty" doc:"What to do about it"`
+}
+
+// BGPSession is the controller's session with an EVPN leaf, as the speaker sees
+// it.
+type BGPSession struct {
+	State      string    `json:"state" yaml:"state" doc:"State of the session: Idle, Connect, Active, OpenSent, OpenConfirm or Established (RFC 4271 section 8.2.2)"`
+	Since      time.Time `json:"since,omitzero" yaml:"since,omitempty" doc:"When it was established, or lost"`
+	Received   uint64    `json:"received" yaml:"received" doc:"EVPN routes that the leaf announces now"`
+	Advertised uint64    `json:"advertised" yaml:"advertised" doc:"EVPN routes announced to it"`
+	Updates    Traffic   `json:"updates" yaml:"updates" doc:"UPDATE messages"`
+	Flaps      uint32    `json:"flaps" yaml:"flaps" doc:"Times that an established session was lost"`
+	Malformed  uint64    `json:"malformed,omitempty" yaml:"malformed,omitempty" doc:"Routes taken as withdrawn because their UPDATE was malformed (RFC 7606)"`
+	LastError  string    `json:"lastError,omitempty" yaml:"lastError,omitempty" doc:"Why the session is not established, or was lost last"`
+	Restarting bool      `json:"restarting,omitempty" yaml:"restarting,omitempty" doc:"The leaf is away and its routes are kept (RFC 4724)"`
+}
+
+// Traffic counts messages in both directions.
+type Traffic struct {
+	In  uint64 `json:"in" yaml:"in"`
+	Out uint64 `json:"out" yaml:"out"`
 }

@@ -102,6 +102,17 @@ func (n *Network) Validate() error {
 	if n.Spec.VNI > MaxVNI {
 		f.Add("spec.vni", "%d is outside 1..%d", n.Spec.VNI, MaxVNI)
 	}
+	switch e := n.Spec.Encapsulation; {
+	case e.Type != "" && e.Type != VXLAN && e.Type != Geneve && e.Type != NVGRE:
+		f.Add("spec.encapsulation.type", "%q is not known: use vxlan, geneve or nvgre", e.Type)
+	case e.Type == NVGRE && e.UDPPort != 0:
+		f.Add("spec.encapsulation.udpPort", "goes with vxlan and geneve: nvgre is not over UDP")
+	}
+	if s := n.Spec.Spoofing; s != "" && s != SpoofingRefuse && s != SpoofingReport {
+		f.Add("spec.spoofing", "%q is not known: use refuse or report", s)
+	}
+	f.routeTargets("spec.routeTargets.import", n.Spec.RouteTargets.Import)
+	f.routeTargets("spec.routeTargets.export", n.Spec.RouteTargets.Export)
 	if m := n.Spec.MTU; m != 0 && (m < 576 || m > 9216) {
 		f.Add("spec.mtu", "%d is outside 576..9216", m)
 	}
@@ -166,6 +177,19 @@ func (p *Port) Validate() error {
 	case b.Node == "" && b.Interface != "":
 		f.Add("spec.binding.node", "is missing: interface %s is named without a node", b.Interface)
 	}
+	switch q := p.Spec.Requested; {
+	case q.IsZero():
+	case q.Node == "":
+		f.Add("spec.requested.node", "is missing: say to which node the port moves")
+	case b.IsZero():
+		f.Add("spec.requested", "goes with spec.binding: a port that is nowhere can't move, bind it")
+	case b.Node != "" && q.Interface == "":
+		f.Add("spec.requested.interface", "is missing: node %s is named without an interface", q.Node)
+	case b.Node == q.Node && b.Interface == q.Interface:
+		f.Add("spec.requested", "%s is where the port is", q)
+	case b.VLAN != 0:
+		f.Add("spec.requested", "can't be used with spec.binding.vlan: change the binding itself")
+	}
 	if p.Spec.MAC.Multicast() {
 		f.Add("spec.mac", "%s is a multicast address", p.Spec.MAC)
 	}
@@ -180,6 +204,18 @@ func (p *Port) Validate() error {
 		}
 	}
 	return f.Err()
+}
+
+// routeTargets checks a list of route targets: ASN:N or IPv4:N, where both
+// halves together have six octets (RFC 4360 section 3, RFC 5668).
+func (f *Faults) routeTargets(field string, list []string) {
+	for i, s := range list {
+		if _, err := ParseRouteTarget(s); err != nil {
+			f.Add(fmt.Sprintf("%s[%d]", field, i), "%v", err)
+		} else if slices.Contains(list[:i], s) {
+			f.Add(fmt.Sprintf("%s[%d]", field, i), "%s is given twice", s)
+		}
+	}
 }
 
 // CheckPort checks a port against its network: each address must be a host
@@ -243,10 +279,33 @@ func (n *Node) Validate() error {
 			f.Add("spec.vtep", "is missing: tunnels of a switch need an address to end at")
 		}
 	}
+	f.evpn(n)
 	if n.Spec.VTEP.IsValid() && (n.Spec.VTEP.IsUnspecified() || n.Spec.VTEP.IsMulticast()) {
 		f.Add("spec.vtep", "%s is not a unicast address", n.Spec.VTEP)
 	}
 	return f.Err()
+}
+
+func (f *Faults) evpn(n *Node) {
+	s := &n.Spec
+	if s.EVPN == nil {
+		return
+	}
+	if s.VSwitch != nil || s.HardwareVTEP != nil {
+		f.Add("spec.evpn", "can't be given together with spec.vswitch or spec.hardwareVTEP: a node is one kind of edge")
+	}
+	if !s.VTEP.IsValid() {
+		f.Add("spec.vtep", "is missing: tunnels of a leaf need an address to end at")
+	}
+	if !s.Peer().Addr().IsValid() {
+		f.Add("spec.evpn.address", "is missing, and so is spec.loopback: the controller needs an address to dial")
+	}
+	if s.PeerASN() == 0 {
+		f.Add("spec.evpn.asn", "is missing, and so is spec.asn: the controller speaks BGP in the leaf's AS")
+	}
+	if len(s.EVPN.Password) > 80 {
+		f.Add("spec.evpn.password", "has %d characters: TCP-MD5 takes 80 at most", len(s.EVPN.Password))
+	}
 }
 
 func (f *Faults) endpoint(field, s string) {

@@ -14,6 +14,8 @@ type RouteType uint8
 const (
 	MACIP RouteType = 2 // MAC/IP advertisement
 	IMET  RouteType = 3 // inclusive multicast Ethernet tag
+	// PREFIX is an IP prefix route (RFC 9136).
+	PREFIX RouteType = 5
 )
 
 // String is the type's usual short name.
@@ -23,6 +25,8 @@ func (t RouteType) String() string {
 		return "MAC/IP"
 	case IMET:
 		return "IMET"
+	case PREFIX:
+		return "prefix"
 	}
 	return fmt.Sprintf("type-%d", uint8(t))
 }
@@ -31,7 +35,13 @@ func (t RouteType) String() string {
 type Key struct {
 	Type RouteType
 	MAC  intent.MAC // MACIP
-	IP   netip.Addr // MACIP: host address, invalid for a MAC-only route; IMET: the VTEP that floods
+	IP   netip.Addr // MACIP: host address, invalid for a MAC-only route; IMET: the VTEP that floods; PREFIX: the prefix's address
+	Bits uint8      // PREFIX: its length
+}
+
+// PrefixKey is the route of an IP prefix.
+func PrefixKey(p netip.Prefix) Key {
+	return Key{Type: PREFIX, IP: p.Masked().Addr(), Bits: uint8(p.Bits())}
 }
 
 // MACKey is the MAC-only route of a station.

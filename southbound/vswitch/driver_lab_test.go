@@ -58,8 +58,10 @@ func (f *feed) Unreported() map[netip.Addr]struct{} {
 func (f *feed) Observe(i []overlay.Interface) {
 	f.change(func(m *overlay.Model) { m.Observe("hv1", i) })
 }
-func (f *feed) Learned([]overlay.Learned) {}
-func (f *feed) Confirmed()                {}
+func (f *feed) Learned([]overlay.Learned)         {}
+func (f *feed) Announced(string)                  {}
+func (f *feed) Alarm(southbound.AlarmKey, string) {}
+func (f *feed) Confirmed()                        {}
 
 func (f *feed) Event(e southbound.Event) {
 	f.mu.Lock()
