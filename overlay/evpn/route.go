@@ -61,12 +61,42 @@ type Path struct {
 	VTEP   netip.Addr
 	Seq    uint32 // MAC mobility sequence number (RFC 7432 section 7.7)
 	Sticky bool   // static MAC (RFC 7432 section 15.2)
+	Origin Origin
 	Source Source
+	// Replicator of an IMET route is the VTEP that replicates for this one
+	// (RFC 9574), invalid when it replicates itself.
+	Replicator netip.Addr
 }
 
-// better reports whether p wins over q.
-func (p Path) better(q Path) bool {
-	switch {
+// Origin says how a path came to be known.
+type Origin uint8
+
+// Origins.
+const (
+	OriginPort    Origin = iota // a port of the intent, where an edge has it
+	OriginLearned               // an edge learned it from traffic
+	OriginBGP                   // an EVPN leaf announces it
+)
+
+// String is the origin's name in tables.
+func (o Origin) String() string {
+	switch o {
+	case OriginPort:
+		return "port"
+	case OriginLearned:
+		return "learned"
+	case OriginBGP:
+		return "bgp"
+	}
+	return fmt.Sprintf("origin-%d", uint8(o))
+}
+
+// better reports whether p wins over q. What the intent says wins over what is
+// learned, unless follow is set.
+func (p Path) better(q Path, follow bool) bool {
+	switch own, other := p.Origin == OriginPort, q.Origin == OriginPort; {
+	case own != other && !follow:
+		return own
 	case p.Sticky != q.Sticky:
 		return p.Sticky
 	case p.Seq != q.Seq:

@@ -3,6 +3,9 @@ package evpn
 import (
 	"iter"
 	"slices"
+	"time"
+
+	"github.com/weft-sdn/weft/controller/intent"
 )
 
 // Revision counts the changes of one segment. Zero comes before the first.
@@ -16,6 +19,11 @@ type Segment struct {
 	// reading changes costs what changed.
 	oldest, newest *entry
 	tombstones     int
+	// Clock tells the time of moves; time.Now when nil.
+	Clock func() time.Time
+
+	follow bool // learned paths may win over ports
+	moves  map[intent.MAC]*moves
 }
 
 // entry is a route with all its paths; row.Path is the best of them.
@@ -98,14 +106,38 @@ func (s *Segment) Withdraw(k Key, src Source) bool {
 	return true
 }
 
+// Follow says whether a path that was learned may win over that of a port of
+// the intent, by MAC mobility.
+func (s *Segment) Follow(yes bool) {
+	if s.follow == yes {
+		return
+	}
+	s.follow = yes
+	for _, e := range s.entries {
+		if len(e.others) > 0 {
+			s.choose(e, append(e.others, e.row.Path))
+		}
+	}
+}
+
+// Paths lists all paths of a route, the best first.
+func (s *Segment) Paths(k Key) []Path {
+	e := s.entries[k]
+	if e == nil || e.row.Deleted {
+		return nil
+	}
+	return append([]Path{e.row.Path}, e.others...)
+}
+
 // choose makes paths, which is not empty, the paths of the entry.
 func (s *Segment) choose(e *entry, paths []Path) bool {
 	best := 0
 	for i := range paths {
-		if paths[i].better(paths[best]) {
+		if paths[i].better(paths[best], s.follow) {
 			best = i
 		}
 	}
+	best = s.judge(e, paths, best)
 	was := e.row.Path
 	e.row.Path = paths[best]
 	e.others = slices.Delete(paths, best, best+1)
