@@ -123,7 +123,7 @@ func TestReadersAgreeWithFromScratch(t *testing.T) {
 		}
 		want := map[Key]Path{}
 		for o, p := range all {
-			if q, ok := want[o.k]; !ok || p.better(q) {
+			if q, ok := want[o.k]; !ok || p.better(q, false) {
 				want[o.k] = p
 			}
 		}
