@@ -11,72 +11,126 @@ import (
 	"github.com/weft-sdn/weft/overlay/evpn"
 )
 
-// settle brings what follows from one port in line: its attachment, its rows
-// and the local ports of the edges it leaves and enters.
-func (m *Model) settle(r intent.Ref) {
+// settle brings what follows from one port in line: where it is attached and
+// where it is prepared, its rows, and the local ports of the edges it leaves
+// and enters.
+func (m *Model) settle(r intent.Ref) { m.settleAt(r, place{}) }
+
+// settleAt settles a port that is to be at a place from now on, if it can be
+// there.
+func (m *Model) settleAt(r intent.Ref, prefer place) {
 	old, had := m.attached[r]
-	now, has := m.place(r)
-	if had && has && old.equal(now) {
+	was := m.standby[r]
+	now, has, next := m.place(r, prefer)
+	if had == has && (!had || old.equal(now)) && slices.EqualFunc(was, next, Attachment.equal) {
 		return
 	}
 	if has {
 		m.attached[r] = now
-		m.enter(now)
+		m.serve(now)
+		m.originate(now)
 	} else {
 		delete(m.attached, r)
 	}
+	m.noteMove(r, old, had, now, has)
+	if len(next) > 0 {
+		m.standby[r] = next
+	} else {
+		delete(m.standby, r)
+	}
+	for _, a := range next {
+		m.serve(a)
+	}
+	stays := func(node string) bool {
+		return has && now.Node == node || slices.ContainsFunc(next, func(a Attachment) bool { return a.Node == node })
+	}
+	for _, a := range was {
+		if !stays(a.Node) {
+			m.unserve(a)
+		}
+	}
 	if had {
-		m.leave(old, now, has)
+		if !stays(old.Node) {
+			m.unserve(old)
+		}
+		m.withdraw(old, now, has)
 	}
 }
 
-// place finds where a port is; ok is false while it is nowhere.
-func (m *Model) place(r intent.Ref) (Attachment, bool) {
+// place finds where a port is, and where it is to be prepared; ok is false
+// while it is nowhere.
+func (m *Model) place(r intent.Ref, prefer place) (at Attachment, ok bool, standby []Attachment) {
 	p := m.ports[r]
 	if p == nil {
-		return Attachment{}, false
+		return Attachment{}, false, nil
 	}
 	n := m.networks[p.NetworkRef()]
 	if n == nil || n.Spec.VNI == 0 {
-		return Attachment{}, false
+		return Attachment{}, false, nil
 	}
-	at, ok := m.choose(p)
-	if !ok {
-		return Attachment{}, false
+	use, ok, others := m.choose(p, prefer)
+	attach := func(at place, standby bool) Attachment {
+		e := m.nodes[at.node]
+		return Attachment{
+			LocalPort: LocalPort{Port: r, VNI: n.Spec.VNI, Interface: at.iface, VLAN: p.Spec.Binding.VLAN,
+				OFPort: e.ifaces[at.iface].OFPort, MAC: p.Spec.MAC, Addresses: p.Spec.Addresses,
+				Encap: n.Spec.Encapsulation.Full(), Standby: standby},
+			Node: at.node, VTEP: e.vtep(),
+		}
 	}
-	e := m.nodes[at.node]
-	return Attachment{
-		LocalPort: LocalPort{Port: r, VNI: n.Spec.VNI, Interface: at.iface, VLAN: p.Spec.Binding.VLAN,
-			OFPort: e.ifaces[at.iface].OFPort, MAC: p.Spec.MAC, Addresses: p.Spec.Addresses,
-			Encap: n.Spec.Encapsulation.Full()},
-		Node: at.node, VTEP: e.vtep(),
-	}, true
+	if ok {
+		at = attach(use, false)
+	}
+	for _, c := range others {
+		standby = append(standby, attach(c, true))
+	}
+	return at, ok, standby
 }
 
-// choose picks the place of a port among those that can carry it: the one in
-// use if it still can, else the first by name.
-func (m *Model) choose(p *intent.Port) (place, bool) {
+// choose picks the place of a port among those that can carry it, and those
+// where it is to be prepared: one on each other node. The place in use stays
+// until the port speaks elsewhere or the place is gone.
+func (m *Model) choose(p *intent.Port, prefer place) (use place, ok bool, standby []place) {
 	var at []place
 	for c := range m.claims(p) {
-		if e := m.nodes[c.node]; e.vtep().IsValid() && e.ifaces[c.iface].OFPort != 0 {
+		if e := m.nodes[c.node]; e.vtep().IsValid() && (e.ifaces[c.iface].OFPort != 0 || e.unmanaged()) {
 			at = append(at, c)
 		}
 	}
 	if len(at) == 0 {
-		return place{}, false
+		return place{}, false, nil
 	}
-	if old, ok := m.attached[p.Ref()]; ok {
-		if use := (place{old.Node, old.Interface}); slices.Contains(at, use) {
-			return use, true
+	slices.SortFunc(at, comparePlaces)
+	old := m.attached[p.Ref()]
+	q := p.Spec.Requested
+	rank := func(c place) int {
+		switch {
+		case c == prefer:
+			return 0
+		case c == place{old.Node, old.Interface}:
+			return 1
+		case m.nodes[c.node].ifaces[c.iface].Active:
+			return 2
+		case c.node == q.Node && (q.Interface == "" || q.Interface == c.iface):
+			return 3
+		}
+		return 4
+	}
+	use = slices.MinFunc(at, func(a, b place) int { return cmp.Compare(rank(a), rank(b)) })
+	// Who was in use before a restart may not have reported yet.
+	ok = rank(use) < 3 || !m.holding || p.Spec.Binding.IfaceID == "" && q.IsZero() || m.AllReported()
+	for _, c := range at {
+		if (!ok || c.node != use.node) && !slices.ContainsFunc(standby, func(s place) bool { return s.node == c.node }) {
+			standby = append(standby, c)
 		}
 	}
-	return slices.MinFunc(at, comparePlaces), true
+	return use, ok, standby
 }
 
 // claims yields the places that say they have the port, usable or not.
 func (m *Model) claims(p *intent.Port) iter.Seq[place] {
 	return func(yield func(place) bool) {
-		b := p.Spec.Binding
+		b, q := p.Spec.Binding, p.Spec.Requested
 		if b.IfaceID != "" {
 			if m.byIface[b.IfaceID] != p.Ref() {
 				return
@@ -86,11 +140,17 @@ func (m *Model) claims(p *intent.Port) iter.Seq[place] {
 					return
 				}
 			}
-			return
 		}
-		if e := m.nodes[b.Node]; e != nil {
-			if _, ok := e.ifaces[b.Interface]; ok {
-				yield(place{b.Node, b.Interface})
+		for _, c := range []place{{b.Node, b.Interface}, {q.Node, q.Interface}} {
+			e := m.nodes[c.node]
+			if e == nil || c.iface == "" {
+				continue
+			}
+			if i, ok := e.ifaces[c.iface]; !ok && !e.unmanaged() || b.IfaceID != "" && i.IfaceID == b.IfaceID {
+				continue // not there, or yielded already
+			}
+			if !yield(c) {
+				return
 			}
 		}
 	}
@@ -111,10 +171,14 @@ func Routes(mac intent.MAC, addresses []netip.Addr) []evpn.Key {
 	return ks
 }
 
-func (m *Model) enter(a Attachment) {
-	seg := m.segment(a.VNI)
+// serve makes a port a local one of an edge.
+func (m *Model) serve(a Attachment) {
 	e := m.nodes[a.Node]
-	if was, ok := e.local[a.Port]; !ok || was.VNI != a.VNI {
+	was, ok := e.local[a.Port]
+	if ok && was.Equal(a.LocalPort) && e.floods[a.VNI] == a.VTEP {
+		return
+	}
+	if !ok || was.VNI != a.VNI {
 		if ok {
 			m.count(a.Node, e, was.VNI, -1, a.VTEP)
 		}
@@ -124,21 +188,42 @@ func (m *Model) enter(a Attachment) {
 		m.flood(a.Node, e, a.VNI, a.VTEP)
 	}
 	e.local[a.Port] = a.LocalPort
+	if a.Standby {
+		e.standby[a.Port] = struct{}{}
+	} else {
+		delete(e.standby, a.Port)
+	}
 	m.touchedNodes[a.Node] = struct{}{}
+}
+
+// unserve takes a port from an edge.
+func (m *Model) unserve(a Attachment) {
+	e := m.nodes[a.Node]
+	delete(e.local, a.Port)
+	delete(e.standby, a.Port)
+	m.touchedNodes[a.Node] = struct{}{}
+	m.count(a.Node, e, a.VNI, -1, a.VTEP)
+}
+
+// originate states the rows of an attached port.
+func (m *Model) originate(a Attachment) {
+	seg := m.segment(a.VNI)
 	for _, k := range Routes(a.MAC, a.Addresses) {
 		if seg.Move(k, evpn.Path{VTEP: a.VTEP, Source: source(a)}) {
 			m.touchedVNIs[a.VNI] = struct{}{}
 		}
 	}
+	for _, ip := range a.Addresses {
+		m.owners[address{a.VNI, ip}] = a.MAC
+	}
 }
 
-// leave undoes what the old attachment made and the new one, if any, did not
-// take over. It comes after enter, so that a port that moves is never absent
-// from the table.
-func (m *Model) leave(old, now Attachment, has bool) {
+// withdraw takes back the rows that the old attachment originated and the new
+// one, if any, did not take over. It comes after originate, so that a port that
+// moves is never absent from the table.
+func (m *Model) withdraw(old, now Attachment, has bool) {
 	var keep []evpn.Key
-	same := has && old.VNI == now.VNI && source(old) == source(now)
-	if same {
+	if has && old.VNI == now.VNI && source(old) == source(now) {
 		keep = Routes(now.MAC, now.Addresses)
 	}
 	seg := m.segment(old.VNI)
@@ -147,13 +232,11 @@ func (m *Model) leave(old, now Attachment, has bool) {
 			m.touchedVNIs[old.VNI] = struct{}{}
 		}
 	}
-	if has && old.Node == now.Node {
-		return
+	for _, ip := range old.Addresses {
+		if !has || now.VNI != old.VNI || !slices.Contains(now.Addresses, ip) {
+			m.disown(address{old.VNI, ip}, old.MAC)
+		}
 	}
-	e := m.nodes[old.Node]
-	delete(e.local, old.Port)
-	m.touchedNodes[old.Node] = struct{}{}
-	m.count(old.Node, e, old.VNI, -1, old.VTEP)
 }
 
 // source names the place of an attachment: two places of one port are two
@@ -181,6 +264,7 @@ func (m *Model) count(node string, e *edge, v intent.VNI, by int, vtep netip.Add
 			delete(m.carriers, v)
 		}
 		m.settleLearned(node, e)
+		m.settleReplicators(v)
 	}
 }
 
@@ -193,7 +277,8 @@ func (m *Model) flood(node string, e *edge, v intent.VNI, vtep netip.Addr) {
 		delete(e.floods, v)
 	}
 	if e.onVNI[v] > 0 {
-		changed = m.segment(v).Set(evpn.FloodKey(vtep), evpn.Path{VTEP: vtep, Source: evpn.Source(node)}) || changed
+		p := evpn.Path{VTEP: vtep, Source: evpn.Source(node), Replicator: m.replicator(e, v)}
+		changed = m.segment(v).Set(evpn.FloodKey(vtep), p) || changed
 		e.floods[v] = vtep
 	}
 	if changed {
@@ -201,10 +286,44 @@ func (m *Model) flood(node string, e *edge, v intent.VNI, vtep netip.Addr) {
 	}
 }
 
+// serviceNode is the replication mode of a switch that can't replicate itself
+// (vtep(5), Logical_Switch replication_mode).
+const serviceNode = "service_node"
+
+// replicator picks the vSwitch that replicates for an edge which can't: the
+// first by name among those that have the VNI.
+func (m *Model) replicator(e *edge, v intent.VNI) netip.Addr {
+	if e.serviced() == 0 {
+		return netip.Addr{}
+	}
+	for _, n := range m.Carriers(v) {
+		if o := m.nodes[n]; o.spec != nil && o.spec.Spec.VSwitch != nil {
+			return o.vtep()
+		}
+	}
+	return netip.Addr{}
+}
+
+// settleReplicators states the IMET routes again of edges that another one
+// replicates for.
+func (m *Model) settleReplicators(v intent.VNI) {
+	if m.serviced == 0 {
+		return
+	}
+	for n := range m.carriers[v] {
+		if e := m.nodes[n]; e.spec != nil && e.spec.Spec.HardwareVTEP != nil && e.onVNI[v] > 0 {
+			m.flood(n, e, v, e.vtep())
+		}
+	}
+}
+
 func (m *Model) segment(v intent.VNI) *evpn.Segment {
 	s := m.segments[v]
 	if s == nil {
-		s = &evpn.Segment{}
+		s = &evpn.Segment{Clock: m.Clock}
+		if n := m.byVNI[v]; n != nil {
+			s.Follow(n.Spec.Spoofing == intent.SpoofingReport)
+		}
 		m.segments[v] = s
 	}
 	return s

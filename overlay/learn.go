@@ -1,8 +1,9 @@
 package overlay
 
 import (
-	"net/netip"
+	"fmt"
 
+	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/overlay/evpn"
 )
 
@@ -21,29 +22,62 @@ func (m *Model) learn(node string, e *edge, all []Learned) {
 
 // settleLearned brings the rows of an edge's learned stations in line.
 func (m *Model) settleLearned(node string, e *edge) {
-	src := evpn.Source(node + "/learned")
 	for l, vtep := range e.stated {
 		if _, ok := e.learned[l]; ok && vtep == e.vtep() && e.onVNI[l.VNI] > 0 {
 			continue
 		}
 		delete(e.stated, l)
-		if m.segment(l.VNI).Withdraw(learnedKey(l), src) {
-			m.touchedVNIs[l.VNI] = struct{}{}
-		}
+		m.unstate(node, e, l.VNI, learnedKey(l), learnedSource(node))
 	}
 	for l := range e.learned {
 		if _, ok := e.stated[l]; ok || !e.vtep().IsValid() || e.onVNI[l.VNI] <= 0 {
 			continue
 		}
 		e.stated[l] = e.vtep()
-		m.state(l, e.vtep(), src)
+		k, p := learnedKey(l), evpn.Path{VTEP: e.vtep(), Source: learnedSource(node), Origin: evpn.OriginLearned}
+		if r, ok := m.segment(l.VNI).Get(k); ok && r.VTEP != p.VTEP {
+			p.Seq = r.Seq + 1 // it moved here (RFC 7432 section 7.7)
+		}
+		m.state(node, e, l.VNI, k, p)
 	}
 }
 
-func (m *Model) state(l Learned, vtep netip.Addr, src evpn.Source) {
-	if m.segment(l.VNI).Move(learnedKey(l), evpn.Path{VTEP: vtep, Source: src}) {
-		m.touchedVNIs[l.VNI] = struct{}{}
+func learnedSource(node string) evpn.Source { return evpn.Source(node + "/learned") }
+
+// state states a path that an edge learned or announces, unless it is for what
+// a port owns elsewhere: then that is told. What speaks where a port is
+// prepared is that port.
+func (m *Model) state(node string, e *edge, v intent.VNI, k evpn.Key, p evpn.Path) {
+	if m.arrived(node, e, v, k.MAC) {
+		p.Seq = max(p.Seq, m.seqOf(v, k))
 	}
+	seg := m.segment(v)
+	if r, ok := seg.Get(k); ok && r.Origin == evpn.OriginPort && r.VTEP != p.VTEP {
+		m.say(node, e, m.spoofed(v, k), 1, fmt.Sprintf("%s announces %s, which is a port's at VTEP %s", node, keyWords(k), r.VTEP))
+	}
+	frozen := seg.Frozen(k.MAC)
+	if seg.Set(k, p) {
+		m.touchedVNIs[v] = struct{}{}
+	}
+	if !frozen && seg.Frozen(k.MAC) {
+		r, _ := seg.Get(k)
+		m.alarms = append(m.alarms, Alarm{Device: node, Reason: AlarmDuplicateMAC, Object: DuplicateObject(v, k.MAC),
+			Message: fmt.Sprintf("the MAC moves back and forth; it is kept at VTEP %s (RFC 7432 section 15.1): find the second station, then clear the alarm", r.VTEP)})
+	}
+}
+
+// seqOf is the sequence number of a row, zero when there is none.
+func (m *Model) seqOf(v intent.VNI, k evpn.Key) uint32 {
+	r, _ := m.segment(v).Get(k)
+	return r.Seq
+}
+
+// unstate takes back what state stated.
+func (m *Model) unstate(node string, e *edge, v intent.VNI, k evpn.Key, src evpn.Source) {
+	if m.segment(v).Withdraw(k, src) {
+		m.touchedVNIs[v] = struct{}{}
+	}
+	m.say(node, e, m.spoofed(v, k), -1, "")
 }
 
 func learnedKey(l Learned) evpn.Key {

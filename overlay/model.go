@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/overlay/evpn"
@@ -77,6 +78,21 @@ type Model struct {
 	byPlace  map[place]map[intent.Ref]struct{}      // node and interface -> ports, one per VLAN
 	seen     map[string]map[place]struct{}          // iface-id -> places that report it
 	attached map[intent.Ref]Attachment
+	standby  map[intent.Ref][]Attachment // where ports are prepared beside that
+	left     map[intent.Ref]place        // where ports were that are nowhere now
+	moved    []Moved
+	holding  bool // see Hold
+	serviced int  // edges that another one replicates for
+
+	byVNI   map[intent.VNI]*intent.Network
+	imports map[intent.RouteTarget]map[intent.VNI]struct{} // configured ones
+	strays  map[intent.VNI]map[taken]struct{}              // routes for VNIs that no network has
+	owners  map[address]intent.MAC                         // of addresses, by the ports that are attached
+	refused map[address]map[taken]struct{}                 // routes for addresses that a port owns
+	alarms  []Alarm
+
+	// Clock tells the time of moves; time.Now when nil. It is set before use.
+	Clock func() time.Time
 
 	touchedNodes map[string]struct{}
 	touchedVNIs  map[intent.VNI]struct{}
@@ -94,6 +110,9 @@ type edge struct {
 	floods   map[intent.VNI]netip.Addr // the IMET routes it originates
 	learned  map[Learned]struct{}      // as reported
 	stated   map[Learned]netip.Addr    // those of them that are rows, with the VTEP
+	standby  map[intent.Ref]struct{}   // local ports that are in standby
+	routes   map[evpn.RouteID]announced
+	said     map[alarmKey]int // alarms of its routes and stations, and how many cause each
 }
 
 // NewModel returns an empty model.
@@ -104,7 +123,9 @@ func NewModel() *Model {
 		carriers: map[intent.VNI]map[string]struct{}{}, unreported: map[string]struct{}{},
 		portsOf: map[intent.Ref]map[intent.Ref]struct{}{}, byIface: map[string]intent.Ref{},
 		byPlace: map[place]map[intent.Ref]struct{}{}, seen: map[string]map[place]struct{}{},
-		attached:     map[intent.Ref]Attachment{},
+		attached: map[intent.Ref]Attachment{}, standby: map[intent.Ref][]Attachment{}, left: map[intent.Ref]place{},
+		byVNI: map[intent.VNI]*intent.Network{}, imports: map[intent.RouteTarget]map[intent.VNI]struct{}{},
+		strays: map[intent.VNI]map[taken]struct{}{}, owners: map[address]intent.MAC{}, refused: map[address]map[taken]struct{}{},
 		touchedNodes: map[string]struct{}{}, touchedVNIs: map[intent.VNI]struct{}{},
 	}
 }
@@ -123,7 +144,9 @@ func (m *Model) Touched() (nodes []string, vnis []intent.VNI) {
 func (m *Model) Put(o intent.Object) {
 	switch o := o.(type) {
 	case *intent.Network:
+		old := m.networks[o.Ref()]
 		m.networks[o.Ref()] = o
+		m.settleNetwork(old, o)
 		m.settleAll(m.portsOf[o.Ref()])
 	case *intent.Port:
 		if old := m.ports[o.Ref()]; old != nil {
@@ -135,7 +158,9 @@ func (m *Model) Put(o intent.Object) {
 	case *intent.Node:
 		e := m.edge(o.Metadata.Name)
 		was := e.vtep()
+		m.serviced -= e.serviced()
 		e.spec = o
+		m.serviced += e.serviced()
 		m.markReported(o.Metadata.Name, e)
 		if e.vtep() != was {
 			m.settleNode(e)
@@ -148,18 +173,23 @@ func (m *Model) Put(o intent.Object) {
 func (m *Model) Delete(r intent.Ref) {
 	switch r.Kind {
 	case intent.KindNetwork:
+		old := m.networks[r]
 		delete(m.networks, r)
 		m.settleAll(m.portsOf[r])
+		m.settleNetwork(old, nil)
 	case intent.KindPort:
 		if p := m.ports[r]; p != nil {
 			m.unindex(p)
 			delete(m.ports, r)
 			m.settle(r)
+			delete(m.left, r)
 		}
 	case intent.KindNode:
 		if e := m.nodes[r.Name]; e != nil {
 			m.observe(r.Name, e, nil)
 			m.learn(r.Name, e, nil)
+			m.forgetRoutes(r.Name, e)
+			m.serviced -= e.serviced()
 			delete(m.unreported, r.Name)
 			delete(m.nodes, r.Name)
 		}
@@ -232,7 +262,7 @@ func (m *Model) edge(name string) *edge {
 	e := m.nodes[name]
 	if e == nil {
 		e = &edge{ifaces: map[string]Interface{}, local: map[intent.Ref]LocalPort{}, onVNI: map[intent.VNI]int{}, floods: map[intent.VNI]netip.Addr{},
-			stated: map[Learned]netip.Addr{}}
+			stated: map[Learned]netip.Addr{}, standby: map[intent.Ref]struct{}{}, routes: map[evpn.RouteID]announced{}, said: map[alarmKey]int{}}
 		m.nodes[name] = e
 	}
 	return e
@@ -245,6 +275,20 @@ func (e *edge) vtep() netip.Addr {
 	return e.spec.Spec.VTEP
 }
 
+// unmanaged reports whether someone else configures the edge, so that what
+// ports it has can't be known.
+func (e *edge) unmanaged() bool {
+	return e.spec != nil && e.spec.Spec.EVPN != nil && e.spec.Spec.EVPN.Unmanaged
+}
+
+// serviced is 1 for an edge that another one replicates for.
+func (e *edge) serviced() int {
+	if e.spec != nil && e.spec.Spec.HardwareVTEP != nil && e.spec.Spec.HardwareVTEP.Replication == serviceNode {
+		return 1
+	}
+	return 0
+}
+
 func (m *Model) index(p *intent.Port) {
 	set := m.portsOf[p.NetworkRef()]
 	if set == nil {
@@ -252,15 +296,28 @@ func (m *Model) index(p *intent.Port) {
 		m.portsOf[p.NetworkRef()] = set
 	}
 	set[p.Ref()] = struct{}{}
-	if b := p.Spec.Binding; b.IfaceID != "" {
-		m.byIface[b.IfaceID] = p.Ref()
-	} else if b.Node != "" {
-		at := place{b.Node, b.Interface}
+	if id := p.Spec.Binding.IfaceID; id != "" {
+		m.byIface[id] = p.Ref()
+	}
+	for _, at := range places(p) {
 		if m.byPlace[at] == nil {
 			m.byPlace[at] = map[intent.Ref]struct{}{}
 		}
 		m.byPlace[at][p.Ref()] = struct{}{}
 	}
+}
+
+// places are the node and interface by which a port is bound, and those to
+// which it is to move.
+func places(p *intent.Port) []place {
+	var at []place
+	if b := p.Spec.Binding; b.Node != "" {
+		at = append(at, place{b.Node, b.Interface})
+	}
+	if q := p.Spec.Requested; q.Interface != "" {
+		at = append(at, place{q.Node, q.Interface})
+	}
+	return at
 }
 
 func (m *Model) unindex(p *intent.Port) {
@@ -272,9 +329,10 @@ func (m *Model) unindex(p *intent.Port) {
 	if m.byIface[b.IfaceID] == p.Ref() {
 		delete(m.byIface, b.IfaceID)
 	}
-	at := place{b.Node, b.Interface}
-	if delete(m.byPlace[at], p.Ref()); len(m.byPlace[at]) == 0 {
-		delete(m.byPlace, at)
+	for _, at := range places(p) {
+		if delete(m.byPlace[at], p.Ref()); len(m.byPlace[at]) == 0 {
+			delete(m.byPlace, at)
+		}
 	}
 }
 

@@ -51,8 +51,9 @@ func TestPortFollowsItsIfaceID(t *testing.T) {
 	m.Touched()
 	m.Observe("hv2", []Interface{{Name: "tap9", IfaceID: "vm-a", OFPort: 2}})
 	nodes, vnis := m.Touched()
-	require.Empty(t, nodes, "the place in use stays while it can")
-	require.Empty(t, vnis)
+	require.Equal(t, []string{"hv2"}, nodes, "the place in use stays while it can; the other is prepared")
+	require.Equal(t, []intent.VNI{100}, vnis, "frames to all come to the other place from now on")
+	require.True(t, m.Local("hv2")[p.Ref()].Standby)
 
 	m.Observe("hv1", nil)
 	a, _ := m.Attachment(p.Ref())
