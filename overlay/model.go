@@ -81,8 +81,9 @@ type Model struct {
 	standby  map[intent.Ref][]Attachment // where ports are prepared beside that
 	left     map[intent.Ref]place        // where ports were that are nowhere now
 	moved    []Moved
-	holding  bool // see Hold
-	serviced int  // edges that another one replicates for
+	holding  bool                    // see Hold
+	serviced int                     // edges that another one replicates for
+	leaves   map[netip.Addr]struct{} // VTEPs of EVPN leaves
 
 	byVNI   map[intent.VNI]*intent.Network
 	imports map[intent.RouteTarget]map[intent.VNI]struct{} // configured ones
@@ -124,7 +125,7 @@ func NewModel() *Model {
 		portsOf: map[intent.Ref]map[intent.Ref]struct{}{}, byIface: map[string]intent.Ref{},
 		byPlace: map[place]map[intent.Ref]struct{}{}, seen: map[string]map[place]struct{}{},
 		attached: map[intent.Ref]Attachment{}, standby: map[intent.Ref][]Attachment{}, left: map[intent.Ref]place{},
-		byVNI: map[intent.VNI]*intent.Network{}, imports: map[intent.RouteTarget]map[intent.VNI]struct{}{},
+		leaves: map[netip.Addr]struct{}{}, byVNI: map[intent.VNI]*intent.Network{}, imports: map[intent.RouteTarget]map[intent.VNI]struct{}{},
 		strays: map[intent.VNI]map[taken]struct{}{}, owners: map[address]intent.MAC{}, refused: map[address]map[taken]struct{}{},
 		touchedNodes: map[string]struct{}{}, touchedVNIs: map[intent.VNI]struct{}{},
 	}
@@ -159,8 +160,10 @@ func (m *Model) Put(o intent.Object) {
 		e := m.edge(o.Metadata.Name)
 		was := e.vtep()
 		m.serviced -= e.serviced()
+		m.setLeaf(e, false)
 		e.spec = o
 		m.serviced += e.serviced()
+		m.setLeaf(e, true)
 		m.markReported(o.Metadata.Name, e)
 		if e.vtep() != was {
 			m.settleNode(e)
@@ -190,6 +193,7 @@ func (m *Model) Delete(r intent.Ref) {
 			m.learn(r.Name, e, nil)
 			m.forgetRoutes(r.Name, e)
 			m.serviced -= e.serviced()
+			m.setLeaf(e, false)
 			delete(m.unreported, r.Name)
 			delete(m.nodes, r.Name)
 		}
@@ -200,9 +204,22 @@ func (m *Model) Delete(r intent.Ref) {
 // edge that can't be reached is not observed; what it said last stays.
 func (m *Model) Observe(node string, ifaces []Interface) {
 	e := m.edge(node)
+	m.observe(node, e, ifaces)
+	if e.spec == nil || e.spec.Spec.EVPN == nil {
+		m.setReported(node, e)
+	}
+}
+
+// Synced takes that an EVPN leaf has announced all the routes that it has: of
+// these edges, that is the report.
+func (m *Model) Synced(node string) { m.setReported(node, m.edge(node)) }
+
+func (m *Model) setReported(node string, e *edge) {
 	e.reported = true
 	m.markReported(node, e)
-	m.observe(node, e, ifaces)
+	if m.holding && m.AllReported() {
+		m.settleHeld()
+	}
 }
 
 // markReported keeps the set of edges that have never reported.
@@ -273,6 +290,16 @@ func (e *edge) vtep() netip.Addr {
 		return netip.Addr{}
 	}
 	return e.spec.Spec.VTEP
+}
+
+func (m *Model) setLeaf(e *edge, yes bool) {
+	switch {
+	case e.spec == nil || e.spec.Spec.EVPN == nil:
+	case yes:
+		m.leaves[e.vtep()] = struct{}{}
+	default:
+		delete(m.leaves, e.vtep())
+	}
 }
 
 // unmanaged reports whether someone else configures the edge, so that what

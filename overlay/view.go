@@ -110,3 +110,23 @@ func (m *Model) Places(port intent.Ref) []Place {
 	}
 	return out
 }
+
+// NetworkOf returns the network that has a VNI, or nil.
+func (m *Model) NetworkOf(v intent.VNI) *intent.Network { return m.byVNI[v] }
+
+// IsEVPN reports whether a VTEP is that of an EVPN leaf.
+func (m *Model) IsEVPN(vtep netip.Addr) bool {
+	_, ok := m.leaves[vtep]
+	return ok
+}
+
+// OthersReported reports whether all edges have reported but EVPN leaves, which
+// do so by BGP.
+func (m *Model) OthersReported() bool {
+	for name := range m.unreported {
+		if m.nodes[name].spec.Spec.EVPN == nil {
+			return false
+		}
+	}
+	return true
+}

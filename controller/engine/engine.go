@@ -28,7 +28,16 @@ type Config struct {
 	Source Source
 	// NewDriver makes the driver of an edge.
 	NewDriver func(*intent.Node, southbound.Feed) southbound.Driver
-	Logger    *slog.Logger
+	// Speaker speaks BGP EVPN with the leaves; nil without any. It calls back
+	// TakeRoutes, PeerSynced, PeerChanged and PeerAlarm.
+	Speaker Speaker
+	// ASN is the controller's AS, from which route targets and distinguishers
+	// are made.
+	ASN uint32
+	// Moved writes into the intent that a port has come to the place that was
+	// requested for it; nil writes nothing.
+	Moved  func(ctx context.Context, port intent.Ref, to intent.Place) error
+	Logger *slog.Logger
 }
 
 // Engine is the controller's core. Make it with New, then call Run.
@@ -36,6 +45,9 @@ type Engine struct {
 	config Config
 	log    *slog.Logger
 	events *ring
+	alarms alarms
+	bgp    *reflector // nil without a speaker
+	moves  moveQueue
 
 	mu       sync.RWMutex
 	model    *overlay.Model
@@ -57,17 +69,34 @@ func New(c Config) *Engine {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Engine{
-		config: c, log: c.Logger, events: newRing(eventsKept),
+	e := &Engine{
+		config: c, log: c.Logger, events: newRing(eventsKept), moves: newMoveQueue(),
 		model: overlay.NewModel(), objects: map[intent.Ref]int64{}, sessions: map[string]*session{}, ending: map[string]*session{},
 		changed: make(chan struct{}),
 	}
+	if c.Speaker != nil {
+		e.bgp = newReflector(e, c.Speaker)
+	}
+	e.model.Hold(true)
+	return e
 }
+
+// holdTime is how long at the start a port that could be in several places
+// waits for edges that may know which one is in use.
+const holdTime = 5 * time.Second
 
 // Run works until ctx ends; it returns ctx's error. While the store can't be
 // read the devices stay as they are.
 func (e *Engine) Run(ctx context.Context) error {
 	defer e.stopSessions()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	if e.bgp != nil {
+		wg.Go(func() { e.bgp.run(ctx) })
+	}
+	wg.Go(func() { e.finishMoves(ctx) })
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		err := e.follow(ctx, func() { wait = 100 * time.Millisecond })
 		if ctx.Err() != nil {
@@ -122,8 +151,21 @@ func (e *Engine) load(ctx context.Context, objects []intent.Object, rev int64) {
 			e.delete(r)
 		}
 	}
+	if !e.loaded {
+		release := time.AfterFunc(holdTime, e.release)
+		context.AfterFunc(ctx, func() { release.Stop() })
+	}
 	e.rev, e.loaded, e.loadErr = rev, true, nil
 	e.settle(ctx)
+}
+
+// release lets ports that could be in several places be used in one.
+func (e *Engine) release() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.model.Hold(false)
+	e.wakeTouched()
+	e.broadcast()
 }
 
 // take takes a batch of changes.
@@ -159,6 +201,10 @@ func (e *Engine) settle(ctx context.Context) {
 	if e.nodesChanged {
 		e.settleSessions(ctx)
 		e.nodesChanged = false
+		if e.bgp != nil {
+			e.bgp.peers = true
+			e.bgp.notify()
+		}
 	}
 	e.wakeTouched()
 	e.broadcast()
@@ -179,8 +225,16 @@ func (e *Engine) wakeTouched() {
 				s.notify()
 			}
 		}
+		if e.bgp != nil {
+			e.bgp.touched[v] = struct{}{}
+		}
 		e.trim(v)
 	}
+	if e.bgp != nil && (len(vnis) > 0 || e.bgp.waiting()) {
+		e.bgp.notify()
+	}
+	e.takeAlarms()
+	e.takeMoved()
 }
 
 // trim lets the model forget the deletions that every session has passed.
@@ -196,7 +250,15 @@ func (e *Engine) trim(v intent.VNI) {
 			readers++
 		}
 	}
+	if e.bgp != nil && (seg.Len() > 0 || e.bgp.cursors[v] < seg.Rev()) {
+		read = min(read, e.bgp.cursors[v])
+		readers++
+	}
 	e.model.Trim(v, read, readers)
+	if e.bgp != nil && e.model.Segment(v) == nil {
+		delete(e.bgp.cursors, v)
+		delete(e.bgp.targets, v)
+	}
 }
 
 // Ready reports why intent is not loaded, or nil when it is.

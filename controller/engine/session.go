@@ -44,6 +44,7 @@ func (e *Engine) settleSessions(ctx context.Context) {
 		case n == nil || !n.Spec.Edge():
 			delete(e.sessions, name)
 			e.ending[name] = s
+			e.alarms.endDevice(name)
 			s.leave.Store(true)
 			s.stop()
 		case !reflect.DeepEqual(n.Spec, s.spec):
@@ -170,16 +171,7 @@ func (s *session) Observe(ifaces []overlay.Interface) {
 	if e.sessions[s.node] != s {
 		return // replaced: what it saw may be another device's
 	}
-	before := e.model.AllReported()
-	e.model.Observe(s.node, ifaces)
-	if e.model.AllReported() != before {
-		// What others kept for this edge can be judged now.
-		for _, o := range e.sessions {
-			o.notify()
-		}
-	}
-	e.wakeTouched()
-	e.broadcast()
+	e.reported(func() { e.model.Observe(s.node, ifaces) })
 }
 
 // Learned implements southbound.Feed.
@@ -218,7 +210,19 @@ func (s *session) Event(ev southbound.Event) {
 }
 
 // Announced implements southbound.Feed.
-func (s *session) Announced(string) {}
+func (s *session) Announced(iface string) {
+	e := s.engine
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.sessions[s.node] != s {
+		return
+	}
+	e.model.Announced(s.node, iface)
+	e.wakeTouched()
+	e.broadcast()
+}
 
 // Alarm implements southbound.Feed.
-func (s *session) Alarm(southbound.AlarmKey, string) {}
+func (s *session) Alarm(key southbound.AlarmKey, message string) {
+	s.engine.alarm(s.node, key, message)
+}

@@ -1,0 +1,317 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/overlay"
+	"github.com/weft-sdn/weft/overlay/evpn"
+	"github.com/weft-sdn/weft/southbound"
+)
+
+// BGPPeer is an EVPN leaf as the speaker must know it.
+type BGPPeer struct {
+	Name      string
+	Address   netip.AddrPort
+	ASN       uint32
+	Password  string
+	MaxRoutes uint32
+}
+
+// Speaker speaks BGP EVPN with the leaves; package southbound/evpn has one.
+type Speaker interface {
+	// SetPeers states all peers; what did not change is not touched.
+	SetPeers([]BGPPeer) error
+	// Announce originates routes, and withdraws some.
+	Announce(add []evpn.Route, withdraw []evpn.RouteID) error
+	// Open lets sessions start: what was to be announced first is announced.
+	Open()
+	// Peer tells the state of a session.
+	Peer(name string) (intent.BGPSession, bool)
+}
+
+// reflector keeps the speaker at what the segment tables say: one more reader
+// of all of them, with a cursor each.
+type reflector struct {
+	engine  *Engine
+	speaker Speaker
+	wake    chan struct{}
+
+	opened atomic.Bool
+
+	// Guarded by the engine's lock.
+	touched map[intent.VNI]struct{}
+	peers   bool                         // they changed
+	cursors map[intent.VNI]evpn.Revision // up to which was announced
+	targets map[intent.VNI]string        // with which the VNI's routes are announced
+}
+
+// openWait bounds how long BGP sessions wait at the start for other edges to
+// say what they have: what is not known then is withdrawn from leaves that kept
+// it (RFC 4724).
+const openWait = 20 * time.Second
+
+func newReflector(e *Engine, s Speaker) *reflector {
+	return &reflector{engine: e, speaker: s, wake: make(chan struct{}, 1), touched: map[intent.VNI]struct{}{},
+		cursors: map[intent.VNI]evpn.Revision{}, targets: map[intent.VNI]string{}}
+}
+
+func (r *reflector) notify() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run works until ctx ends.
+func (r *reflector) run(ctx context.Context) {
+	late := time.NewTimer(openWait)
+	defer late.Stop()
+	timeUp := false
+	for {
+		if err := r.bring(); err != nil {
+			r.engine.log.Warn("announcing routes failed", "err", err)
+		}
+		if r.waiting() && (timeUp || r.complete()) {
+			r.open()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.wake:
+		case <-late.C:
+			timeUp = true
+		}
+	}
+}
+
+// waiting reports whether sessions were not let start yet.
+func (r *reflector) waiting() bool { return !r.opened.Load() }
+
+func (r *reflector) open() {
+	r.opened.Store(true)
+	r.speaker.Open()
+}
+
+// complete reports whether all edges but the EVPN leaves have reported: all
+// that the controller originates is in the tables.
+func (r *reflector) complete() bool {
+	r.engine.mu.RLock()
+	defer r.engine.mu.RUnlock()
+	return r.engine.loaded && r.engine.model.OthersReported()
+}
+
+// bring announces what changed since the last time.
+func (r *reflector) bring() error {
+	e := r.engine
+	e.mu.Lock()
+	var peers []BGPPeer
+	if r.peers {
+		peers = e.bgpPeers()
+	}
+	setPeers := r.peers
+	r.peers = false
+	var add []evpn.Route
+	var withdraw []evpn.RouteID
+	for v := range r.touched {
+		a, w := r.changes(v)
+		add, withdraw = append(add, a...), append(withdraw, w...)
+	}
+	clear(r.touched)
+	e.mu.Unlock()
+	if setPeers {
+		if err := r.speaker.SetPeers(peers); err != nil {
+			return fmt.Errorf("set BGP peers: %w", err)
+		}
+	}
+	if len(add)+len(withdraw) == 0 {
+		return nil
+	}
+	return r.speaker.Announce(add, withdraw)
+}
+
+// changes lists what is to be announced of a VNI's changes. The caller holds
+// the engine's lock.
+func (r *reflector) changes(v intent.VNI) (add []evpn.Route, withdraw []evpn.RouteID) {
+	e := r.engine
+	n := e.model.NetworkOf(v)
+	seg := e.model.Segment(v)
+	var exports string
+	var targets []intent.RouteTarget
+	if n != nil {
+		targets = exportTargets(n, e.config.ASN)
+		exports = fmt.Sprint(targets, n.Spec.Encapsulation.Standard())
+	}
+	since := r.cursors[v]
+	if exports != r.targets[v] {
+		since = 0
+	}
+	if seg == nil {
+		delete(r.cursors, v)
+		delete(r.targets, v)
+		return nil, nil
+	}
+	r.cursors[v], r.targets[v] = seg.Rev(), exports
+	defer e.trim(v)
+	rd := evpn.NewRD(e.config.ASN, v)
+	for row := range seg.Changes(since) {
+		route := evpn.Route{Key: row.Key, RD: rd, VNI: v, Targets: targets, VTEP: row.VTEP, Seq: row.Seq, Sticky: row.Sticky}
+		// What EVPN leaves announce themselves is reflected; the flood route of
+		// a leaf is its own.
+		if row.Deleted || n == nil || !n.Spec.Encapsulation.Standard() || row.Origin == evpn.OriginBGP ||
+			row.Type == evpn.IMET && e.model.IsEVPN(row.IP) {
+			withdraw = append(withdraw, route.ID())
+			continue
+		}
+		add = append(add, route)
+	}
+	return add, withdraw
+}
+
+// exportTargets are the route targets of what the controller announces of a
+// network.
+func exportTargets(n *intent.Network, asn uint32) []intent.RouteTarget {
+	var out []intent.RouteTarget
+	for _, s := range n.Spec.RouteTargets.Export {
+		if t, err := intent.ParseRouteTarget(s); err == nil { // validated when stored
+			out = append(out, t)
+		}
+	}
+	if len(out) == 0 {
+		out = append(out, intent.VNIRouteTarget(asn, n.Spec.VNI))
+	}
+	slices.SortFunc(out, func(a, b intent.RouteTarget) int { return slices.Compare(a[:], b[:]) })
+	return out
+}
+
+// defaultMaxRoutes is how many routes are taken from a leaf when its node says
+// nothing.
+const defaultMaxRoutes = 100000
+
+// bgpPeers lists the EVPN leaves. The caller holds the lock.
+func (e *Engine) bgpPeers() []BGPPeer {
+	var out []BGPPeer
+	for _, name := range e.model.Edges() {
+		s := e.model.Node(name).Spec
+		if s.EVPN == nil {
+			continue
+		}
+		p := BGPPeer{Name: name, Address: s.Peer(), ASN: s.PeerASN(), Password: s.EVPN.Password, MaxRoutes: s.EVPN.MaxRoutes}
+		if p.MaxRoutes == 0 {
+			p.MaxRoutes = defaultMaxRoutes
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// TakeRoutes takes what an EVPN leaf announces and withdraws.
+func (e *Engine) TakeRoutes(peer string, changes []overlay.RouteChange) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.model.Node(peer) == nil {
+		return // it left the intent
+	}
+	e.model.TakeRoutes(peer, changes)
+	e.wakeTouched()
+	e.broadcast()
+}
+
+// PeerSynced takes that an EVPN leaf has announced all that it has (End-of-RIB,
+// RFC 4724 section 2).
+func (e *Engine) PeerSynced(peer string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.model.Node(peer) == nil {
+		return
+	}
+	e.reported(func() { e.model.Synced(peer) })
+}
+
+// reported runs what lets the model know more of an edge, and wakes who waited
+// for that. The caller holds the lock.
+func (e *Engine) reported(f func()) {
+	before := e.model.AllReported()
+	f()
+	if e.model.AllReported() != before {
+		// What others kept for this edge can be judged now.
+		for _, o := range e.sessions {
+			o.notify()
+		}
+	}
+	e.wakeTouched()
+	e.broadcast()
+}
+
+// PeerChanged takes that the state of a session with an EVPN leaf changed.
+func (e *Engine) PeerChanged(peer string) {
+	e.mu.RLock()
+	s := e.sessions[peer]
+	e.mu.RUnlock()
+	if s != nil {
+		s.notify()
+	}
+	e.broadcast()
+}
+
+// PeerAlarm raises or ends an alarm about an EVPN leaf.
+func (e *Engine) PeerAlarm(peer string, key southbound.AlarmKey, message string) {
+	e.alarm(peer, key, message)
+}
+
+// Route is a row of a segment table, for people.
+type Route struct {
+	evpn.Row
+	Best bool
+}
+
+// Routes lists the rows of a network's segment table with all their paths: the
+// IMET routes first, then by MAC and address, the best path first.
+func (e *Engine) Routes(network intent.Ref) []Route {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	n := e.model.Network(network)
+	if n == nil {
+		return nil
+	}
+	seg := e.model.Segment(n.Spec.VNI)
+	if seg == nil {
+		return nil
+	}
+	rows := map[evpn.Key]evpn.Row{}
+	for r := range seg.Rows() {
+		rows[r.Key] = r
+	}
+	var out []Route
+	for _, k := range slices.SortedFunc(maps.Keys(rows), compareKeys) {
+		for i, p := range seg.Paths(k) {
+			row := rows[k]
+			row.Path = p
+			out = append(out, Route{row, i == 0})
+		}
+	}
+	return out
+}
+
+// compareKeys puts IMET routes first, then orders by MAC and address.
+func compareKeys(a, b evpn.Key) int {
+	if (a.Type == evpn.IMET) != (b.Type == evpn.IMET) {
+		if a.Type == evpn.IMET {
+			return -1
+		}
+		return 1
+	}
+	if c := slices.Compare(a.MAC[:], b.MAC[:]); c != 0 {
+		return c
+	}
+	if c := int(a.Type) - int(b.Type); c != 0 {
+		return c
+	}
+	return a.IP.Compare(b.IP)
+}
