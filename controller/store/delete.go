@@ -155,6 +155,9 @@ func (d *deletion) collect(ctx context.Context, o intent.Object) error {
 			return err
 		}
 		for _, c := range objects {
+			if p, ok := c.(*intent.Port); ok && o.Ref().Kind == intent.KindNode && p.Spec.Binding.Node != o.Ref().Name {
+				return &InUseError{Object: o.Ref(), By: []intent.Ref{p.Ref()}, Total: 1, Moving: true}
+			}
 			if err := d.collect(ctx, c); err != nil {
 				return err
 			}

@@ -24,8 +24,10 @@ func (w *write) read(ctx context.Context) error {
 		refs = append(refs, intent.Ref{Kind: intent.KindTenant, Name: o.Metadata.Tenant})
 	case *intent.Port:
 		refs = append(refs, o.NetworkRef())
-		if n := o.Spec.Binding.Node; n != "" {
-			refs = append(refs, intent.Ref{Kind: intent.KindNode, Name: n})
+		for _, n := range []string{o.Spec.Binding.Node, o.Spec.Requested.Node} {
+			if n != "" {
+				refs = append(refs, intent.Ref{Kind: intent.KindNode, Name: n})
+			}
 		}
 	case *intent.Link:
 		for _, e := range o.Spec.Endpoints {
@@ -54,7 +56,9 @@ func (w *write) read(ctx context.Context) error {
 	case *intent.Network:
 		return w.network(ctx, o, got[1])
 	case *intent.Port:
-		return w.port(ctx, o, got[1:])
+		return w.port(ctx, o, got[1:], refs[1:])
+	case *intent.Node:
+		return w.node(ctx, o)
 	case *intent.Link:
 		return w.link(o, got[1:])
 	}
@@ -68,6 +72,9 @@ func (w *write) network(ctx context.Context, n *intent.Network, tenant intent.Ob
 		return f.Err()
 	}
 	w.deps = append(w.deps, exists(w.s.keys.object(tenant.Ref())))
+	if err := w.encapsulation(ctx, n); err != nil {
+		return err
+	}
 	if n.Spec.MTU == 0 {
 		n.Spec.MTU = intent.DefaultMTU
 	}
@@ -127,15 +134,25 @@ func (w *write) subnets(ctx context.Context, n, old *intent.Network) error {
 	return nil
 }
 
-// port checks a port; deps are its network and, for a binding, its node.
-func (w *write) port(ctx context.Context, p *intent.Port, deps []intent.Object) error {
+// port checks a port; deps are its network and the nodes that it names, as they
+// were found under refs.
+func (w *write) port(ctx context.Context, p *intent.Port, deps []intent.Object, refs []intent.Ref) error {
 	f := intent.NewFaults(p.Ref())
 	n, ok := deps[0].(*intent.Network)
 	if !ok {
 		f.Add("spec.network", "names an unknown network %q of tenant %s", p.Spec.Network, p.Metadata.Tenant)
 	}
-	if len(deps) > 1 && deps[1] == nil {
-		f.Add("spec.binding.node", "names an unknown node %q", p.Spec.Binding.Node)
+	for i, d := range deps[1:] {
+		field := "spec.binding.node"
+		if i > 0 || p.Spec.Binding.Node == "" {
+			field = "spec.requested.node"
+		}
+		node, ok := d.(*intent.Node)
+		if !ok {
+			f.Add(field, "names an unknown node %q", refs[i+1].Name)
+		} else if why := incapable(node, n); why != "" {
+			f.Add(field, "%s", why)
+		}
 	}
 	if err := f.Err(); err != nil {
 		return err
@@ -166,6 +183,119 @@ func (w *write) port(ctx context.Context, p *intent.Port, deps []intent.Object) 
 		}
 	}
 	return intent.CheckPort(p, n)
+}
+
+// incapable says why a node can't carry a network, or nothing when it can.
+func incapable(node *intent.Node, n *intent.Network) string {
+	if n == nil || n.Spec.Encapsulation.Standard() {
+		return ""
+	}
+	kind := ""
+	switch {
+	case node.Spec.EVPN != nil:
+		kind = "BGP EVPN leaf"
+	case node.Spec.HardwareVTEP != nil:
+		kind = "hardware VTEP"
+	default:
+		return ""
+	}
+	return fmt.Sprintf("%s is a %s, which can't do %s, the encapsulation of %s: only vSwitches can; use a hypervisor, or vxlan on port 4789", node.Metadata.Name, kind, n.Spec.Encapsulation, n.Ref())
+}
+
+// encapsulation checks that the nodes of a network's ports can do what is asked
+// for.
+func (w *write) encapsulation(ctx context.Context, n *intent.Network) error {
+	old, _ := w.old.(*intent.Network)
+	if old == nil || n.Spec.Encapsulation.Standard() || n.Spec.Encapsulation.Full() == old.Spec.Encapsulation.Full() {
+		return nil
+	}
+	f := intent.NewFaults(n.Ref())
+	prefix := w.s.keys.ports(n.Ref())
+	_, err := w.s.pages(ctx, prefix, w.rev, func(r *clientv3.GetResponse) error {
+		for _, kv := range r.Kvs {
+			ref := intent.Ref{Kind: intent.KindPort, Tenant: n.Metadata.Tenant, Name: lastPart(string(kv.Key))}
+			if err := w.portCan(ctx, f, ref, n); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read ports of %s: %w", n.Ref(), err)
+	}
+	w.deps = append(w.deps, untouched(prefix, w.rev))
+	return f.Err()
+}
+
+// portCan adds a fault when a port is on a node that can't carry the network.
+func (w *write) portCan(ctx context.Context, f *intent.Faults, ref intent.Ref, n *intent.Network) error {
+	p, err := w.at(ctx, ref)
+	port, ok := p.(*intent.Port)
+	if err != nil || !ok {
+		return err
+	}
+	for _, name := range []string{port.Spec.Binding.Node, port.Spec.Requested.Node} {
+		if name == "" {
+			continue
+		}
+		o, err := w.at(ctx, intent.Ref{Kind: intent.KindNode, Name: name})
+		if err != nil {
+			return err
+		}
+		if node, ok := o.(*intent.Node); ok {
+			if why := incapable(node, n); why != "" {
+				f.Add("spec.encapsulation", "%s is bound there: %s", ref, why)
+			}
+		}
+	}
+	return nil
+}
+
+// at reads an object at the revision of this attempt; nil when there is none.
+func (w *write) at(ctx context.Context, r intent.Ref) (intent.Object, error) {
+	resp, err := w.s.client.Get(ctx, w.s.keys.object(r), clientv3.WithRev(w.rev))
+	if err != nil || len(resp.Kvs) == 0 {
+		return nil, err
+	}
+	return w.s.decodeKV(resp.Kvs[0])
+}
+
+// node checks that a node which becomes another kind of edge can carry the
+// networks of its ports.
+func (w *write) node(ctx context.Context, n *intent.Node) error {
+	old, _ := w.old.(*intent.Node)
+	if old == nil || n.Spec.EVPN == nil && n.Spec.HardwareVTEP == nil || (old.Spec.EVPN != nil || old.Spec.HardwareVTEP != nil) {
+		return nil
+	}
+	f := intent.NewFaults(n.Ref())
+	prefix := w.s.keys.binds(n.Metadata.Name)
+	_, err := w.s.pages(ctx, prefix, w.rev, func(r *clientv3.GetResponse) error {
+		for _, kv := range r.Kvs {
+			o, err := w.at(ctx, decodeRef(kv.Value))
+			if err != nil {
+				return err
+			}
+			port, ok := o.(*intent.Port)
+			if !ok {
+				continue
+			}
+			net, err := w.at(ctx, port.NetworkRef())
+			if err != nil {
+				return err
+			}
+			if nw, ok := net.(*intent.Network); ok {
+				if why := incapable(n, nw); why != "" {
+					f.Add("spec", "%s is bound here: %s", port.Ref(), why)
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read ports of %s: %w", n.Ref(), err)
+	}
+	w.deps = append(w.deps, untouched(prefix, w.rev))
+	return f.Err()
 }
 
 func (w *write) link(l *intent.Link, nodes []intent.Object) error {

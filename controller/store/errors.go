@@ -83,9 +83,13 @@ type InUseError struct {
 	Object intent.Ref
 	By     []intent.Ref // the first few, directly dependent
 	Total  int          // all of them
+	Moving bool         // they are ports on their way to the object, a node
 }
 
 func (e *InUseError) Error() string {
+	if e.Moving {
+		return fmt.Sprintf("%s is where %s is moving to: wait until it is there, or leave out its spec.requested", e.Object, e.By[0])
+	}
 	names := make([]string, len(e.By))
 	for i, r := range e.By {
 		names[i] = r.String()

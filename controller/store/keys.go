@@ -114,6 +114,9 @@ func (k keyspace) claims(o intent.Object) []claim {
 			}
 			add("spec.binding.interface", what, "bind", b.Node, claim)
 		}
+		if q := o.Spec.Requested; q.Interface != "" {
+			add("spec.requested.interface", q.String(), "bind", q.Node, q.Interface)
+		}
 	case *intent.Node:
 		if a := o.Spec.VTEP; a.IsValid() {
 			add("spec.vtep", a.String(), "vtep", a.Unmap().String())
