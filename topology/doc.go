@@ -16,9 +16,10 @@
 // # Roles
 //
 // The role of a node is decided by the first of these rules that has an answer,
-// and Node.RoleRule says which one that was: the label weft-role; the group's
-// name; the node's name; its kind and place in the graph. The tiers are those
-// of RFC 7938 section 3.
+// and Node.RoleRule says which one that was: the label weft-role; the kind vtep,
+// which is Weft's own and means a switch driven by the hardware_vtep schema; the
+// group's name; the node's name; its kind and place in the graph. The tiers are
+// those of RFC 7938 section 3.
 //
 // # Paths
 //

@@ -20,7 +20,9 @@ type GenerateParams struct {
 	HypervisorsPerLeaf int
 	HostsPerHypervisor int      // VMs
 	ServersPerLeaf     int      // bare metal
-	Tenants            []string // of the VMs; blue and green when there are none
+	VTEPsPerLeaf       int      // switches driven by the hardware_vtep schema
+	ServersPerVTEP     int      // bare metal behind those, the second half on tagged ports
+	Tenants            []string // of the VMs and of the servers behind VTEPs; blue and green when there are none
 }
 
 // MTU of a VM's link.
@@ -30,6 +32,7 @@ const vmMTU = 1500
 const (
 	maxNodes  = 20000
 	narrowVMs = 200 // as many get addresses from a /24
+	firstVLAN = 101 // of a VTEP's first server on a tagged port
 )
 
 func (p *GenerateParams) check() error {
@@ -45,7 +48,7 @@ func (p *GenerateParams) check() error {
 	}{
 		{"superspines", p.Superspines, 0}, {"spines", p.Spines, 0}, {"leaves", p.Leaves, 1}, {"pods", p.Pods, 1},
 		{"hypervisors per leaf", p.HypervisorsPerLeaf, 0}, {"hosts per hypervisor", p.HostsPerHypervisor, 0},
-		{"servers per leaf", p.ServersPerLeaf, 0},
+		{"servers per leaf", p.ServersPerLeaf, 0}, {"VTEPs per leaf", p.VTEPsPerLeaf, 0}, {"servers per VTEP", p.ServersPerVTEP, 0},
 	} {
 		if c.n < c.least || c.n > maxNodes {
 			return fmt.Errorf("%s: %d is outside %d..%d", c.name, c.n, c.least, maxNodes)
@@ -66,9 +69,9 @@ func (p *GenerateParams) check() error {
 		return fmt.Errorf("spines: superspines need spines below them")
 	case p.HypervisorsPerLeaf == 0 && p.HostsPerHypervisor > 0:
 		return fmt.Errorf("hypervisors per leaf: VMs need hypervisors")
-	}
-	hypervisors := p.Leaves * p.HypervisorsPerLeaf
-	if nodes := p.Superspines + p.Spines + p.Leaves*(1+p.ServersPerLeaf) + hypervisors; nodes > maxNodes || p.HostsPerHypervisor > 0 && hypervisors > (maxNodes-nodes)/p.HostsPerHypervisor {
+	case p.VTEPsPerLeaf == 0 && p.ServersPerVTEP > 0:
+		return fmt.Errorf("VTEPs per leaf: servers behind VTEPs need VTEPs")
+	case p.nodes() > maxNodes:
 		return fmt.Errorf("the fabric has more than %d nodes", maxNodes)
 	}
 	for i, t := range p.Tenants {
@@ -80,6 +83,12 @@ func (p *GenerateParams) check() error {
 		}
 	}
 	return nil
+}
+
+// nodes is how many nodes the fabric has. Each size is at most maxNodes, so
+// nothing overflows.
+func (p *GenerateParams) nodes() int {
+	return p.Superspines + p.Spines + p.Leaves*(1+p.ServersPerLeaf+p.HypervisorsPerLeaf*(1+p.HostsPerHypervisor)+p.VTEPsPerLeaf*(1+p.ServersPerVTEP))
 }
 
 // Generate makes the topology file of a Clos fabric with hypervisors and VMs,
@@ -157,32 +166,57 @@ func (g *generator) hosts() {
 		g.node("servers", numbered("server", i))
 		g.link(numbered("leaf", i/g.ServersPerLeaf), numbered("server", i), 0)
 	}
-	most := (n*g.HostsPerHypervisor + len(g.Tenants) - 1) / len(g.Tenants)
-	for i := range n * g.HostsPerHypervisor {
-		// In turn over the whole fabric, so that a tenant has VMs on every
-		// hypervisor, or where there are fewer VMs than tenants, on many.
-		tenant := g.Tenants[i%len(g.Tenants)]
-		g.vms[tenant]++
-		g.vm(numbered("hv", i/g.HostsPerHypervisor), tenant, g.vms[tenant], most > narrowVMs)
+	vteps := g.Leaves * g.VTEPsPerLeaf
+	for i := range vteps {
+		g.node("vteps", numbered("vtep", i))
+		g.link(numbered("leaf", i/g.VTEPsPerLeaf), numbered("vtep", i), 0)
+	}
+	vms, servers := n*g.HostsPerHypervisor, vteps*g.ServersPerVTEP
+	most := (vms+len(g.Tenants)-1)/len(g.Tenants) + (servers+len(g.Tenants)-1)/len(g.Tenants)
+	// In turn over the whole fabric, so that a tenant has hosts on every edge,
+	// or where there are fewer hosts than tenants, on many.
+	for i := range vms {
+		g.host(tenantHost{edge: numbered("hv", i/g.HostsPerHypervisor), group: "vms", word: "vm"}, g.Tenants[i%len(g.Tenants)], most > narrowVMs)
+	}
+	for i := range servers {
+		h := tenantHost{edge: numbered("vtep", i/g.ServersPerVTEP), group: "servers", word: "server"}
+		if tagged := i%g.ServersPerVTEP - (g.ServersPerVTEP+1)/2; tagged >= 0 {
+			h.vlan = firstVLAN + tagged
+		}
+		g.host(h, g.Tenants[i%len(g.Tenants)], most > narrowVMs)
 	}
 }
 
-// vm writes a VM; number counts from one within the tenant.
-func (g *generator) vm(hypervisor, tenant string, number int, wide bool) {
-	name := fmt.Sprintf("%s-vm%d", tenant, number)
+// tenantHost is a VM or server with a port in its tenant's network.
+type tenantHost struct {
+	edge        string // where its link leads
+	group, word string
+	vlan        int // 802.1Q tag; none when zero
+}
+
+// host writes a tenant's next host; they are counted from one within the
+// tenant.
+func (g *generator) host(h tenantHost, tenant string, wide bool) {
+	g.vms[tenant]++
+	number := g.vms[tenant]
+	name := fmt.Sprintf("%s-%s%d", tenant, h.word, number)
 	v4, v6, mac := vmAddresses(number, wide)
-	g.node("vms", name)
+	g.node(h.group, name)
 	fmt.Fprintf(&g.nodes, `      labels:
         %s: %s
         %s: %s
         %s: %s %s
-      exec:
+`, LabelTenant, quote(tenant), LabelNetwork, quote(tenant), LabelAddresses, v4, v6)
+	if h.vlan != 0 {
+		fmt.Fprintf(&g.nodes, "        %s: \"%d\"\n", LabelVLAN, h.vlan)
+	}
+	fmt.Fprintf(&g.nodes, `      exec:
         - ip link set eth1 address %s
         - ip addr add %s dev eth1
         - ip -6 addr add %s dev eth1 nodad
         - ip link set eth1 up
-`, LabelTenant, quote(tenant), LabelNetwork, quote(tenant), LabelAddresses, v4, v6, mac, v4, v6)
-	g.link(hypervisor, name, vmMTU)
+`, mac, v4, v6)
+	g.link(h.edge, name, vmMTU)
 }
 
 // quote writes a name so that YAML takes it for a text: 1e3, true, null.
@@ -214,7 +248,7 @@ var groupRoles = []struct {
 	role  intent.Role
 }{
 	{"superspines", intent.RoleSuperspine}, {"spines", intent.RoleSpine}, {"leaves", intent.RoleLeaf},
-	{"hypervisors", intent.RoleHypervisor}, {"servers", intent.RoleServer}, {"vms", intent.RoleVM},
+	{"hypervisors", intent.RoleHypervisor}, {"vteps", intent.RoleVTEP}, {"servers", intent.RoleServer}, {"vms", intent.RoleVM},
 }
 
 func (g *generator) text() string {
@@ -234,14 +268,15 @@ func (g *generator) text() string {
 }
 
 func (g *generator) summary() string {
-	hypervisors := g.Leaves * g.HypervisorsPerLeaf
+	hypervisors, vteps := g.Leaves*g.HypervisorsPerLeaf, g.Leaves*g.VTEPsPerLeaf
 	var parts []string
 	for _, c := range []struct {
 		n         int
 		one, more string
 	}{
 		{g.Superspines, "superspine", "superspines"}, {g.Spines, "spine", "spines"}, {g.Leaves, "leaf", "leaves"},
-		{hypervisors, "hypervisor", "hypervisors"}, {g.Leaves * g.ServersPerLeaf, "server", "servers"},
+		{hypervisors, "hypervisor", "hypervisors"}, {vteps, "hardware VTEP", "hardware VTEPs"},
+		{g.Leaves*g.ServersPerLeaf + vteps*g.ServersPerVTEP, "server", "servers"},
 		{hypervisors * g.HostsPerHypervisor, "VM", "VMs"},
 	} {
 		switch c.n {

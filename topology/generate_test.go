@@ -67,6 +67,37 @@ func TestGenerate(t *testing.T) {
 	}
 }
 
+// everyEdge has every kind of edge.
+var everyEdge = topology.GenerateParams{Name: "edges", Spines: 1, Leaves: 2, HypervisorsPerLeaf: 1, HostsPerHypervisor: 1, ServersPerLeaf: 1, VTEPsPerLeaf: 1, ServersPerVTEP: 4}
+
+func TestGenerateEveryEdge(t *testing.T) {
+	f := generate(t, everyEdge)
+	text, err := f.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "edges.clab.yml", text)
+	objects, err := f.Intent()
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "edges.tenants.yaml", documents(t, objects))
+	bindings := map[string]intent.Binding{}
+	for _, o := range objects {
+		if p, ok := o.(*intent.Port); ok {
+			bindings[p.Metadata.Name] = p.Spec.Binding
+		}
+	}
+	for name, want := range map[string]intent.Binding{
+		"blue-vm1": {IfaceID: "blue-vm1"}, "blue-server2": {Node: "vtep1", Interface: "eth2"},
+		"green-server2": {Node: "vtep1", Interface: "eth3"}, "blue-server3": {Node: "vtep1", Interface: "eth4", VLAN: 101}, "green-server5": {Node: "vtep2", Interface: "eth5", VLAN: 102},
+	} {
+		if bindings[name] != want {
+			t.Errorf("%s is bound to %+v, want %+v", name, bindings[name], want)
+		}
+	}
+}
+
 func TestGenerateSpreadsTenants(t *testing.T) {
 	for _, perHypervisor := range []int{1, 2, 3} {
 		f := generate(t, topology.GenerateParams{Name: "t", Spines: 1, Leaves: 4, HypervisorsPerLeaf: 2, HostsPerHypervisor: perHypervisor})
@@ -109,6 +140,7 @@ func TestGenerateRefuses(t *testing.T) {
 		"generate: spines: superspines need spines below them":       {Name: "t", Leaves: 1, Superspines: 1},
 		"generate: hypervisors per leaf: VMs need hypervisors":       {Name: "t", Leaves: 1, HostsPerHypervisor: 1},
 		"generate: the fabric has more than 20000 nodes":             {Name: "t", Leaves: 100, Spines: 1, HypervisorsPerLeaf: 10, HostsPerHypervisor: 20},
+		"generate: VTEPs per leaf: servers behind VTEPs need VTEPs":  {Name: "t", Leaves: 1, ServersPerVTEP: 1},
 		"generate: tenants: a is given twice":                        {Name: "t", Leaves: 1, Tenants: []string{"a", "a"}},
 		"generate: Tenant A: metadata.name: \"A\" is not a name: use 1 to 63 lower-case letters, digits, '-', '.' or '_', with a letter or digit at both ends": {Name: "t", Leaves: 1, Tenants: []string{"A"}},
 	} {
@@ -136,7 +168,7 @@ func TestGeneratedFilesAreContainerlabs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := generate(t, topology.GenerateParams{Name: "t", Superspines: 1, Spines: 2, Leaves: 2, HypervisorsPerLeaf: 1, HostsPerHypervisor: 2, ServersPerLeaf: 1})
+	f := generate(t, topology.GenerateParams{Name: "t", Superspines: 1, Spines: 2, Leaves: 2, HypervisorsPerLeaf: 1, HostsPerHypervisor: 2, ServersPerLeaf: 1, VTEPsPerLeaf: 1, ServersPerVTEP: 2})
 	text, _ := f.Encode()
 	var v any
 	if err := yaml.Unmarshal(text, &v); err != nil {
@@ -217,6 +249,10 @@ func TestIntentRefuses(t *testing.T) {
 		{"weft-tenant: blue, weft-network: web, weft-addresses: 10.0.0.1", "", `f.yml:6: node v: address "10.0.0.1" is not one with a prefix length, like 10.0.0.11/24`},
 		{"weft-tenant: blue, weft-network: web, weft-addresses: 10.0.0.1/24 10.0.0.1/24", "", "f.yml:6: node v: address 10.0.0.1 is given twice"},
 		{"weft-tenant: blue, weft-network: web, weft-mac: x", "", `f.yml:6: node v: "x" is not a MAC address like 02:00:00:00:00:01`},
+		{"weft-vlan: \"20\"", "", "f.yml:6: node v: label weft-tenant is missing: a network belongs to a tenant"},
+		{"weft-tenant: blue, weft-network: web, weft-vlan: \"20\"", "", "f.yml:6: node v: label weft-vlan goes with servers: a vm's port is found by its iface-id, whatever the tag"},
+		{"weft-role: server, weft-tenant: blue, weft-network: web, weft-vlan: \"0\"", "", `f.yml:6: node v: label weft-vlan: "0" is not a VLAN: use 1 to 4094, or leave it out for untagged frames`},
+		{"weft-role: server, weft-tenant: blue, weft-network: web, weft-vlan: \"4095\"", "", `f.yml:6: node v: label weft-vlan: "4095" is not a VLAN`},
 		{"weft-tenant: Blue, weft-network: web", "", "f.yml:6: Tenant Blue: metadata.name: \"Blue\" is not a name"},
 		{"weft-tenant: blue, weft-network: web, weft-addresses: 10.0.0.1/24", "    w: {labels: {weft-tenant: blue, weft-network: web, weft-addresses: 10.0.0.2/16}}\n    W: {labels: {weft-tenant: blue, weft-network: web}}\n",
 			"f.yml:7: node w: subnet 10.0.0.0/16 overlaps 10.0.0.0/24 of Network blue/web: give all its nodes the same prefix length\nf.yml:8: node W: its port has the same name as that of node w"},
@@ -233,6 +269,10 @@ func TestIntentRefuses(t *testing.T) {
 	}
 	f := parse(t, "name: t\ntopology:\n  defaults: {kind: linux}\n  nodes:\n    hv1: {labels: {weft-tenant: a, weft-network: b}}\n")
 	if _, err := f.Intent(); err == nil || err.Error() != "f.yml:5: node hv1: label weft-tenant: a hypervisor has no port in a tenant's network" {
+		t.Errorf("got %v", err)
+	}
+	f = parse(t, "name: t\ntopology:\n  defaults: {kind: linux}\n  nodes:\n    vtep1: {labels: {weft-vlan: \"7\"}}\n")
+	if _, err := f.Intent(); err == nil || err.Error() != "f.yml:5: node vtep1: label weft-vlan: a vtep has no port in a tenant's network" {
 		t.Errorf("got %v", err)
 	}
 	f = parse(t, "name: t\ntopology:\n  defaults: {kind: linux}\n  nodes:\n    s: {labels: {weft-tenant: a, weft-network: b}}\n")

@@ -53,10 +53,10 @@ func TestCheck(t *testing.T) {
 		"node a is there twice":                {Nodes: leaf("a", "a")},
 		"node 0 has no name":                   {Nodes: leaf("")},
 		`node a: role "" is not one of [superspine spine leaf border hypervisor vtep server vm]`: {Nodes: []topology.Node{{Name: "a"}}},
-		`link a:x - c:x: there is no node "c"`:                                              {Nodes: leaf("a", "b"), Links: []topology.Link{link("a", "x", "c", "x")}},
-		"link a:x - a:y: both ends are on node a":                                           {Nodes: leaf("a", "b"), Links: []topology.Link{link("a", "x", "a", "y")}},
-		"link a:x - b:y: interface a:x has a link already":                                  {Nodes: leaf("a", "b"), Links: []topology.Link{link("a", "x", "b", "x"), link("a", "x", "b", "y")}},
-		`link a:e/1 - b:x: "e/1" is not a name for an interface`:                            {Nodes: leaf("a", "b"), Links: []topology.Link{link("a", "e/1", "b", "x")}},
+		`link a:x - c:x: there is no node "c"`:                                                   {Nodes: leaf("a", "b"), Links: []topology.Link{link("a", "x", "c", "x")}},
+		"link a:x - a:y: both ends are on node a":                                                {Nodes: leaf("a", "b"), Links: []topology.Link{link("a", "x", "a", "y")}},
+		"link a:x - b:y: interface a:x has a link already":                                       {Nodes: leaf("a", "b"), Links: []topology.Link{link("a", "x", "b", "x"), link("a", "x", "b", "y")}},
+		`link a:e/1 - b:x: "e/1" is not a name for an interface`:                                 {Nodes: leaf("a", "b"), Links: []topology.Link{link("a", "e/1", "b", "x")}},
 	} {
 		err := g.Check()
 		if err == nil && want != "" || err != nil && err.Error() != want {
@@ -107,12 +107,15 @@ func TestDrawings(t *testing.T) {
 	}
 	golden(t, "draw.mmd", []byte(f.Graph.Mermaid()))
 	golden(t, "draw.svg", f.Graph.SVG())
+	edges := generate(t, everyEdge)
+	golden(t, "edges.mmd", []byte(edges.Graph.Mermaid()))
+	golden(t, "edges.svg", edges.Graph.SVG())
 	odd := &topology.Graph{Name: `a<b>&"c"`, Nodes: []topology.Node{{Name: `x"<&`}}, Links: []topology.Link{{A: topology.End{Node: "gone"}}}}
 	checkXML(t, odd.SVG())
 	if m := odd.Mermaid(); !strings.Contains(m, `n0["x#quot;#lt;&"]`) {
 		t.Errorf("Mermaid is %s", m)
 	}
-	for _, g := range []*topology.Graph{{}, load(t, "clos01.clab.yml").Graph, load(t, "frr01.clab.yml").Graph, build(t, []string{"vm1", "spine1", "hv1"}).Graph, f.Graph} {
+	for _, g := range []*topology.Graph{{}, load(t, "clos01.clab.yml").Graph, load(t, "frr01.clab.yml").Graph, build(t, []string{"vm1", "spine1", "hv1"}).Graph, f.Graph, edges.Graph} {
 		svg := g.SVG()
 		checkXML(t, svg)
 		for _, n := range g.Nodes {

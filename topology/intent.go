@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/weft-sdn/weft/controller/intent"
@@ -13,8 +14,9 @@ import (
 // Intent makes the tenants, networks and ports that the labels of VMs and
 // servers ask for: weft-tenant and weft-network, with weft-addresses and
 // weft-mac or, without them, the "ip" commands in exec. A VM's port is bound by
-// its name as iface-id, a server's by the interface of its switch. Objects come
-// in apply order, ports in the order of the file.
+// its name as iface-id, a server's by the interface of its switch and, with
+// weft-vlan, by the 802.1Q tag of its frames there. Objects come in apply order,
+// ports in the order of the file.
 func (f *File) Intent() ([]intent.Object, error) {
 	b := &intentBuilder{file: f, tenants: map[string]*intent.Tenant{}, networks: map[string]*intent.Network{}, ports: map[string]string{}, links: map[string][]Link{}}
 	for _, l := range f.Graph.Links {
@@ -26,7 +28,8 @@ func (f *File) Intent() ([]intent.Object, error) {
 	for _, n := range f.Graph.Nodes {
 		_, tenant := n.Labels[LabelTenant]
 		_, network := n.Labels[LabelNetwork]
-		if tenant || network {
+		_, vlan := n.Labels[LabelVLAN]
+		if tenant || network || vlan {
 			names = append(names, n.Name)
 		}
 	}
@@ -107,7 +110,11 @@ func (b *intentBuilder) node(name string) intent.Object {
 	tenant, network := n.Labels[LabelTenant], n.Labels[LabelNetwork]
 	switch {
 	case n.Role != intent.RoleVM && n.Role != intent.RoleServer:
-		b.fault(name, "label %s: a %s has no port in a tenant's network", LabelTenant, n.Role)
+		label := LabelTenant
+		if tenant == "" && network == "" {
+			label = LabelVLAN
+		}
+		b.fault(name, "label %s: a %s has no port in a tenant's network", label, n.Role)
 		return nil
 	case tenant == "":
 		b.fault(name, "label %s is missing: a network belongs to a tenant", LabelTenant)
@@ -212,15 +219,34 @@ func hostAddresses(n Node, c NodeConfig, links []Link) (host, error) {
 		}
 		h.mac = m
 	}
+	vlan, err := vlanOf(n)
 	switch {
+	case err != nil:
+		return h, err
 	case n.Role == intent.RoleVM:
 		h.binding = intent.Binding{IfaceID: n.Name}
 	case len(links) == 0:
 		return h, errors.New("has no link: its port can't be anywhere")
 	default:
-		h.binding = intent.Binding{Node: links[0].B.Node, Interface: links[0].B.Interface}
+		h.binding = intent.Binding{Node: links[0].B.Node, Interface: links[0].B.Interface, VLAN: vlan}
 	}
 	return h, nil
+}
+
+// vlanOf reads the label weft-vlan; zero means untagged.
+func vlanOf(n Node) (uint16, error) {
+	label, ok := n.Labels[LabelVLAN]
+	if !ok {
+		return 0, nil
+	}
+	vlan, err := strconv.ParseUint(strings.TrimSpace(label), 10, 16)
+	switch {
+	case err != nil || vlan < 1 || vlan > 4094:
+		return 0, fmt.Errorf("label %s: %q is not a VLAN: use 1 to 4094, or leave it out for untagged frames", LabelVLAN, label)
+	case n.Role != intent.RoleServer:
+		return 0, fmt.Errorf("label %s goes with servers: a %s's port is found by its iface-id, whatever the tag", LabelVLAN, n.Role)
+	}
+	return uint16(vlan), nil
 }
 
 // commands finds in exec what the node gives its interface: "ip addr add

@@ -23,6 +23,23 @@ func level(r intent.Role) int {
 	return 3
 }
 
+// levels are the heights of all nodes: those of their roles, but a server at a
+// hardware VTEP is below it, as a VM is below its hypervisor.
+func (g *Graph) levels() map[string]int {
+	out, roles := map[string]int{}, map[string]intent.Role{}
+	for _, n := range g.Nodes {
+		out[n.Name], roles[n.Name] = level(n.Role), n.Role
+	}
+	for _, l := range g.Links {
+		for _, e := range [][2]string{{l.A.Node, l.B.Node}, {l.B.Node, l.A.Node}} {
+			if roles[e[0]] == intent.RoleServer && roles[e[1]] == intent.RoleVTEP {
+				out[e[0]] = level(intent.RoleVM)
+			}
+		}
+	}
+	return out
+}
+
 // colours of the roles: fill and line.
 var colours = map[intent.Role][2]string{
 	intent.RoleSuperspine: {"#e8e1f7", "#6741b4"},
@@ -30,6 +47,7 @@ var colours = map[intent.Role][2]string{
 	intent.RoleLeaf:       {"#dbf1e4", "#2b8a57"},
 	intent.RoleBorder:     {"#fdebd3", "#b86e12"},
 	intent.RoleHypervisor: {"#ececf0", "#5b5f6b"},
+	intent.RoleVTEP:       {"#dff3f5", "#1d7f8c"},
 	intent.RoleServer:     {"#f6f0df", "#8a7433"},
 	intent.RoleVM:         {"#ffffff", "#8a8f9c"},
 }
@@ -41,16 +59,16 @@ func (g *Graph) Mermaid() string {
 		fmt.Fprintf(&b, "---\ntitle: %q\n---\n", g.Name)
 	}
 	b.WriteString("flowchart TB\n")
-	nodes := slices.Clone(g.Nodes)
+	nodes, height := slices.Clone(g.Nodes), g.levels()
 	slices.SortStableFunc(nodes, func(x, y Node) int {
-		if d := level(x.Role) - level(y.Role); d != 0 {
+		if d := height[x.Name] - height[y.Name]; d != 0 {
 			return d
 		}
 		return natural(x.Name, y.Name)
 	})
-	id, roleOf := map[string]string{}, map[string]intent.Role{}
+	id := map[string]string{}
 	for i, n := range nodes {
-		id[n.Name], roleOf[n.Name] = fmt.Sprintf("n%d", i), n.Role
+		id[n.Name] = fmt.Sprintf("n%d", i)
 		fmt.Fprintf(&b, "  n%d[\"%s\"]", i, mermaidText(n.Name))
 		if n.Role != "" {
 			fmt.Fprintf(&b, ":::%s", n.Role)
@@ -61,7 +79,7 @@ func (g *Graph) Mermaid() string {
 		if id[l.A.Node] == "" || id[l.B.Node] == "" {
 			continue
 		}
-		if level(roleOf[l.A.Node]) > level(roleOf[l.B.Node]) {
+		if height[l.A.Node] > height[l.B.Node] {
 			l, _ = l.From(l.B.Node)
 		}
 		fmt.Fprintf(&b, "  %s ---|\"%s - %s\"| %s\n", id[l.A.Node], mermaidText(l.A.Interface), mermaidText(l.B.Interface), id[l.B.Node])

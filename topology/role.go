@@ -16,7 +16,12 @@ const (
 	LabelNetwork   = "weft-network"   // network of the tenant
 	LabelAddresses = "weft-addresses" // addresses with prefix length, by spaces
 	LabelMAC       = "weft-mac"       // address of eth1, when exec does not set it
+	LabelVLAN      = "weft-vlan"      // 802.1Q tag of a server's frames
 )
+
+// KindVTEP is the kind of a switch that is driven by the hardware_vtep schema.
+// It is Weft's own: containerlab has none.
+const KindVTEP = "vtep"
 
 // roleWords are the words that people use in the names of groups and nodes.
 var roleWords = map[string]intent.Role{
@@ -27,6 +32,7 @@ var roleWords = map[string]intent.Role{
 	"border": intent.RoleBorder, "borders": intent.RoleBorder, "borderleaf": intent.RoleBorder, "borderleaves": intent.RoleBorder, "borderleafs": intent.RoleBorder,
 	"hypervisor": intent.RoleHypervisor, "hypervisors": intent.RoleHypervisor, "hv": intent.RoleHypervisor, "hvs": intent.RoleHypervisor,
 	"compute": intent.RoleHypervisor, "computes": intent.RoleHypervisor,
+	"vtep": intent.RoleVTEP, "vteps": intent.RoleVTEP, "hwvtep": intent.RoleVTEP, "hwvteps": intent.RoleVTEP,
 	"server": intent.RoleServer, "servers": intent.RoleServer, "srv": intent.RoleServer, "host": intent.RoleServer, "hosts": intent.RoleServer,
 	"client": intent.RoleServer, "clients": intent.RoleServer, "pc": intent.RoleServer, "pcs": intent.RoleServer,
 	"vm": intent.RoleVM, "vms": intent.RoleVM, "guest": intent.RoleVM, "guests": intent.RoleVM,
@@ -68,6 +74,8 @@ func (r *reader) roles(f *File) {
 				continue
 			}
 			n.Role, n.RoleRule = role, "label "+LabelRole
+		} else if n.Kind == KindVTEP {
+			n.Role, n.RoleRule = intent.RoleVTEP, "kind "+KindVTEP
 		} else if role := roleOfWords(n.Group); role != "" {
 			n.Role, n.RoleRule = role, "group"
 		} else if role := roleOfWords(n.Name); role != "" {
@@ -130,7 +138,7 @@ func (s *roleSolver) hosts(f *File) {
 	}
 	for i := range s.graph.Nodes {
 		n := &s.graph.Nodes[i]
-		if n.Role == "" && n.Kind == "linux" && !routesItself(f.Nodes[n.Name]) && !s.linked(i, func(m Node) bool { return isHost(m) || m.Kind == "linux" && m.Role == "" }) {
+		if n.Role == "" && n.Kind == "linux" && !routesItself(f.Nodes[n.Name]) && !s.linked(i, func(m Node) bool { return isHost(m) && m.Role != intent.RoleVTEP || m.Kind == "linux" && m.Role == "" }) {
 			n.Role, n.RoleRule = intent.RoleServer, "graph: linux with several links to switches and no routing daemon"
 		}
 	}

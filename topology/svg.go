@@ -5,8 +5,6 @@ import (
 	"encoding/xml"
 	"fmt"
 	"slices"
-
-	"github.com/weft-sdn/weft/controller/intent"
 )
 
 // Sizes of a drawing in pixels.
@@ -14,7 +12,7 @@ const (
 	boxHeight  = 30
 	boxGap     = 18
 	rowGap     = 74 // between tiers
-	stackGap   = 10 // between the VMs of a hypervisor
+	stackGap   = 10 // between the VMs of a hypervisor, or servers of a hardware VTEP
 	letter     = 7.6
 	boxPadding = 20
 	margin     = 32
@@ -25,16 +23,17 @@ const (
 type box struct {
 	node        Node
 	x, y, width float64
-	stacked     bool // a VM under its hypervisor
+	stacked     bool // a VM under its hypervisor, or a server under its hardware VTEP
 }
 
 // drawing lays the graph out: tiers of switches in rows; below them a column
-// for each hypervisor or server, in the order of the leaves, with the VMs of a
-// hypervisor under it.
+// for each hypervisor, hardware VTEP or server, in the order of the leaves, with
+// the VMs of a hypervisor and the servers of a hardware VTEP under it.
 type drawing struct {
 	graph         *Graph
 	boxes         map[string]*box
 	near          map[string][]string
+	levels        map[string]int
 	tenants       []string // that nodes are labelled with, in order
 	width, height float64
 }
@@ -42,7 +41,7 @@ type drawing struct {
 // SVG draws the graph: a page by itself, with the interfaces of each link in
 // its tooltip.
 func (g *Graph) SVG() []byte {
-	d := &drawing{graph: g, boxes: map[string]*box{}, near: map[string][]string{}}
+	d := &drawing{graph: g, boxes: map[string]*box{}, near: map[string][]string{}, levels: g.levels()}
 	for _, n := range g.Nodes {
 		if t := n.Labels[LabelTenant]; t != "" && !slices.Contains(d.tenants, t) {
 			d.tenants = append(d.tenants, t)
@@ -64,7 +63,7 @@ func (g *Graph) SVG() []byte {
 func (d *drawing) row(at int) []string {
 	var out []string
 	for _, n := range d.graph.Nodes {
-		if level(n.Role) == at {
+		if d.levels[n.Name] == at {
 			out = append(out, n.Name)
 		}
 	}
@@ -125,7 +124,7 @@ func (d *drawing) under(above, at int) map[string][]string {
 	for _, name := range d.row(at) {
 		parent := ""
 		for _, other := range d.near[name] {
-			if level(d.boxes[other].node.Role) == above && (parent == "" || natural(other, parent) < 0) {
+			if d.levels[other] == above && (parent == "" || natural(other, parent) < 0) {
 				parent = other
 			}
 		}
@@ -227,9 +226,9 @@ func route(from, to *box, n int) string {
 	case from.y == to.y: // an arc below the row
 		deep := from.y + boxHeight + min(20+(to.x-from.x)/9, rowGap-8) + float64(n)*8
 		return fmt.Sprintf("M%.1f %.1fC%.1f %.1f %.1f %.1f %.1f %.1f", from.x, from.y+boxHeight, from.x, deep, to.x, deep, to.x, to.y+boxHeight)
-	case to.stacked && from.node.Role == intent.RoleHypervisor && from.x-from.width/2+8 <= to.x-to.width/2:
+	case to.stacked && from.node.Role.Tunnels() && from.x-from.width/2+8 <= to.x-to.width/2:
 		return fmt.Sprintf("M%.1f %.1fV%.1fH%.1f", from.x-from.width/2+8, from.y+boxHeight, to.y+boxHeight/2+aside, to.x-to.width/2)
-	case to.stacked && from.node.Role == intent.RoleHypervisor:
+	case to.stacked && from.node.Role.Tunnels():
 		left := to.x - to.width/2 - 8
 		return fmt.Sprintf("M%.1f %.1fV%.1fH%.1fV%.1fH%.1f", from.x, from.y+boxHeight, from.y+boxHeight+12, left, to.y+boxHeight/2+aside, to.x-to.width/2)
 	}
