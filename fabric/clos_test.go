@@ -34,11 +34,11 @@ func graph(cables ...string) *topology.Graph {
 }
 
 // clos is the size of a fabric.
-type clos struct{ pods, superspines, spines, leaves, borders, hypervisors int }
+type clos struct{ pods, superspines, spines, leaves, borders, hypervisors, vteps int }
 
 // graph cables the fabric: numbers run through all pods, pod by pod, so that
 // only the last pod can grow at its end. Hypervisors have two uplinks, to two
-// leaves of their pod where there are two.
+// leaves of their pod where there are two; hardware VTEPs have one.
 func (c clos) graph() *topology.Graph {
 	var cables []string
 	port := map[string]int{}
@@ -52,7 +52,7 @@ func (c clos) graph() *topology.Graph {
 		port[b]++
 		cables = append(cables, fmt.Sprintf("%s %s%d", a, b, port[b]))
 	}
-	spine, leaf, hypervisor := 0, 0, 0
+	spine, leaf, hypervisor, vtep := 0, 0, 0, 0
 	for range c.pods {
 		for s := 1; s <= c.spines; s++ {
 			for t := 1; t <= c.superspines; t++ {
@@ -68,6 +68,10 @@ func (c clos) graph() *topology.Graph {
 				cables = append(cables,
 					fmt.Sprintf("hypervisor%d:eth1 leaf%d:down%d", hypervisor, leaf+l, 2*h),
 					fmt.Sprintf("hypervisor%d:eth2 leaf%d:down%d", hypervisor, leaf+max(1, l-1), 100+2*hypervisor))
+			}
+			for v := 1; v <= c.vteps; v++ {
+				vtep++
+				cables = append(cables, fmt.Sprintf("vtep%d:eth1 leaf%d:down%d", vtep, leaf+l, 50+v))
 			}
 		}
 		for b := 1; b <= c.borders; b++ {

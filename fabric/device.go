@@ -98,7 +98,8 @@ func (f *Facts) filters() []device.Filter {
 }
 
 // Intent returns the objects to register for a planned fabric: Node and Link.
-// A hypervisor's VSwitch is left out: only who runs it knows how to reach it.
+// How to reach a hypervisor's Open vSwitch, a hardware VTEP's database or an
+// EVPN leaf is left out: only who runs it knows.
 func Intent(f *Facts) []intent.Object {
 	var os []intent.Object
 	for _, n := range f.Nodes {

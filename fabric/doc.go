@@ -1,5 +1,6 @@
 // Package fabric plans the underlay of a Clos: AS numbers, addresses and BGP
-// sessions of every switch, and the addresses of the hypervisors' tunnels.
+// sessions of every switch, and the addresses of the tunnels of hypervisors and
+// hardware VTEPs.
 //
 // It is pure: Plan makes Facts about the whole fabric from a graph and Params,
 // Device takes one switch's state out of them, Intent the objects to register.
@@ -33,7 +34,8 @@
 // from it: the even address is the leaf's, the odd one is the hypervisor's. The
 // hypervisor's address on its first uplink, by the uplinks' names, is also its
 // VTEP, reached through this uplink only: more uplinks have their own /31 and
-// are no spare. Links of servers and VMs have no address in this plan.
+// are no spare. A hardware VTEP is behind its leaf as a hypervisor is. Links of
+// servers and VMs have no address in this plan.
 //
 // # Growth
 //
@@ -42,7 +44,7 @@
 // natural order, leaf9 before leaf10, and each role has its own part of each
 // pool. Each switch has a block of /31s for its uplinks and counts them by its
 // own interfaces' names, uplinks from the front, links to its own tier from the
-// back; so a new leaf, spine, superspine, pod or hypervisor, named and plugged
-// in behind the others, renumbers nothing. One in the middle renumbers what
-// comes behind it.
+// back; so a new leaf, spine, superspine, pod, hypervisor or hardware VTEP, named
+// and plugged in behind the others, renumbers nothing. One in the middle
+// renumbers what comes behind it.
 package fabric

@@ -12,7 +12,7 @@ import (
 // made them.
 type Facts struct {
 	Params   Params
-	Nodes    []Node    // switches and hypervisors: by role, then in natural order
+	Nodes    []Node    // switches, hypervisors and hardware VTEPs: by role, then in natural order
 	Links    []Link    // between two of Nodes, in the graph's order
 	Sessions []Session // two a link: each as one of its ends sees it
 
@@ -20,7 +20,7 @@ type Facts struct {
 	links, sessions map[string][]int // of a node
 }
 
-// Node is a switch or a hypervisor.
+// Node is a switch, a hypervisor or a hardware VTEP.
 type Node struct {
 	Name string
 	Role intent.Role
@@ -33,13 +33,14 @@ type Node struct {
 	RouterID  netip.Addr // is the loopback
 	Loopback  netip.Addr
 	Loopback6 netip.Addr   // with Params.Loopbacks6
-	Rack      netip.Prefix // leaves and borders: where their hypervisors are
+	Rack      netip.Prefix // leaves and borders: where the tunnel ends behind them are
 
-	// VTEP is where tunnels end; of leaves, borders, and hypervisors with an
-	// uplink.
+	// VTEP is where tunnels end; of leaves, borders, and of hypervisors and
+	// hardware VTEPs with an uplink.
 	VTEP netip.Addr
 
-	// Of hypervisors: the first uplink, that with the VTEP address.
+	// Of hypervisors and hardware VTEPs: the first uplink, that with the VTEP
+	// address.
 	Uplink  string     // interface
 	Gateway netip.Addr // the leaf's end
 }

@@ -26,7 +26,7 @@ func (p *planner) numberLinks() error {
 		rank := count[n.Role]
 		count[n.Role]++
 		switch {
-		case n.Role == intent.RoleHypervisor:
+		case n.Role.Tunnels():
 			p.chooseUplink(n)
 			continue
 		case !p.Params.Unnumbered:
@@ -98,10 +98,10 @@ func (p *planner) numberOwned(n *Node, rank uint64) error {
 	return errors.Join(errs...)
 }
 
-// numberRack numbers the links of a leaf to its hypervisors.
+// numberRack numbers the links of a leaf to its hypervisors and hardware VTEPs.
 func (p *planner) numberRack(n *Node) error {
 	var errs []error
-	for i, o := range p.ports(n.Name, func(far intent.Role, _ string) bool { return far == intent.RoleHypervisor }) {
+	for i, o := range p.ports(n.Name, func(far intent.Role, _ string) bool { return far.Tunnels() }) {
 		if err := o.number(n.Rack, uint64(i), true); err != nil {
 			errs = append(errs, fmt.Errorf("link %s: rack %s of %s is full: %w", o.link, n.Rack, n.Name, err))
 		}
@@ -125,8 +125,9 @@ func (o portOf) number(from netip.Prefix, index uint64, ownIsUpper bool) error {
 	return nil
 }
 
-// chooseUplink makes the address of a hypervisor's first uplink its VTEP. Its
-// leaf was numbered before: hypervisors come last.
+// chooseUplink makes the address of the first uplink of a hypervisor or hardware
+// VTEP the one at which its tunnels end. Its leaf was numbered before: they come
+// last.
 func (p *planner) chooseUplink(n *Node) {
 	ups := p.ports(n.Name, func(intent.Role, string) bool { return true })
 	if len(ups) == 0 {

@@ -17,7 +17,7 @@ type Params struct {
 	Loopbacks6 netip.Prefix `json:"loopbacks6,omitzero"` // none; needs Unnumbered
 	VTEPs      netip.Prefix `json:"vteps,omitzero"`      // 10.254.0.0/16: of leaves
 	P2P        netip.Prefix `json:"p2p,omitzero"`        // 10.192.0.0/11: links between switches
-	Racks      netip.Prefix `json:"racks,omitzero"`      // 10.64.0.0/10: hypervisors
+	Racks      netip.Prefix `json:"racks,omitzero"`      // 10.64.0.0/10: hypervisors and hardware VTEPs
 
 	RackLength int `json:"rackLength,omitempty"` // 24: length of a leaf's rack prefix
 	MTU        int `json:"mtu,omitempty"`        // 9216: of links that give none

@@ -44,7 +44,7 @@ type planner struct{ *Facts }
 // addresses.
 func tier(r intent.Role) int {
 	switch r {
-	case intent.RoleHypervisor:
+	case intent.RoleHypervisor, intent.RoleVTEP:
 		return 0
 	case intent.RoleLeaf, intent.RoleBorder:
 		return 1
@@ -69,7 +69,7 @@ func part(r intent.Role) uint64 {
 
 func (p *planner) addNodes(g *topology.Graph) error {
 	for _, n := range g.Nodes {
-		if n.Role.Switch() || n.Role == intent.RoleHypervisor {
+		if n.Role.Switch() || n.Role.Tunnels() {
 			p.Nodes = append(p.Nodes, Node{Name: n.Name, Role: n.Role})
 		}
 	}
@@ -92,7 +92,11 @@ func (p *planner) role(node string) intent.Role {
 	return n.Role
 }
 
-// addLinks keeps the links between switches, and from leaves to hypervisors.
+// tunnelEnds are the words for devices behind a leaf at which tunnels end.
+var tunnelEnds = map[intent.Role]string{intent.RoleHypervisor: "hypervisor", intent.RoleVTEP: "hardware VTEP"}
+
+// addLinks keeps the links between switches, and from leaves to hypervisors and
+// hardware VTEPs.
 func (p *planner) addLinks(g *topology.Graph) error {
 	var errs []error
 	used := map[string]string{}
@@ -108,11 +112,11 @@ func (p *planner) addLinks(g *topology.Graph) error {
 			}
 		}
 		a, b := p.role(l.A.Node), p.role(l.B.Node)
-		if a == "" || b == "" || a == b && a == intent.RoleHypervisor {
-			continue // a server's or a VM's
+		if a == "" || b == "" || a.Tunnels() && b.Tunnels() {
+			continue // a server's or a VM's, or one that the underlay doesn't use
 		}
 		if low, high := min(tier(a), tier(b)), max(tier(a), tier(b)); low == 0 && high > 1 {
-			errs = append(errs, fmt.Errorf("link %s: a hypervisor can't be on a spine or superspine: plug it into a leaf", l))
+			errs = append(errs, fmt.Errorf("link %s: a %s can't be on a spine or superspine: plug it into a leaf", l, cmp.Or(tunnelEnds[a], tunnelEnds[b])))
 			continue
 		}
 		for _, e := range []End{l.A, l.B} {

@@ -4,12 +4,14 @@ import (
 	"maps"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/fabric"
+	"github.com/weft-sdn/weft/fabric/device"
 	"github.com/weft-sdn/weft/topology"
 	"pgregory.net/rapid"
 )
@@ -55,6 +57,41 @@ func TestPlanOfASmallClos(t *testing.T) {
 	}
 }
 
+// A hardware VTEP is planned as a hypervisor is: an address from its leaf's
+// rack prefix, and no session. What is between two of them is not planned.
+func TestPlanOfHardwareVTEPs(t *testing.T) {
+	f, err := fabric.Plan(graph("leaf1:eth1 spine1:eth1", "leaf1:eth2 hypervisor1:eth1", "vtep1:eth48 leaf1:eth3", "vtep1:eth1 server1:eth1",
+		"vtep1:eth2 hypervisor1:eth9", "vtep1:eth3 vtep2:eth3"), fabric.Params{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []fabric.Node{
+		{Name: "vtep1", Role: intent.RoleVTEP, Pod: 1, VTEP: addr("10.64.0.3"), Uplink: "eth48", Gateway: addr("10.64.0.2")},
+		{Name: "vtep2", Role: intent.RoleVTEP},
+	} {
+		if got, ok := f.Node(want.Name); !ok || got != want {
+			t.Errorf("%s:\n got %+v\nwant %+v", want.Name, got, want)
+		}
+	}
+	if len(f.Links) != 3 || len(f.Sessions) != 2 || len(f.SessionsOf("vtep1")) != 0 {
+		t.Errorf("links %v, sessions %v", f.Links, f.Sessions)
+	}
+	if _, err := fabric.Device(f, "vtep1"); err == nil {
+		t.Error("a hardware VTEP is no switch of the underlay")
+	}
+	leaf, err := fabric.Device(f, "leaf1")
+	if err != nil || !slices.ContainsFunc(leaf.Interfaces, func(i device.Interface) bool {
+		return i.Name == "eth3" && i.Description == "to vtep1:eth48" && slices.Contains(i.Addresses, prefix("10.64.0.2/31"))
+	}) {
+		t.Errorf("leaf1 has %+v, %v", leaf.Interfaces, err)
+	}
+	for _, o := range fabric.Intent(f) {
+		if n, ok := o.(*intent.Node); ok && n.Metadata.Name == "vtep1" && (n.Spec.Role != intent.RoleVTEP || n.Spec.VTEP != addr("10.64.0.3")) {
+			t.Errorf("registered as %+v", n.Spec)
+		}
+	}
+}
+
 func TestPlanOfARing(t *testing.T) {
 	f, err := fabric.Plan(graph("leaf1:eth1 leaf2:eth1", "leaf1:eth2 leaf3:eth1", "leaf2:eth2 leaf3:eth2"), fabric.Params{})
 	if err != nil {
@@ -94,7 +131,8 @@ func TestPlanRefuses(t *testing.T) {
 		"a full rack":         {clos{pods: 1, spines: 1, leaves: 1, hypervisors: 3}.graph(), fabric.Params{RackLength: 29}, []string{"link hypervisor", "leaf1", "rack 10.64.0.0/29", "full"}},
 		"too few /31":         {small(), fabric.Params{P2P: prefix("10.192.0.0/23")}, []string{"leaf2", "P2P (10.192.0.0/23)"}},
 		"spine to spine":      {graph("leaf1:eth1 spine1:eth1", "leaf1:eth2 spine2:eth1", "spine1:eth2 spine2:eth2"), fabric.Params{}, []string{"spine1:eth2", "spine2:eth2", "4200001001", "weft-role"}},
-		"hypervisor on spine": {graph("hypervisor1:eth1 spine1:eth1"), fabric.Params{}, []string{"hypervisor1:eth1 to spine1:eth1", "leaf"}},
+		"hypervisor on spine": {graph("hypervisor1:eth1 spine1:eth1"), fabric.Params{}, []string{"hypervisor1:eth1 to spine1:eth1: a hypervisor can't", "leaf"}},
+		"VTEP on superspine":  {graph("superspine1:eth1 vtep1:eth1"), fabric.Params{}, []string{"superspine1:eth1 to vtep1:eth1: a hardware VTEP can't", "leaf"}},
 		"interface twice":     {graph("leaf1:eth1 spine1:eth1", "leaf2:eth1 spine1:eth1"), fabric.Params{}, []string{"spine1:eth1", "leaf2:eth1"}},
 		"an unknown node":     {&topology.Graph{Nodes: small().Nodes, Links: graph("leaf1:eth1 leaf9:eth1").Links}, fabric.Params{}, []string{"no node leaf9"}},
 		"IPv6 on numbered":    {small(), fabric.Params{Loopbacks6: prefix("fd00::/64")}, []string{"Loopbacks6", "Unnumbered"}},
@@ -158,6 +196,7 @@ func drawClos(t *rapid.T) clos {
 	return clos{
 		pods: rapid.IntRange(1, 3).Draw(t, "pods"), superspines: rapid.IntRange(0, 3).Draw(t, "superspines"),
 		spines: rapid.IntRange(1, 11).Draw(t, "spines"), leaves: rapid.IntRange(1, 12).Draw(t, "leaves"),
+		vteps:   rapid.IntRange(0, 2).Draw(t, "vteps"),
 		borders: rapid.IntRange(0, 2).Draw(t, "borders"), hypervisors: rapid.IntRange(0, 3).Draw(t, "hypervisors"),
 	}
 }
@@ -193,7 +232,7 @@ func checkRules(t *rapid.T, f *fabric.Facts) {
 		owner[a] = who
 	}
 	for _, n := range f.Nodes {
-		if n.Role == intent.RoleHypervisor {
+		if n.Role.Tunnels() {
 			if l, ok := f.Link(n.Name, n.Uplink); !ok || l.A.Address.Addr() != n.VTEP || l.B.Address.Addr() != n.Gateway {
 				t.Fatalf("%+v is not at %+v", n, l)
 			} else if leaf, _ := f.Node(l.B.Node); !leaf.Rack.Contains(n.VTEP) || !leaf.Rack.Contains(n.Gateway) {
