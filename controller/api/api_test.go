@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/weft-sdn/weft/controller/api/client"
+	"github.com/weft-sdn/weft/controller/engine"
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/controller/store"
 	"github.com/weft-sdn/weft/southbound"
@@ -62,6 +63,9 @@ type devices struct {
 	changed chan struct{}
 	ready   error
 	events  []southbound.Event
+	alarms  []engine.Alarm
+	routes  []engine.Route
+	leaf    engine.Leaf
 }
 
 func newDevices() *devices {
@@ -87,6 +91,27 @@ func (d *devices) Changed() <-chan struct{} {
 
 func (d *devices) Events() []southbound.Event { return d.events }
 func (d *devices) Ready() error               { return d.ready }
+func (d *devices) Alarms() []engine.Alarm     { return d.alarms }
+func (d *devices) Routes(intent.Ref) []engine.Route {
+	return d.routes
+}
+
+func (d *devices) ClearAlarm(id string) error {
+	switch id {
+	case "dup":
+		return nil
+	case "other":
+		return fmt.Errorf("alarm other: %w", engine.ErrNotClear)
+	}
+	return fmt.Errorf("alarm %s: %w", id, engine.ErrNoAlarm)
+}
+
+func (d *devices) Leaf(node string) engine.Leaf {
+	if node != "leaf1" {
+		return nil
+	}
+	return d.leaf
+}
 
 // will changes what the devices say.
 func (d *devices) will(say func(intent.Object) *intent.Status) {

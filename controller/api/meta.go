@@ -12,6 +12,7 @@ import (
 
 	"github.com/weft-sdn/weft/controller/api/client"
 	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/southbound/leafstate"
 )
 
 // describe is the head of the OpenAPI document. huma's own pages are left out:
@@ -19,15 +20,29 @@ import (
 func (s *Server) describe() huma.Config {
 	return huma.Config{
 		OpenAPI: &huma.OpenAPI{
-			OpenAPI: "3.1.0",
-			Info:    &huma.Info{Title: "Weft", Version: "v1", Description: "Northbound interface of the Weft controller: declare tenants, networks, ports, nodes and links, and read what the devices made of them."},
-			Tags:    []*huma.Tag{},
+			OpenAPI:    "3.1.0",
+			Info:       &huma.Info{Title: "Weft", Version: "v1", Description: "Northbound interface of the Weft controller: declare tenants, networks, ports, nodes and links, and read what the devices made of them."},
+			Tags:       []*huma.Tag{},
+			Components: &huma.Components{Schemas: huma.NewMapRegistry("#/components/schemas/", schemaName)},
 		},
 		Formats:       map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},
 		DefaultFormat: "application/json",
 
 		RejectUnknownQueryParameters: true,
 	}
+}
+
+// schemaName names a type in the document; what agents say begins with Leaf,
+// since some of its types are called as objects are.
+func schemaName(t reflect.Type, hint string) string {
+	name := huma.DefaultSchemaNamer(t, hint)
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+		t = t.Elem()
+	}
+	if t.PkgPath() == reflect.TypeFor[leafstate.State]().PkgPath() {
+		return "Leaf" + name
+	}
+	return name
 }
 
 // schemaOf is the schema of a type. The names in an object's metadata may be

@@ -17,6 +17,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/weft-sdn/weft/controller/engine"
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/controller/store"
 	"github.com/weft-sdn/weft/southbound"
@@ -47,6 +48,15 @@ type Status interface {
 	Events() []southbound.Event
 	// Ready is nil when the intent is loaded.
 	Ready() error
+	// Alarms lists what lasts, the oldest first.
+	Alarms() []engine.Alarm
+	// ClearAlarm ends an alarm that does not end by itself; its error is
+	// engine.ErrNoAlarm or engine.ErrNotClear.
+	ClearAlarm(id string) error
+	// Routes lists a network's segment table.
+	Routes(network intent.Ref) []engine.Route
+	// Leaf is the driver of a leaf that an agent serves, nil when there is none.
+	Leaf(node string) engine.Leaf
 }
 
 // Config says what a Server works with. Store and Status are required.
@@ -104,6 +114,8 @@ func New(cfg Config) *Server {
 	s.api = humago.New(s.mux, s.describe())
 	s.registerKinds()
 	s.registerMeta()
+	s.registerOperation()
+	s.registerAgent()
 	s.registerDocs()
 	s.handler = s.wrap(s.mux)
 	return s

@@ -83,7 +83,7 @@ func New(c Config) *Engine {
 
 // holdTime is how long at the start a port that could be in several places
 // waits for edges that may know which one is in use.
-const holdTime = 5 * time.Second
+const holdTime = 2 * time.Second
 
 // Run works until ctx ends; it returns ctx's error. While the store can't be
 // read the devices stay as they are.

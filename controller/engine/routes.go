@@ -13,6 +13,7 @@ import (
 	"github.com/weft-sdn/weft/overlay"
 	"github.com/weft-sdn/weft/overlay/evpn"
 	"github.com/weft-sdn/weft/southbound"
+	"github.com/weft-sdn/weft/southbound/leafstate"
 )
 
 // BGPPeer is an EVPN leaf as the speaker must know it.
@@ -268,7 +269,38 @@ func (e *Engine) PeerAlarm(peer string, key southbound.AlarmKey, message string)
 // Route is a row of a segment table, for people.
 type Route struct {
 	evpn.Row
+	Node string // that has the VTEP
 	Best bool
+}
+
+// Leaf is the driver of a leaf that an agent serves.
+type Leaf interface {
+	// Want waits for a state of another revision, or the end of ctx.
+	Want(ctx context.Context, since uint64) (leafstate.State, error)
+	// Take takes a report; it returns false when a full one is needed.
+	Take(leafstate.Report) bool
+}
+
+// Leaf is the driver of a leaf that an agent serves, nil when there is none.
+func (e *Engine) Leaf(node string) Leaf {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	for _, s := range []*session{e.sessions[node], e.ending[node]} {
+		if s == nil {
+			continue
+		}
+		if l, ok := s.driver.(Leaf); ok && (s.spec.EVPN == nil || !s.spec.EVPN.Unmanaged) {
+			return l
+		}
+	}
+	return nil
+}
+
+// Network returns the network that has a VNI, or nil.
+func (e *Engine) Network(v intent.VNI) *intent.Network {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return e.model.NetworkOf(v)
 }
 
 // Routes lists the rows of a network's segment table with all their paths: the
@@ -284,6 +316,10 @@ func (e *Engine) Routes(network intent.Ref) []Route {
 	if seg == nil {
 		return nil
 	}
+	names := map[netip.Addr]string{}
+	for _, name := range e.model.Edges() {
+		names[e.model.Node(name).Spec.VTEP] = name
+	}
 	rows := map[evpn.Key]evpn.Row{}
 	for r := range seg.Rows() {
 		rows[r.Key] = r
@@ -293,7 +329,7 @@ func (e *Engine) Routes(network intent.Ref) []Route {
 		for i, p := range seg.Paths(k) {
 			row := rows[k]
 			row.Path = p
-			out = append(out, Route{row, i == 0})
+			out = append(out, Route{row, names[p.VTEP], i == 0})
 		}
 	}
 	return out

@@ -48,6 +48,11 @@ func (e *Engine) portStatus(p *intent.Port) *intent.Status {
 		return e.whyNotAttached(p)
 	}
 	st := &intent.Status{Node: a.Node, Interface: a.Interface, VTEP: a.VTEP.String()}
+	for _, b := range e.model.Standby(p.Ref()) {
+		if s := e.sessions[b.Node]; s != nil && s.has(b) {
+			st.Requested = b.Node + ":" + b.Interface
+		}
+	}
 	s := e.sessions[a.Node]
 	if s == nil {
 		st.Phase = intent.PhasePending
@@ -71,7 +76,7 @@ func (e *Engine) portStatus(p *intent.Port) *intent.Status {
 	if len(st.Reasons) > 0 && st.Phase == intent.PhaseReady {
 		st.Phase = intent.PhaseDegraded
 	}
-	if places := e.model.Places(p.Ref()); len(places) > 1 {
+	if places := e.model.Places(p.Ref()); len(places) > 1 && p.Spec.Requested.IsZero() {
 		st.Reasons = append(st.Reasons, alsoAt(a, places))
 	}
 	return st
@@ -89,9 +94,15 @@ func alsoAt(a overlay.Attachment, places []overlay.Place) intent.Reason {
 		Action:  "remove the iface-id from the interface that is not the port"}
 }
 
+// has reports whether an edge has confirmed a port as it is to be there.
+func (s *session) has(a overlay.Attachment) bool {
+	got, ok := s.driver.Programmed(a.Port)
+	return ok && got.Equal(a.LocalPort)
+}
+
 // lacksPort says why the port's own edge has not confirmed it, nil if it has.
 func (s *session) lacksPort(a overlay.Attachment) *intent.Reason {
-	if got, ok := s.driver.Programmed(a.Port); ok && got.Equal(a.LocalPort) {
+	if s.has(a) {
 		return nil
 	}
 	if err := s.driver.Status().Err; err != nil {
@@ -141,6 +152,9 @@ func (e *Engine) whyNotAttached(p *intent.Port) *intent.Status {
 	if b.IsZero() {
 		return pending("NotBound", "", "set spec.binding to a node and interface, or to an ifaceID", "no binding is given")
 	}
+	if s := e.model.Standby(p.Ref()); len(s) > 0 {
+		return pending("Starting", s[0].Node, "wait a moment", "prepared on %s; edges that have not reported since the controller started may have it in use", s[0].Node)
+	}
 	for _, at := range e.model.Places(p.Ref()) {
 		n := e.model.Node(at.Node)
 		switch {
@@ -160,14 +174,14 @@ func (e *Engine) whyNotAttached(p *intent.Port) *intent.Status {
 	case n == nil:
 		return pending("UnknownNode", b.Node, "create Node "+b.Node+" or correct spec.binding.node", "there is no node %s", b.Node)
 	case !n.Spec.Edge():
-		return pending("NotAnEdge", b.Node, "bind the port to a node with spec.vswitch or spec.hardwareVTEP", "node %s is no edge that the controller could program", b.Node)
+		return pending("NotAnEdge", b.Node, "bind the port to a node with spec.vswitch, spec.hardwareVTEP or spec.evpn", "node %s is no edge that the controller could program", b.Node)
 	}
 	if s := e.sessions[b.Node]; s != nil {
 		if err := s.driver.Status().Err; err != nil {
 			return &intent.Status{Phase: intent.PhasePending, Node: b.Node, Reasons: []intent.Reason{reason(err)}}
 		}
 	}
-	if n.Spec.HardwareVTEP != nil {
+	if n.Spec.VSwitch == nil {
 		return pending("NoInterface", b.Node, "correct spec.binding.interface, or add the port on the switch", "the switch has no physical port %s", b.Interface)
 	}
 	return pending("NoInterface", b.Node, fmt.Sprintf("on %s: ovs-vsctl add-port %s %s", b.Node, n.Spec.VSwitch.BridgeName(), b.Interface),
@@ -248,6 +262,13 @@ func (e *Engine) nodeStatus(n *intent.Node) *intent.Status {
 	s := e.sessions[n.Metadata.Name]
 	if s == nil {
 		return pending("Loading", "controller", "wait a moment", "the controller has no session with the node yet")
+	}
+	if l, ok := s.driver.(interface {
+		Session() (intent.BGPSession, bool)
+	}); ok {
+		if b, ok := l.Session(); ok {
+			st.Session = &b
+		}
 	}
 	d := s.driver.Status()
 	st.Software, st.Flows = d.Software, d.Flows

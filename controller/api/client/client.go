@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/southbound/leafstate"
 )
 
 // maxAnswer bounds what is read of one answer.
@@ -260,6 +261,59 @@ func (c *Client) Events(ctx context.Context) ([]Event, error) {
 	var e Events
 	err := c.get(ctx, "/v1/events", &e)
 	return e.Items, err
+}
+
+// Alarms are all alarms, the oldest first.
+func (c *Client) Alarms(ctx context.Context) ([]Alarm, error) {
+	var a Alarms
+	err := c.get(ctx, "/v1/alarms", &a)
+	return a.Items, err
+}
+
+// ClearAlarm ends an alarm that does not end by itself.
+func (c *Client) ClearAlarm(ctx context.Context, id string) error {
+	_, _, err := c.do(ctx, http.MethodDelete, "/v1/alarms/"+url.PathEscape(id), nil, nil, nil)
+	return err
+}
+
+// Routes is the segment table of a network.
+func (c *Client) Routes(ctx context.Context, network intent.Ref) (Routes, error) {
+	var r Routes
+	err := c.get(ctx, Path(network)+"/routes", &r)
+	return r, err
+}
+
+// LeafState asks what a leaf is to have, and waits until that is another state
+// than that of the revision since. ok is false when nothing changed for a
+// while: ask again.
+func (c *Client) LeafState(ctx context.Context, node string, since uint64) (s leafstate.State, ok bool, err error) {
+	q := url.Values{"since": {strconv.FormatUint(since, 10)}}
+	_, b, err := c.do(ctx, http.MethodGet, Path(intent.Ref{Kind: intent.KindNode, Name: node})+"/leaf", q, nil, nil)
+	if err != nil || len(b) == 0 {
+		return s, false, err
+	}
+	if err := json.Unmarshal(b, &s); err != nil {
+		return s, false, fmt.Errorf("state of leaf %s: the controller's answer can't be read: %w", node, err)
+	}
+	return s, true, nil
+}
+
+// ReportLeaf tells what a leaf has; full says that the next report must be.
+func (c *Client) ReportLeaf(ctx context.Context, node string, r leafstate.Report) (full bool, err error) {
+	body, err := json.Marshal(r)
+	if err != nil {
+		return false, fmt.Errorf("report leaf %s: %w", node, err)
+	}
+	h := http.Header{"Content-Type": {"application/json"}}
+	_, b, err := c.do(ctx, http.MethodPost, Path(intent.Ref{Kind: intent.KindNode, Name: node})+"/leaf/report", nil, h, body)
+	if err != nil {
+		return false, err
+	}
+	var a Reported
+	if err := json.Unmarshal(b, &a); err != nil {
+		return false, fmt.Errorf("report leaf %s: the controller's answer can't be read: %w", node, err)
+	}
+	return a.Full, nil
 }
 
 // Version asks what the controller is.

@@ -3,6 +3,7 @@ package client
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -141,4 +142,49 @@ func decode(k intent.Kind, b []byte) (intent.Object, error) {
 		return nil, fmt.Errorf("the controller's answer is no %s: %w", strings.ToLower(string(k)), err)
 	}
 	return o, nil
+}
+
+// Alarm is a state that a person must look at. It lasts until its cause is gone
+// or, where that can't be seen, until it is cleared.
+type Alarm struct {
+	ID      string    `json:"id" doc:"Short name, to clear the alarm by"`
+	Device  string    `json:"device" doc:"Device that caused it"`
+	Reason  string    `json:"reason" doc:"One word for programs: DuplicateMAC, Spoofing, UnknownVNI, Malformed, Session, VLANTaken, Capability, TunnelDown"`
+	Object  string    `json:"object" doc:"What is concerned"`
+	Message string    `json:"message" doc:"What happened and what to do"`
+	Since   time.Time `json:"since" doc:"First raised"`
+	Last    time.Time `json:"last" doc:"Last raised again"`
+	Count   int       `json:"count" doc:"Times raised"`
+}
+
+// Alarms are all alarms, the oldest first.
+type Alarms struct {
+	Items []Alarm `json:"items" nullable:"false"`
+}
+
+// Route is a path of a route in a network's segment table.
+type Route struct {
+	Type     string     `json:"type" doc:"EVPN route type: IMET, MAC/IP or prefix"`
+	MAC      string     `json:"mac,omitempty" doc:"Station; of MAC/IP routes"`
+	IP       netip.Addr `json:"ip,omitzero" doc:"Its address; left out for the MAC-only route by which edges forward. Of an IMET route the VTEP that floods"`
+	VTEP     netip.Addr `json:"vtep" doc:"Next hop"`
+	Node     string     `json:"node,omitempty" doc:"Node that has the VTEP"`
+	Origin   string     `json:"origin" doc:"port: a port of the intent, where its edge has it; learned: by an edge from traffic; bgp: announced by an EVPN leaf" enum:"port,learned,bgp"`
+	Source   string     `json:"source" doc:"Who states the path: the node, and the port or the leaf's route distinguisher"`
+	Best     bool       `json:"best" doc:"The path in use"`
+	Sequence uint32     `json:"sequence" doc:"MAC mobility sequence number (RFC 7432 section 7.7)"`
+	Sticky   bool       `json:"sticky,omitempty" doc:"Static MAC (RFC 7432 section 15.2)"`
+	Revision uint64     `json:"revision" doc:"Revision of the segment at the route's last change"`
+}
+
+// Routes is a network's segment table: IMET routes first, then by MAC and
+// address, the best path first.
+type Routes struct {
+	VNI   intent.VNI `json:"vni"`
+	Items []Route    `json:"items" nullable:"false"`
+}
+
+// Reported is the answer to an agent's report.
+type Reported struct {
+	Full bool `json:"full" doc:"The controller knows nothing of the leaf yet: send a full report"`
 }

@@ -1,0 +1,78 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/weft-sdn/weft/controller/api/client"
+	"github.com/weft-sdn/weft/southbound/leafstate"
+)
+
+// leafWait is how long an agent's question waits for a change.
+const leafWait = 20 * time.Second
+
+type leafInput struct {
+	Name  string `path:"name" doc:"Node"`
+	Since uint64 `query:"since" doc:"Revision of the state that the agent has; the answer waits for another one"`
+}
+
+type leafOutput struct {
+	Status int
+	Body   *leafstate.State
+}
+
+type reportInput struct {
+	Name string `path:"name" doc:"Node"`
+	Body leafstate.Report
+}
+
+type reportOutput struct{ Body client.Reported }
+
+// registerAgent registers what the agents on leaves ask and tell.
+func (s *Server) registerAgent() {
+	s.api.OpenAPI().Tags = append(s.api.OpenAPI().Tags, &huma.Tag{Name: "Agents", Description: "For the agents on EVPN leaves."})
+	huma.Register(s.api, huma.Operation{OperationID: "getLeafState", Method: http.MethodGet, Path: "/v1/nodes/{name}/leaf", Tags: []string{"Agents"},
+		Summary:     "State that a leaf is to have",
+		Description: "Waits for a state of another revision than since; 204 when there was none for a while. The first answer comes after the agent's first report.",
+		Errors:      []int{http.StatusNotFound},
+		Responses:   map[string]*huma.Response{"204": {Description: "Nothing changed: ask again"}}}, s.leafState)
+	huma.Register(s.api, huma.Operation{OperationID: "reportLeaf", Method: http.MethodPost, Path: "/v1/nodes/{name}/leaf/report", Tags: []string{"Agents"},
+		Summary: "Tell what a leaf has", MaxBodyBytes: 256 << 20, Errors: []int{http.StatusNotFound}}, s.reportLeaf)
+}
+
+func noLeaf(ctx context.Context, node string) *client.Problem {
+	return &client.Problem{Type: client.TypeNotFound, Title: "Not found", Status: http.StatusNotFound, Instance: instance(ctx),
+		Detail: "node " + node + " is no EVPN leaf that an agent serves: give it spec.evpn"}
+}
+
+func (s *Server) leafState(ctx context.Context, in *leafInput) (*leafOutput, error) {
+	d := s.cfg.Status.Leaf(in.Name)
+	if d == nil {
+		return nil, noLeaf(ctx, in.Name)
+	}
+	wait, cancel := context.WithTimeout(ctx, leafWait)
+	defer cancel()
+	go func() {
+		select {
+		case <-s.closing:
+			cancel()
+		case <-wait.Done():
+		}
+	}()
+	state, err := d.Want(wait, in.Since)
+	if err != nil {
+		return &leafOutput{Status: http.StatusNoContent}, nil // the agent asks again
+	}
+	return &leafOutput{Status: http.StatusOK, Body: &state}, nil
+}
+
+func (s *Server) reportLeaf(ctx context.Context, in *reportInput) (*reportOutput, error) {
+	d := s.cfg.Status.Leaf(in.Name)
+	if d == nil {
+		return nil, noLeaf(ctx, in.Name)
+	}
+	return &reportOutput{client.Reported{Full: !d.Take(in.Body)}}, nil
+}

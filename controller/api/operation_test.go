@@ -1,0 +1,125 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/weft-sdn/weft/controller/api/client"
+	"github.com/weft-sdn/weft/controller/engine"
+	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/overlay/evpn"
+	"github.com/weft-sdn/weft/southbound/leafstate"
+)
+
+func TestAlarms(t *testing.T) {
+	b := newBench(t)
+	c := b.client()
+	list, err := c.Alarms(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, list)
+	b.devices.alarms = []engine.Alarm{{ID: "dup", Device: "leaf1", Reason: "DuplicateMAC", Object: "VNI 1 MAC 02:00:00:00:00:01", Message: "twice", Count: 2, Since: time.Unix(1, 0), Last: time.Unix(2, 0)}}
+	list, err = c.Alarms(t.Context())
+	require.NoError(t, err)
+	require.Len(t, list, 1)
+	require.Equal(t, "twice", list[0].Message)
+	require.Equal(t, 2, list[0].Count)
+
+	require.NoError(t, c.ClearAlarm(t.Context(), "dup"))
+	var p *client.Problem
+	require.ErrorAs(t, c.ClearAlarm(t.Context(), "other"), &p)
+	require.Equal(t, http.StatusConflict, p.Status)
+	require.ErrorContains(t, p, "ends by itself")
+	require.ErrorAs(t, c.ClearAlarm(t.Context(), "none"), &p)
+	require.Equal(t, http.StatusNotFound, p.Status)
+}
+
+func TestRoutes(t *testing.T) {
+	b := newBench(t)
+	c := b.client()
+	ref := intent.Ref{Kind: intent.KindNetwork, Tenant: "t", Name: "n"}
+	_, err := c.Routes(t.Context(), ref)
+	require.ErrorContains(t, err, "Network t/n does not exist")
+	for _, o := range []intent.Object{&intent.Tenant{Metadata: intent.Metadata{Name: "t"}},
+		&intent.Network{Metadata: intent.Metadata{Name: "n", Tenant: "t"}, Spec: intent.NetworkSpec{VNI: 7}}} {
+		_, err := c.Put(t.Context(), o, client.PutOptions{})
+		require.NoError(t, err)
+	}
+	vtep := netip.MustParseAddr("10.0.0.1")
+	b.devices.routes = []engine.Route{
+		{Row: evpn.Row{Key: evpn.FloodKey(vtep), Path: evpn.Path{VTEP: vtep, Source: "hv1"}, Rev: 1}, Node: "hv1", Best: true},
+		{Row: evpn.Row{Key: evpn.MACKey(intent.MAC{2, 0, 0, 0, 0, 1}), Path: evpn.Path{VTEP: vtep, Source: "leaf1/bgp", Origin: evpn.OriginBGP, Seq: 3}, Rev: 2}, Best: true},
+	}
+	got, err := c.Routes(t.Context(), ref)
+	require.NoError(t, err)
+	require.Equal(t, client.Routes{VNI: 7, Items: []client.Route{
+		{Type: "IMET", IP: vtep, VTEP: vtep, Node: "hv1", Origin: "port", Source: "hv1", Best: true, Revision: 1},
+		{Type: "MAC/IP", MAC: "02:00:00:00:00:01", VTEP: vtep, Origin: "bgp", Source: "leaf1/bgp", Best: true, Sequence: 3, Revision: 2},
+	}}, got)
+}
+
+// oneLeaf answers with a state once it got a full report.
+type oneLeaf struct {
+	reports []leafstate.Report
+	ready   chan struct{}
+}
+
+func (l *oneLeaf) Want(ctx context.Context, since uint64) (leafstate.State, error) {
+	select {
+	case <-l.ready:
+	case <-ctx.Done():
+		return leafstate.State{}, ctx.Err()
+	}
+	if since == 9 {
+		<-ctx.Done()
+		return leafstate.State{}, ctx.Err()
+	}
+	return leafstate.State{Revision: 9, VTEP: netip.MustParseAddr("10.0.0.1"), Segments: []leafstate.Segment{{VNI: 7, Ports: []leafstate.Port{{Interface: "eth1", MAC: intent.MAC{2}}}}}}, nil
+}
+
+func (l *oneLeaf) Take(r leafstate.Report) bool {
+	if len(l.reports) == 0 && !r.Full {
+		return false
+	}
+	l.reports = append(l.reports, r)
+	if len(l.reports) == 1 {
+		close(l.ready)
+	}
+	return true
+}
+
+func TestAgent(t *testing.T) {
+	b := newBenchAlone(t)
+	c := b.client()
+	leaf := &oneLeaf{ready: make(chan struct{})}
+	b.devices.leaf = leaf
+	_, _, err := c.LeafState(t.Context(), "hv1", 0)
+	require.ErrorContains(t, err, "node hv1 is no EVPN leaf")
+	full, err := c.ReportLeaf(t.Context(), "leaf1", leafstate.Report{})
+	require.NoError(t, err)
+	require.True(t, full)
+	entry := leafstate.Entry{Kind: leafstate.Remote, VNI: 7, MAC: intent.MAC{2, 1}, VTEP: netip.MustParseAddr("10.0.0.2")}
+	full, err = c.ReportLeaf(t.Context(), "leaf1", leafstate.Report{Full: true, Applied: 9, Add: []leafstate.Entry{entry}})
+	require.NoError(t, err)
+	require.False(t, full)
+	require.Equal(t, []leafstate.Entry{entry}, leaf.reports[0].Add)
+	s, ok, err := c.LeafState(t.Context(), "leaf1", 0)
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.Equal(t, intent.MAC{2}, s.Segments[0].Ports[0].MAC)
+
+	asked := make(chan error, 1)
+	go func() {
+		_, ok, err := c.LeafState(t.Context(), "leaf1", 9)
+		if ok {
+			t.Error("there is no newer state")
+		}
+		asked <- err
+	}()
+	b.server.closeOnce.Do(func() { close(b.server.closing) })
+	require.NoError(t, <-asked, "a question that waits ends with the server")
+}
