@@ -24,19 +24,22 @@ func init() { commands = append(commands, newGetCommand) }
 type getOptions struct {
 	all, watch, noHeaders bool
 	output                string
+	network               string // of routes
 	labels                []string
 }
 
 func newGetCommand(a *app) *cobra.Command {
 	var o getOptions
 	c := &cobra.Command{
-		Use:   "get KIND [NAME...] | KIND/NAME... | all | events",
+		Use:   "get KIND [NAME...] | KIND/NAME... | all | events | alarms | routes",
 		Short: "List objects with their state on the devices",
 		Example: `  weft get networks -A -o wide
   weft get ports -t blue
   weft get port/vm1 -t blue -o yaml
   weft get ports -A --watch
   weft get nodes -o wide
+  weft get routes -t blue --network web -o wide
+  weft get alarms
   weft get events`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -49,6 +52,7 @@ func newGetCommand(a *app) *cobra.Command {
 	f := c.Flags()
 	f.BoolVarP(&o.all, "all-tenants", "A", false, "objects of all tenants")
 	f.StringVarP(&o.output, "output", "o", "", "wide, json, yaml or name")
+	f.StringVar(&o.network, "network", "", "routes of this network only")
 	f.BoolVarP(&o.watch, "watch", "w", false, "go on and print what changes")
 	f.BoolVar(&o.noHeaders, "no-headers", false, "leave out the line of titles")
 	f.StringSliceVarP(&o.labels, "selector", "l", nil, "only objects with this label, as KEY=VALUE")
@@ -67,6 +71,10 @@ func (a *app) get(ctx context.Context, o getOptions, args []string) error {
 	switch args[0] {
 	case "events", "event", "ev":
 		return a.getEvents(ctx, cl, o)
+	case "alarms", "alarm":
+		return a.getAlarms(ctx, cl, o)
+	case "routes", "route":
+		return a.getRoutes(ctx, cl, o)
 	case "all":
 		return a.getOnce(ctx, o, func() ([]intent.Object, error) {
 			var all []intent.Object
@@ -318,7 +326,7 @@ func (a *app) completeKindAndName(c *cobra.Command, args []string, _ string) ([]
 		for _, k := range intent.Kinds() {
 			out = append(out, k.Plural())
 		}
-		return append(out, "events"), cobra.ShellCompDirectiveNoFileComp
+		return append(out, "events", "alarms", "routes"), cobra.ShellCompDirectiveNoFileComp
 	}
 	k, err := intent.ParseKind(args[0])
 	if err != nil {
