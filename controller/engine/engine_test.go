@@ -65,6 +65,14 @@ type edge struct {
 	cursors  map[intent.VNI]evpn.Revision
 	rows     map[intent.VNI]map[evpn.Key]netip.Addr
 	withdrew bool
+	spoke    []intent.Ref
+}
+
+// Announce speaks for a port.
+func (d *edge) Announce(p overlay.LocalPort) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.spoke = append(d.spoke, p.Port)
 }
 
 func (d *edge) Run(ctx context.Context) error {
@@ -189,12 +197,15 @@ type bed struct {
 	rev   int64
 }
 
-func newBed(t *testing.T, objects ...intent.Object) *bed {
+func newBed(t *testing.T, objects ...intent.Object) *bed { return newBedWith(t, nil, objects...) }
+
+// newBedWith lets the test change the engine's configuration.
+func newBedWith(t *testing.T, change func(*Config), objects ...intent.Object) *bed {
 	b := &bed{t: t, src: &source{objects: objects, rev: 1, batches: make(chan []store.Event, 100)}, edges: map[string]*edge{}, rev: 1}
 	for _, o := range objects {
 		o.Meta().Revision = 1
 	}
-	b.Engine = New(Config{Source: b.src, NewDriver: func(n *intent.Node, f southbound.Feed) southbound.Driver {
+	config := Config{Source: b.src, NewDriver: func(n *intent.Node, f southbound.Feed) southbound.Driver {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		d := &edge{node: n.Metadata.Name, feed: f, poke: make(chan struct{}, 1), ports: map[intent.Ref]overlay.LocalPort{},
@@ -204,7 +215,11 @@ func newBed(t *testing.T, objects ...intent.Object) *bed {
 		}
 		b.edges[d.node] = d
 		return d
-	}})
+	}}
+	if change != nil {
+		change(&config)
+	}
+	b.Engine = New(config)
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); _ = b.Run(ctx) }()
