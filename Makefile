@@ -4,10 +4,10 @@ GO ?= go
 BIN := bin/weft
 # Debian packages that labs and tests need, and the programs by which they are
 # missed. Nothing is installed when all programs are there.
-LAB_PROGRAMS := ovs-vswitchd ovs-vsctl vtysh /usr/lib/frr/bgpd ping ip jq
-LAB_PACKAGES := openvswitch-switch frr iputils-ping iproute2 jq procps
-TEST_PROGRAMS := $(LAB_PROGRAMS) gcc vtep-ctl gobgpd tshark
-TEST_PACKAGES := $(LAB_PACKAGES) gcc libc6-dev openvswitch-vtep gobgpd tshark
+LAB_PROGRAMS := ovs-vswitchd ovs-vsctl vtep-ctl vtysh /usr/lib/frr/bgpd ping ip jq
+LAB_PACKAGES := openvswitch-switch openvswitch-vtep frr iputils-ping iproute2 jq procps
+TEST_PROGRAMS := $(LAB_PROGRAMS) gcc gobgpd tshark
+TEST_PACKAGES := $(LAB_PACKAGES) gcc libc6-dev gobgpd tshark
 # Packages with tests that need root and real daemons.
 LAB_TESTS = $(shell grep -rl --include='*_test.go' '^//go:build lab' . | xargs -n1 dirname | sort -u)
 

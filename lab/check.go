@@ -211,7 +211,7 @@ func (s *State) hostsOf(networks, ports []intent.Object) (hosts []probe.Host, no
 	unready := 0
 	for _, o := range ports {
 		p := o.(*intent.Port)
-		at, edge, ok := s.place(p.Spec.Binding)
+		at, edge, ok := s.place(p)
 		if !ok {
 			notes = append(notes, fmt.Sprintf("%s is bound to nothing of this lab, so it is not checked", p.Ref()))
 			continue
@@ -221,7 +221,7 @@ func (s *State) hostsOf(networks, ports []intent.Object) (hosts []probe.Host, no
 		}
 		h := probe.Host{
 			Name: at.Node, Namespace: s.Namespace(at.Node), Interface: at.Interface, Tenant: p.Metadata.Tenant, Network: p.Spec.Network,
-			Addresses: p.Spec.Addresses, Subnets: subnets[p.NetworkRef()], VTEP: edge,
+			Addresses: p.Spec.Addresses, Subnets: subnets[p.NetworkRef()], VTEP: edge.VTEP, Edge: edgeKind(edge),
 		}
 		if used[h.Name] {
 			h.Name += ":" + at.Interface
@@ -252,11 +252,27 @@ func (s *State) hostsOf(networks, ports []intent.Object) (hosts []probe.Host, no
 	return hosts, notes
 }
 
-// place finds the host interface that a port is bound to, and the VTEP of the
-// edge that it is plugged into.
-func (s *State) place(b intent.Binding) (host End, vtep netip.Addr, ok bool) {
+// edgeKind names the kind of an edge.
+func edgeKind(n intent.NodeSpec) string {
+	switch {
+	case n.HardwareVTEP != nil:
+		return "hardware-vtep"
+	case n.EVPN != nil:
+		return "evpn-leaf"
+	}
+	return "vswitch"
+}
+
+// place finds the host interface that a port is bound to, and the edge that it
+// is plugged into. A port by iface-id that several edges have is where the
+// devices say.
+func (s *State) place(p *intent.Port) (host End, edge intent.NodeSpec, ok bool) {
+	b, at := p.Spec.Binding, ""
+	if p.Status != nil {
+		at = p.Status.Node
+	}
 	for _, n := range s.Nodes {
-		if b.Node != "" && b.Node != n.Name {
+		if b.Node != "" && b.Node != n.Name || b.IfaceID != "" && at != "" && at != n.Name {
 			continue
 		}
 		ports := s.vmPorts(n.Name)
@@ -269,12 +285,12 @@ func (s *State) place(b intent.Binding) (host End, vtep netip.Addr, ok bool) {
 		host, ok = s.neighbour(n.Name, ports[i].iface)
 		for _, f := range s.FabricNodes {
 			if f.Metadata.Name == n.Name {
-				vtep = f.Spec.VTEP
+				edge = f.Spec
 			}
 		}
-		return host, vtep, ok
+		return host, edge, ok
 	}
-	return End{}, netip.Addr{}, false
+	return End{}, intent.NodeSpec{}, false
 }
 
 // Print writes the result as tables.
@@ -314,7 +330,7 @@ func (c *Checked) Verdict() string {
 	}
 	parts := []string{fmt.Sprintf("%d of %d pairs of leaves by all their paths", len(c.Underlay)-wrong, len(c.Underlay))}
 	if c.Unicast != nil {
-		seen, expected, leaked, doubled := 0, 0, 0, 0
+		seen, expected, leaked, doubled := 0, 0, c.Unicast.Flooded, 0
 		for _, r := range c.Unicast.Rows {
 			seen, expected, leaked, doubled = seen+r.Seen, expected+r.Expected, leaked+r.Leaked, doubled+r.Duplicated
 		}

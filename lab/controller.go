@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -12,9 +13,12 @@ import (
 	"github.com/weft-sdn/weft/controller/intent"
 )
 
-// controllerListen is where the controller serves its API inside its
-// namespace, besides the unix socket.
-const controllerListen = "127.0.0.1:8470"
+// controllerPort is where the controller serves its API inside its namespace, on
+// the loopback and on its management address, besides the unix socket.
+const controllerPort = 8470
+
+// runAgents says whether leaves that are EVPN edges run Weft's agent.
+var runAgents = false
 
 func (s *State) controllerDir() string { return filepath.Join(s.dir, controllerNode) }
 
@@ -34,9 +38,34 @@ func (r *run) startController(ctx context.Context) error {
 	}
 	return r.daemon(ctx, program{
 		node: controllerNode, name: controllerNode,
-		args: []string{r.opts.Weft, "controller", "--data-dir", s.controllerDir(), "--listen", "unix:" + s.controllerSocket(), "--listen", controllerListen},
-		log:  filepath.Join(s.dir, "controller.log"),
+		args: []string{
+			r.opts.Weft, "controller", "--data-dir", s.controllerDir(), "--listen", "unix:" + s.controllerSocket(),
+			"--listen", fmt.Sprintf("127.0.0.1:%d", controllerPort), "--listen", s.controllerMgmtAPI(),
+		},
+		log: filepath.Join(s.dir, "controller.log"),
 	}, s.controllerSocket())
+}
+
+// controllerMgmtAPI is where nodes reach the controller's API.
+func (s *State) controllerMgmtAPI() string {
+	return netip.AddrPortFrom(s.controllerMgmt().Addr(), controllerPort).String()
+}
+
+// agentArgs is the command line of a leaf's agent.
+func (s *State) agentArgs(weft string, n Node) []string {
+	return []string{weft, "agent", "--node", n.Name, "--controller", "http://" + s.controllerMgmtAPI(), "--frr-dir", s.NodeDir(n.Name)}
+}
+
+// startAgent runs Weft's agent on a leaf that is to have one, when there is a
+// controller to ask.
+func (r *run) startAgent(ctx context.Context, n Node) error {
+	if !runAgents || !n.Agent || r.opts.Weft == "" || r.state.Controller == "" {
+		return nil
+	}
+	return r.daemon(ctx, program{
+		node: n.Name, name: "agent", args: r.state.agentArgs(r.opts.Weft, n),
+		log: filepath.Join(r.state.NodeDir(n.Name), "agent.log"),
+	})
 }
 
 // RestartController ends the lab's controller, at once when kill is set, and

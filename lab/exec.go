@@ -28,7 +28,7 @@ func Exec(s *State, node string, args []string) (status int, err error) {
 	dir := s.NodeDir(node)
 	cmd.Env = append(os.Environ(), "WEFT_NODE="+node, "WEFT_LAB="+s.Name)
 	if n.VTEP != nil {
-		cmd.Env = append(cmd.Env, "OVS_RUNDIR="+dir, "OVS_LOGDIR="+dir, "OVS_DBDIR="+dir, "OVS_SYSCONFDIR="+dir)
+		cmd.Env = append(cmd.Env, ovsEnv(dir)...)
 	}
 	cmd.Env = append(cmd.Env, n.Env...)
 	if cmd.Err != nil {
@@ -57,7 +57,7 @@ func Exec(s *State, node string, args []string) (status int, err error) {
 	return 0, nil
 }
 
-// toolArgs points vtysh and ovs-vsctl at the node's daemons.
+// toolArgs points vtysh, ovs-vsctl and vtep-ctl at the node's daemons.
 func toolArgs(s *State, n Node, args []string) []string {
 	rest := slices.Clone(args[1:])
 	switch filepath.Base(args[0]) {
@@ -65,7 +65,7 @@ func toolArgs(s *State, n Node, args []string) []string {
 		if n.Router != nil {
 			return append([]string{"--vty_socket", s.NodeDir(n.Name), "--config_dir", s.NodeDir(n.Name)}, rest...)
 		}
-	case "ovs-vsctl":
+	case "ovs-vsctl", "vtep-ctl":
 		if n.VTEP != nil {
 			return append([]string{"--db=unix:" + filepath.Join(s.NodeDir(n.Name), "db.sock")}, rest...)
 		}

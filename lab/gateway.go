@@ -14,7 +14,7 @@ import (
 	"github.com/weft-sdn/weft/lab/netns"
 )
 
-// waitGateway waits until a hypervisor's Open vSwitch knows the link-layer
+// waitGateway waits until a node's Open vSwitch knows the link-layer
 // address of its gateway. The userspace datapath drops the packet for which it
 // has to ask, so that without this the first packet of a new lab is lost. It
 // learns the address from the answer to the kernel's own question, and keeps

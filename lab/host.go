@@ -6,8 +6,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/weft-sdn/weft/controller/intent"
 )
 
 // needs are the programs that a lab runs and the Debian packages they are in.
@@ -15,6 +18,7 @@ var needs = []struct{ program, pkg string }{
 	{filepath.Join(frrDir, "zebra"), "frr"}, {filepath.Join(frrDir, "bgpd"), "frr"}, {"vtysh", "frr"},
 	{"ovsdb-server", "openvswitch-switch"}, {"ovs-vswitchd", "openvswitch-switch"},
 	{"ovs-vsctl", "openvswitch-switch"}, {"ovsdb-tool", "openvswitch-switch"}, {"ip", "iproute2"},
+	{"vtep-ctl", "openvswitch-vtep"}, {vtepEmulator, "openvswitch-vtep"}, {python, "openvswitch-vtep"},
 }
 
 // CheckHost tells what this machine lacks for the lab, and what to do.
@@ -27,12 +31,13 @@ func CheckHost(s *State) error {
 		want["frr"] = want["frr"] || n.Router != nil
 		want["iproute2"] = want["iproute2"] || len(n.Exec) > 0
 		want["openvswitch-switch"] = want["openvswitch-switch"] || n.VTEP != nil
+		want["openvswitch-vtep"] = want["openvswitch-vtep"] || n.Role == intent.RoleVTEP
 	}
 	var missing, pkgs []string
 	for _, n := range needs {
 		if _, err := exec.LookPath(n.program); err != nil && want[n.pkg] {
 			missing = append(missing, filepath.Base(n.program))
-			if !strings.Contains(strings.Join(pkgs, " "), n.pkg) {
+			if !slices.Contains(pkgs, n.pkg) {
 				pkgs = append(pkgs, n.pkg)
 			}
 		}

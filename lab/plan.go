@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/weft-sdn/weft/controller/intent"
@@ -53,11 +54,14 @@ func Plan(file *topology.File) (s *State, notes []string, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	p.macs = map[string]intent.MAC{}
+	p.macs, p.tags = map[string]intent.MAC{}, map[string][]Tag{}
 	for _, o := range ports {
 		if port, ok := o.(*intent.Port); ok {
 			if e, ok := portEnd(file.Graph, port); ok {
 				p.macs[e.String()] = port.Spec.MAC
+				if vlan := port.Spec.Binding.VLAN; vlan != 0 {
+					p.tags[e.Node] = append(p.tags[e.Node], Tag{e.Interface, vlan})
+				}
 			}
 		}
 	}
@@ -91,6 +95,7 @@ type planner struct {
 	// emulated are the switches of vendors' kinds.
 	emulated []string
 	macs     map[string]intent.MAC // of VMs' and servers' interfaces, "vm1:eth1"
+	tags     map[string][]Tag      // of servers
 }
 
 func (p *planner) note(format string, args ...any) {
@@ -102,19 +107,36 @@ func (p *planner) node(g topology.Node) error {
 		return err
 	}
 	c := p.file.Nodes[g.Name]
-	n := Node{Name: g.Name, Kind: g.Kind, Role: g.Role, RoleRule: g.RoleRule, Exec: c.Exec}
+	n := Node{Name: g.Name, Kind: g.Kind, Role: g.Role, RoleRule: g.RoleRule, Exec: c.Exec, Tags: p.tags[g.Name]}
 	for k, v := range c.Env {
 		n.Env = append(n.Env, k+"="+v)
 	}
 	var err error
 	switch {
 	case g.Role.Switch():
-		n.Router, err = p.router(g, c)
+		if n.Router, err = p.router(g, c); err == nil {
+			n.EVPN = n.Router.Managed && p.servers(g)
+			n.Agent = n.EVPN
+		}
 	case g.Role == intent.RoleHypervisor:
 		p.hypervisor(&n)
+	case g.Role == intent.RoleVTEP:
+		err = p.hardwareVTEP(&n)
 	}
 	p.state.Nodes = append(p.state.Nodes, n)
 	return err
+}
+
+// servers reports whether a switch is a leaf with a server that has a port in a
+// tenant's network.
+func (p *planner) servers(g topology.Node) bool {
+	if g.Role != intent.RoleLeaf && g.Role != intent.RoleBorder {
+		return false
+	}
+	return slices.ContainsFunc(p.file.Graph.Neighbours(g.Name), func(name string) bool {
+		n, _ := p.file.Graph.Node(name)
+		return n.Role == intent.RoleServer && n.Labels[topology.LabelNetwork] != ""
+	})
 }
 
 // router plans a switch's FRR: by the user's frr.conf when one is bound and
@@ -227,8 +249,8 @@ func (p *planner) link(g topology.Link) error {
 	return errors.Join(errs...)
 }
 
-// mgmt gives the switches and hypervisors their management addresses, after
-// those of the bridge and the controller.
+// mgmt gives switches, hypervisors and hardware VTEPs their management
+// addresses, after those of the bridge and the controller.
 func (p *planner) mgmt() error {
 	s := p.state
 	var in []int
@@ -282,22 +304,34 @@ func (p *planner) managed(node string) bool {
 }
 
 // objects are what the controller is told of the fabric: nodes and links, and
-// how it reaches each hypervisor's Open vSwitch over the management network.
+// how it reaches each edge over the management network.
 func (p *planner) objects() {
 	for _, o := range fabric.Intent(p.facts) {
 		switch o := o.(type) {
 		case *intent.Node:
-			n, err := p.state.Node(o.Metadata.Name)
-			if err == nil && n.VTEP != nil && n.VTEP.Address.IsValid() {
-				o.Spec.VSwitch = &intent.VSwitch{
-					OVSDB:    fmt.Sprintf("tcp:%s:%d", n.Mgmt.Addr(), ovsdbPort),
-					OpenFlow: fmt.Sprintf("tcp:%s:%d", n.Mgmt.Addr(), openflowPort),
-					Bridge:   bridgeInt, DatapathType: "netdev",
-				}
+			if n, err := p.state.Node(o.Metadata.Name); err == nil {
+				n.reach(&o.Spec)
 			}
 			p.state.FabricNodes = append(p.state.FabricNodes, o)
 		case *intent.Link:
 			p.state.FabricLinks = append(p.state.FabricLinks, o)
+		}
+	}
+}
+
+// reach says how the controller reaches the node as an end of tunnels.
+func (n Node) reach(s *intent.NodeSpec) {
+	switch {
+	case n.EVPN:
+		s.EVPN = &intent.EVPN{Address: n.Mgmt.Addr()}
+	case n.VTEP == nil || !n.VTEP.Address.IsValid():
+	case n.Role == intent.RoleVTEP:
+		s.HardwareVTEP = &intent.HardwareVTEP{OVSDB: fmt.Sprintf("tcp:%s:%d", n.Mgmt.Addr(), ovsdbPort), Switch: switchName}
+	default:
+		s.VSwitch = &intent.VSwitch{
+			OVSDB:    fmt.Sprintf("tcp:%s:%d", n.Mgmt.Addr(), ovsdbPort),
+			OpenFlow: fmt.Sprintf("tcp:%s:%d", n.Mgmt.Addr(), openflowPort),
+			Bridge:   bridgeInt, DatapathType: "netdev",
 		}
 	}
 }

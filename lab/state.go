@@ -66,6 +66,12 @@ type Node struct {
 	// Addresses are set on interfaces by the lab: what no daemon owns.
 	Addresses []Address `json:"addresses,omitempty"`
 	Gateways  []Gateway `json:"gateways,omitempty"`
+	// Tags are the VLANs of a server's interfaces.
+	Tags []Tag `json:"tags,omitempty"`
+	// EVPN says that the node is a leaf with servers in tenants' networks: a
+	// BGP EVPN edge. Agent says that it is to run Weft's agent.
+	EVPN  bool `json:"evpn,omitempty"`
+	Agent bool `json:"agent,omitempty"`
 }
 
 // Address is an address of an interface.
@@ -93,7 +99,8 @@ type Router struct {
 	Sessions int               `json:"sessions"` // BGP sessions that must come up
 }
 
-// VTEP is the place of a hypervisor's Open vSwitch in the underlay.
+// VTEP is the place in the underlay of the Open vSwitch of a hypervisor or
+// hardware VTEP.
 type VTEP struct {
 	Address netip.Addr   `json:"address"`
 	Uplink  string       `json:"uplink"`

@@ -177,6 +177,8 @@ func (r *run) describeNodes() string {
 		switch {
 		case n.Router != nil:
 			count["switches"]++
+		case n.Role == intent.RoleVTEP:
+			count["hardware VTEPs"]++
 		case n.VTEP != nil:
 			count["hypervisors"]++
 		default:
@@ -184,7 +186,7 @@ func (r *run) describeNodes() string {
 		}
 	}
 	var parts []string
-	for _, k := range []string{"switches", "hypervisors", "hosts"} {
+	for _, k := range []string{"switches", "hypervisors", "hardware VTEPs", "hosts"} {
 		if count[k] > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", count[k], k))
 		}
@@ -293,7 +295,7 @@ func (r *run) nodes(ctx context.Context) error {
 	}
 	for _, n := range s.Nodes {
 		if n.VTEP != nil {
-			if err := makeTemplate(ctx, template); err != nil {
+			if err := makeDatabase(ctx, template, ovsSchema); err != nil {
 				return err
 			}
 			defer os.Remove(template)
@@ -319,17 +321,25 @@ func (r *run) startNode(ctx context.Context, n Node, template string) error {
 				return err
 			}
 		}
-		if n.Role == intent.RoleVM || n.Role == intent.RoleServer {
+		// What a kernel VTEP sends, or a host, may end in Open vSwitch.
+		if n.Role == intent.RoleVM || n.Role == intent.RoleServer || n.EVPN {
 			return s.offloadsOf(n.Name)
 		}
 		return nil
 	})
+	if err == nil {
+		err = s.tagsOf(n)
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", n.Name, err)
 	}
 	switch {
 	case n.Router != nil:
-		err = r.startRouter(ctx, n)
+		if err = r.startRouter(ctx, n); err == nil {
+			err = r.startAgent(ctx, n)
+		}
+	case n.Role == intent.RoleVTEP:
+		err = r.startVTEP(ctx, n, template)
 	case n.VTEP != nil:
 		err = r.startVSwitch(ctx, n, template)
 	}
@@ -348,7 +358,7 @@ func (r *run) startNode(ctx context.Context, n Node, template string) error {
 	return nil
 }
 
-// offloadsOf switches checksum offload off on a host's interfaces.
+// offloadsOf switches checksum offload off on a node's interfaces.
 func (s *State) offloadsOf(node string) error {
 	for _, l := range s.Links {
 		for _, e := range []End{l.A, l.B} {
@@ -388,22 +398,23 @@ func (s *State) runLine(ctx context.Context, n Node, line string) error {
 	return nil
 }
 
-// converge waits for each managed switch's sessions and routes, and for each
-// hypervisor's gateway.
+// converge waits for each managed switch's sessions and routes, and for the
+// gateway of each hypervisor and hardware VTEP.
 func (r *run) converge(ctx context.Context) error {
-	var switches, hypervisors []Node
+	var switches, behind []Node
 	for _, n := range r.state.Nodes {
 		if n.Router != nil && n.Router.Managed {
 			switches = append(switches, n)
 		}
-		// Open vSwitch learns neighbours only while it has a tunnel port: the
-		// controller's.
-		if r.state.Controller != "" && n.VTEP != nil && n.VTEP.Uplink != "" && n.VTEP.Gateway.IsValid() {
-			hypervisors = append(hypervisors, n)
+		// Open vSwitch learns neighbours only while it has a tunnel port: a
+		// hypervisor's is the controller's.
+		tunnel := r.state.Controller != "" || n.Role == intent.RoleVTEP
+		if tunnel && n.VTEP != nil && n.VTEP.Uplink != "" && n.VTEP.Gateway.IsValid() {
+			behind = append(behind, n)
 		}
 	}
 	if err := parallel(ctx, switches, width(), r.waitRouter); err != nil {
 		return err
 	}
-	return parallel(ctx, hypervisors, width(), r.waitGateway)
+	return parallel(ctx, behind, width(), r.waitGateway)
 }

@@ -29,11 +29,11 @@ const (
 	openflowPort = 6653
 )
 
-// makeTemplate makes the empty database that each hypervisor's is a copy of.
-func makeTemplate(ctx context.Context, path string) error {
-	out, err := exec.CommandContext(ctx, "ovsdb-tool", "create", path, ovsSchema).CombinedOutput()
+// makeDatabase makes an empty database of a schema.
+func makeDatabase(ctx context.Context, path, schema string) error {
+	out, err := exec.CommandContext(ctx, "ovsdb-tool", "create", path, schema).CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("make the Open vSwitch database: %w: %s", err, strings.TrimSpace(string(out)))
+		return fmt.Errorf("make the database %s: %w: %s", filepath.Base(path), err, strings.TrimSpace(string(out)))
 	}
 	return nil
 }
@@ -55,9 +55,10 @@ func copyFile(from, to string) error {
 	return err
 }
 
-// startVSwitch runs a hypervisor's Open vSwitch and prepares it as an
-// installer would: br-phy with the uplink, an empty br-int that forwards
-// nothing until the controller says so.
+// startVSwitch runs a node's Open vSwitch and prepares it as an installer would:
+// br-phy with the uplink; on a hypervisor an empty br-int that forwards nothing
+// until the controller says so, on a hardware VTEP the physical switch. The
+// template is the empty database, of which each node has a copy.
 func (r *run) startVSwitch(ctx context.Context, n Node, template string) error {
 	dir := r.state.NodeDir(n.Name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -88,26 +89,35 @@ func (r *run) startOVS(ctx context.Context, node, name string) error {
 	args := []string{name, "--pidfile=" + at(name+".pid"), "--unixctl=" + at(name+".ctl"), "-vconsole:off", "-vsyslog:off", "--log-file=" + at(name+".log")}
 	wait := []string{at(name + ".ctl")}
 	if name == "ovsdb-server" {
-		args = append(args, at("conf.db"), "--remote=punix:"+at("db.sock"), fmt.Sprintf("--remote=ptcp:%d", ovsdbPort))
+		args = append(args, at("conf.db"))
+		if vtep := at("vtep.db"); fileExists(vtep) { // of a hardware VTEP
+			args = append(args, vtep)
+		}
+		args = append(args, "--remote=punix:"+at("db.sock"), fmt.Sprintf("--remote=ptcp:%d", ovsdbPort))
 		wait = append(wait, at("db.sock"))
 	} else {
 		args = append(args, "unix:"+at("db.sock"), "--disable-system")
 	}
-	env := []string{"OVS_RUNDIR=" + dir, "OVS_LOGDIR=" + dir, "OVS_DBDIR=" + dir, "OVS_SYSCONFDIR=" + dir}
-	return r.daemon(ctx, program{node: node, name: name, args: args, env: env, log: at(name + ".log"), nice: ovsNice}, wait...)
+	return r.daemon(ctx, program{node: node, name: name, args: args, env: ovsEnv(dir), log: at(name + ".log"), nice: ovsNice}, wait...)
 }
 
-// vswitchSetup is what ovs-vsctl is told on a new hypervisor.
+// ovsEnv tells Open vSwitch's programs where a node's files are.
+func ovsEnv(dir string) []string {
+	return []string{"OVS_RUNDIR=" + dir, "OVS_LOGDIR=" + dir, "OVS_DBDIR=" + dir, "OVS_SYSCONFDIR=" + dir}
+}
+
+// vswitchSetup is what ovs-vsctl is told on a new hypervisor or hardware VTEP.
 func vswitchSetup(s *State, n Node) []string {
-	args := []string{
-		"set", "Open_vSwitch", ".", "external_ids:system-id=" + n.Name, "external_ids:hostname=" + n.Name,
-		"--", "add-br", bridgeInt, "--", "set", "Bridge", bridgeInt, "datapath_type=netdev", "fail_mode=secure",
-	}
+	args := []string{"set", "Open_vSwitch", ".", "external_ids:system-id=" + n.Name, "external_ids:hostname=" + n.Name}
 	if v := n.VTEP; v != nil && v.Uplink != "" {
 		args = append(args, "--", "add-br", bridgePhy, "--", "set", "Bridge", bridgePhy, "datapath_type=netdev", "fail_mode=standalone",
 			"--", "set", "Interface", bridgePhy, fmt.Sprintf("mtu_request=%d", s.mtu(n.Name, v.Uplink)),
 			"--", "add-port", bridgePhy, v.Uplink)
 	}
+	if n.Role == intent.RoleVTEP {
+		return append(args, torSetup(s, n)...)
+	}
+	args = append(args, "--", "add-br", bridgeInt, "--", "set", "Bridge", bridgeInt, "datapath_type=netdev", "fail_mode=secure")
 	for _, p := range s.vmPorts(n.Name) {
 		args = append(args, "--", "add-port", bridgeInt, p.iface, "--", "set", "Interface", p.iface, "external_ids:iface-id="+p.ifaceID)
 	}
@@ -116,7 +126,7 @@ func vswitchSetup(s *State, n Node) []string {
 
 type vmPort struct{ iface, ifaceID string }
 
-// vmPorts lists a hypervisor's interfaces that lead to VMs, with the iface-id
+// vmPorts lists a node's interfaces that lead to VMs and servers, with the iface-id
 // that a hypervisor manager would write: the VM's name, and for a second
 // interface of one VM also the interface's.
 func (s *State) vmPorts(node string) []vmPort {

@@ -39,9 +39,11 @@ type BroadcastRow struct {
 
 // BroadcastReport is the result of a broadcast check.
 type BroadcastReport struct {
-	Rows     []BroadcastRow `json:"rows"`
-	Failures []Failure      `json:"failures"`
-	Took     string         `json:"took"`
+	Rows []BroadcastRow `json:"rows"`
+	// Edges are there when hosts are on more than one kind of edge.
+	Edges    []EdgeRow `json:"edges,omitempty"`
+	Failures []Failure `json:"failures"`
+	Took     string    `json:"took"`
 }
 
 // OK reports whether everything was as expected.
@@ -241,8 +243,10 @@ func (b *broadcast) report(uplinks []Uplink) *BroadcastReport {
 	rep := &BroadcastReport{Failures: []Failure{}}
 	rows := map[[3]string]*BroadcastRow{}
 	var order [][3]string
+	edges := edgeRows{}
 	for _, s := range b.shots {
 		from := b.Hosts[s.from]
+		b.countEdges(edges, s)
 		k := [3]string{from.Tenant, from.Network, s.to.String()}
 		if rows[k] == nil {
 			rows[k] = &BroadcastRow{Tenant: k[0], Network: k[1], Kind: k[2]}
@@ -256,7 +260,21 @@ func (b *broadcast) report(uplinks []Uplink) *BroadcastReport {
 	for _, k := range order {
 		rep.Rows = append(rep.Rows, *rows[k])
 	}
+	rep.Edges = edges.sorted()
 	return rep
+}
+
+// countEdges sums the copies of one shot by kinds of edges. A shot that was
+// repeated counts by its repetition.
+func (b *broadcast) countEdges(edges edgeRows, s shot) {
+	for _, h := range b.members(s) {
+		row, n := edges.at(b.Hosts[s.from], h), b.copies[arrival{s.seq, h.Name}]
+		if !b.retried[s.seq] {
+			row.Expected++
+			row.Seen += min(n, 1)
+		}
+		row.Duplicated += max(n-1, 0)
+	}
 }
 
 // judge counts the copies of one shot.

@@ -1,13 +1,20 @@
 package probe
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+
+	"github.com/weft-sdn/weft/lab/netns"
 )
 
 // CheckOptions bound a check.
@@ -50,18 +57,58 @@ type Row struct {
 	Duplicated int    `json:"duplicated"`
 }
 
+// EdgeRow sums the flows, or the copies of broadcasts, from hosts on one kind of
+// edge to hosts on another.
+type EdgeRow struct {
+	From       string `json:"from"`
+	To         string `json:"to"`
+	Expected   int    `json:"expected"`
+	Seen       int    `json:"seen"`
+	Duplicated int    `json:"duplicated"`
+}
+
+// edgeRows collects EdgeRows.
+type edgeRows map[[2]string]*EdgeRow
+
+func (m edgeRows) at(from, to Host) *EdgeRow {
+	k := [2]string{from.Edge, to.Edge}
+	if m[k] == nil {
+		m[k] = &EdgeRow{From: k[0], To: k[1]}
+	}
+	return m[k]
+}
+
+// sorted lists the rows when there is more than one kind of edge.
+func (m edgeRows) sorted() []EdgeRow {
+	if len(m) < 2 {
+		return nil
+	}
+	var out []EdgeRow
+	for _, k := range slices.SortedFunc(maps.Keys(m), func(a, b [2]string) int {
+		return cmp.Or(cmp.Compare(a[0], b[0]), cmp.Compare(a[1], b[1]))
+	}) {
+		out = append(out, *m[k])
+	}
+	return out
+}
+
 // Failure is one flow that is not as expected.
 type Failure struct {
 	Flow   Flow   `json:"flow"`
-	What   string `json:"what"` // lost, leaked, duplicated
+	What   string `json:"what"` // lost, leaked, duplicated, flooded, stray
 	Detail string `json:"detail,omitempty"`
 }
 
 // Report is the result of a check.
 type Report struct {
-	Hosts    int       `json:"hosts"`
-	Sent     int       `json:"sent"`
-	Rows     []Row     `json:"rows"`
+	Hosts int   `json:"hosts"`
+	Sent  int   `json:"sent"`
+	Rows  []Row `json:"rows"`
+	// Edges are there when hosts are on more than one kind of edge.
+	Edges []EdgeRow `json:"edges,omitempty"`
+	// Flooded counts frames for one host that came to the interface of
+	// another.
+	Flooded  int       `json:"flooded"`
 	Failures []Failure `json:"failures"`
 	Took     string    `json:"took"`
 }
@@ -149,6 +196,16 @@ func (f *Field) Check(ctx context.Context, o CheckOptions) (*Report, error) {
 			done[flow] = true
 		}
 	})()
+	flooded := map[copyKey]int{}
+	taps, err := f.tapFloods(kind, flooded)
+	defer func() {
+		for _, t := range taps {
+			t.Close()
+		}
+	}()
+	if err != nil {
+		return nil, err
+	}
 	sent := 0
 	pace := pacer{rate: o.Rate}
 	seq := 0
@@ -186,9 +243,64 @@ func (f *Field) Check(ctx context.Context, o CheckOptions) (*Report, error) {
 		return nil, fmt.Errorf("check: %w", err)
 	}
 	var rep *Report
-	f.locked(func() bool { rep = f.report(e, copies, done); return true })
+	f.locked(func() bool {
+		rep = f.report(e, copies, done)
+		rep.judgeFloods(flooded)
+		return true
+	})
 	rep.Sent, rep.Took = sent, time.Since(began).Round(time.Millisecond).String()
 	return rep, nil
+}
+
+// tapFloods listens at every host's interface for probes that are addressed to
+// another host's MAC.
+func (f *Field) tapFloods(kind string, flooded map[copyKey]int) ([]*Tap, error) {
+	var taps []*Tap
+	for _, h := range f.Hosts {
+		var own net.HardwareAddr
+		err := netns.Do(h.Namespace, func() error {
+			i, err := net.InterfaceByName(h.Interface)
+			if err == nil {
+				own = i.HardwareAddr
+			}
+			return err
+		})
+		if err != nil {
+			return taps, fmt.Errorf("find %s of %s: %w", h.Interface, h.Name, err)
+		}
+		t, err := OpenTap(h.Namespace, h.Interface, func(frame []byte, out bool) {
+			if out || len(frame) < 14 || frame[0]&1 == 1 || bytes.Equal(frame[:6], own) {
+				return
+			}
+			p := gopacket.NewPacket(frame, layers.LayerTypeEthernet, gopacket.DecodeOptions{Lazy: true, NoCopy: true})
+			udp, _ := p.Layer(layers.LayerTypeUDP).(*layers.UDP)
+			if udp == nil {
+				return
+			}
+			id, ok := ParseID(udp.Payload)
+			if !ok || id.Run != f.run || id.Kind != kind {
+				return
+			}
+			f.mu.Lock()
+			flooded[copyKey{Flow{id.Source, id.Dest, frame[12] == 0x86}, id.Seq, h.Name}]++
+			f.mu.Unlock()
+		})
+		if err != nil {
+			return taps, fmt.Errorf("listen on %s of %s: %w", h.Interface, h.Name, err)
+		}
+		taps = append(taps, t)
+	}
+	return taps, nil
+}
+
+// judgeFloods adds what came to hosts that it was not addressed to.
+func (r *Report) judgeFloods(flooded map[copyKey]int) {
+	for _, k := range slices.SortedFunc(maps.Keys(flooded), func(a, b copyKey) int {
+		return cmp.Or(cmp.Compare(a.flow.String(), b.flow.String()), cmp.Compare(a.seq, b.seq), cmp.Compare(a.at, b.at))
+	}) {
+		r.Flooded += flooded[k]
+		r.Failures = append(r.Failures, Failure{k.flow, "flooded", fmt.Sprintf("%d at the interface of %s", flooded[k], k.at)})
+	}
 }
 
 // report compares what was seen with what was expected.
@@ -209,11 +321,15 @@ func (f *Field) report(e expectation, copies map[copyKey]int, done map[Flow]bool
 			}
 		}
 	}
+	edges := edgeRows{}
+	edge := func(t Flow) *EdgeRow { return edges.at(f.Hosts[f.index[t.Source]], f.Hosts[f.index[t.Dest]]) }
 	for _, t := range e.reach {
 		r := row(t.flow.Source, t.flow.Dest)
 		r.Expected++
+		edge(t.flow).Expected++
 		if done[t.flow] {
 			r.Seen++
+			edge(t.flow).Seen++
 			continue
 		}
 		r.Lost++
@@ -237,9 +353,11 @@ func (f *Field) report(e expectation, copies map[copyKey]int, done map[Flow]bool
 			rep.Failures = append(rep.Failures, Failure{k.flow, "leaked", "arrived although the two share no network"})
 		case n > 1:
 			r.Duplicated += n - 1
+			edge(k.flow).Duplicated += n - 1
 			rep.Failures = append(rep.Failures, Failure{k.flow, "duplicated", fmt.Sprintf("%d copies", n)})
 		}
 	}
+	rep.Edges = edges.sorted()
 	for _, k := range slices.SortedFunc(maps.Keys(rows), func(a, b [2]string) int {
 		return cmp.Or(cmp.Compare(a[0], b[0]), cmp.Compare(a[1], b[1]))
 	}) {

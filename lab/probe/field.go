@@ -27,6 +27,8 @@ type Host struct {
 	Subnets   []netip.Prefix
 	// VTEP is the address of the edge that the host is attached to.
 	VTEP netip.Addr
+	// Edge is the kind of that edge: vswitch, hardware-vtep, evpn-leaf.
+	Edge string
 }
 
 // sameNetwork reports whether two hosts are to reach each other.

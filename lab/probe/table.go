@@ -43,8 +43,26 @@ func (r *Report) Print(w io.Writer) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
+	fmt.Fprintf(w, "frames that came to a host they were not addressed to: %d\n", r.Flooded)
+	if err := printEdges(w, "unicast by kind of edge:", r.Edges); err != nil {
+		return err
+	}
 	printFailures(w, r.Failures)
 	return nil
+}
+
+// printEdges writes a line per ordered pair of kinds of edges.
+func printEdges(w io.Writer, title string, rows []EdgeRow) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	fmt.Fprintln(w, "\n"+title)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "FROM EDGE\tTO EDGE\tEXPECTED\tSEEN\tDUPLICATED\t")
+	for _, o := range rows {
+		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t\n", o.From, o.To, o.Expected, o.Seen, o.Duplicated)
+	}
+	return t.Flush()
 }
 
 // Print writes the report as a table, a line per network and kind.
@@ -55,6 +73,9 @@ func (r *BroadcastReport) Print(w io.Writer) error {
 		fmt.Fprintf(t, "%s/%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t\n", o.Tenant, o.Network, o.Kind, o.Sent, o.Expected, o.Seen, o.Lost, o.Leaked, o.Duplicated, o.Tunnels, o.Stray)
 	}
 	if err := t.Flush(); err != nil {
+		return err
+	}
+	if err := printEdges(w, "broadcast by kind of edge, copies:", r.Edges); err != nil {
 		return err
 	}
 	printFailures(w, r.Failures)
