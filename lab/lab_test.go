@@ -177,7 +177,7 @@ func TestHostsFromIntent(t *testing.T) {
 	})
 	vtep := netip.MustParseAddr("10.64.0.1")
 	at := func(name, ns, iface string) probe.Host {
-		return probe.Host{Name: name, Namespace: ns, Interface: iface, Tenant: "blue", Network: "web", Addresses: []netip.Addr{subnet.Addr().Next()}, Subnets: []netip.Prefix{subnet}, VTEP: vtep}
+		return probe.Host{Name: name, Namespace: ns, Interface: iface, Tenant: "blue", Network: "web", Addresses: []netip.Addr{subnet.Addr().Next()}, Subnets: []netip.Prefix{subnet}, VTEP: vtep, Edge: "vswitch"}
 	}
 	require.Equal(t, []probe.Host{
 		at("vm1", "weft-x-vm1", "eth1"), at("vm1:eth2", "weft-x-vm1", "eth2"),
