@@ -56,6 +56,7 @@ type Engine struct {
 	ending   map[string]*session // left the intent; the last of each node
 	rev      int64               // of the store, up to which intent was taken
 	loaded   bool
+	moving   map[intent.Ref]time.Time // ports that moved, until all edges follow
 	// nodesChanged is set until the sessions were compared with the nodes.
 	nodesChanged bool
 	loadErr      error
@@ -71,7 +72,7 @@ func New(c Config) *Engine {
 	}
 	e := &Engine{
 		config: c, log: c.Logger, events: newRing(eventsKept), moves: newMoveQueue(),
-		model: overlay.NewModel(), objects: map[intent.Ref]int64{}, sessions: map[string]*session{}, ending: map[string]*session{},
+		model: overlay.NewModel(), objects: map[intent.Ref]int64{}, sessions: map[string]*session{}, ending: map[string]*session{}, moving: map[intent.Ref]time.Time{},
 		changed: make(chan struct{}),
 	}
 	if c.Speaker != nil {

@@ -40,6 +40,7 @@ func (e *Engine) takeMoved() {
 		if !ok {
 			continue // it moved on already
 		}
+		e.moving[mv.Port] = time.Now()
 		if s := e.sessions[a.Node]; s != nil {
 			if d, ok := s.driver.(announcer); ok {
 				d.Announce(a.LocalPort)
@@ -57,6 +58,29 @@ func (e *Engine) takeMoved() {
 		}
 	}
 }
+
+// settleMoving tells of ports that moved and that all edges follow by now. The
+// caller holds the lock.
+func (e *Engine) settleMoving() {
+	for port, since := range e.moving {
+		a, ok := e.model.Attachment(port)
+		if !ok || time.Since(since) > movingTime {
+			delete(e.moving, port)
+			continue
+		}
+		s := e.sessions[a.Node]
+		if s == nil || !s.has(a) || len(e.behind(a)) > 0 {
+			continue
+		}
+		delete(e.moving, port)
+		e.events.add(southbound.Event{Severity: southbound.Normal, Device: a.Node, Object: port.String(), Reason: "Followed",
+			Message: fmt.Sprintf("all %d edges of VNI %d follow %s after %s", len(e.model.Carriers(a.VNI)), a.VNI, a.VTEP, time.Since(since).Round(10*time.Microsecond))})
+	}
+}
+
+// movingTime is how long an edge may lag behind a move until nobody waits to
+// tell of it.
+const movingTime = time.Minute
 
 // finishMoves writes what came to where it was requested, until ctx ends.
 func (e *Engine) finishMoves(ctx context.Context) {

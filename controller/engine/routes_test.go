@@ -187,6 +187,14 @@ func TestMoveIsFinishedAndSpokenFor(t *testing.T) {
 	b.until("moved", func() bool { return b.Status(p).Node == "hv2" })
 	b.until("written, at the second try", func() bool { mu.Lock(); defer mu.Unlock(); return len(moved) == 1 })
 	require.Equal(t, intent.Place{Node: "hv2", Interface: "tap1"}, moved[0])
+	b.until("all edges follow", func() bool {
+		for _, ev := range b.Events() {
+			if ev.Reason == "Followed" && ev.Device == "hv2" && ev.Object == p.Ref().String() {
+				return true
+			}
+		}
+		return false
+	})
 	d := b.edge("hv2")
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -198,6 +198,7 @@ func (s *session) Confirmed() {
 	for v := range cursors {
 		e.trim(v)
 	}
+	e.settleMoving()
 	e.mu.Unlock()
 	e.broadcast()
 }
