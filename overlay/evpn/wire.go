@@ -50,6 +50,9 @@ type Route struct {
 	Seq     uint32               // MAC mobility sequence number
 	Sticky  bool
 	Gateway netip.Addr // PREFIX: the overlay index (RFC 9136 section 3.1)
+	// RouterMAC is the inner destination MAC of what is routed to the VTEP
+	// (RFC 9135 section 8.1), zero when there is none.
+	RouterMAC intent.MAC
 }
 
 // RouteID identifies a route among those that one speaker announces.

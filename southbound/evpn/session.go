@@ -1,0 +1,409 @@
+package evpn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	api "github.com/osrg/gobgp/v3/api"
+	"github.com/osrg/gobgp/v3/pkg/packet/bgp"
+
+	"github.com/weft-sdn/weft/controller/intent"
+	table "github.com/weft-sdn/weft/overlay/evpn"
+	"github.com/weft-sdn/weft/southbound"
+)
+
+// States of a session (RFC 4271 section 8.2.2).
+const (
+	stateIdle        = "Idle"
+	stateConnect     = "Connect"
+	stateOpenSent    = "OpenSent"
+	stateOpenConfirm = "OpenConfirm"
+	stateEstablished = "Established"
+)
+
+const (
+	retryTime = time.Second
+	// strangers is how many attempts may fail before the session counts as
+	// refused and is no longer waited for.
+	strangers = 2
+	// staleLimit is how long stale routes outlive a session that is back but
+	// sends no End-of-RIB.
+	staleLimit = 6 * time.Minute
+)
+
+// session is what stands between GoBGP and one leaf.
+type session struct {
+	s       *Speaker
+	peer    Peer
+	addr    netip.Addr // GoBGP knows the leaf by
+	leaving chan struct{}
+	done    chan struct{}
+
+	in, out, malformed atomic.Uint64
+
+	ribMu  sync.Mutex // guards these, and the order of what is told of routes
+	rib    adjIn
+	expiry *time.Timer // of stale routes; nil when there are none
+
+	mu       sync.Mutex
+	state    intent.BGPSession
+	alarms   map[string]string // by reason
+	failures int               // attempts in a row that did not establish it
+	wasUp    bool              // since the controller started
+	synced   bool              // End-of-RIB came, or none will
+	caps     capabilities      // of the session
+	leaf     *net.TCPConn      // while established
+	writing  sync.Mutex        // of leaf
+}
+
+func newSession(s *Speaker, p Peer, addr netip.Addr) *session {
+	return &session{s: s, peer: p, addr: addr, leaving: make(chan struct{}), done: make(chan struct{}), alarms: map[string]string{},
+		state: intent.BGPSession{State: stateIdle}}
+}
+
+// run keeps the session up until ctx ends or the peer leaves.
+func (p *session) run(ctx context.Context) {
+	defer close(p.done)
+	defer func() {
+		p.ribMu.Lock()
+		p.stopExpiry()
+		p.ribMu.Unlock()
+	}()
+	select {
+	case <-p.s.opened:
+	case <-p.leaving:
+	case <-ctx.Done():
+	}
+	for ctx.Err() == nil {
+		var err error
+		var wait time.Duration
+		select {
+		case <-p.leaving:
+		default:
+			err = p.attempt(ctx)
+			wait = p.ended(ctx, err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.leaving:
+			p.forget()
+			return
+		case <-time.After(wait):
+		}
+		if n, ok := notified(err); ok && n.tooMany() {
+			_ = p.s.gobgp.EnablePeer(ctx, &api.EnablePeerRequest{Address: p.addr.String()})
+		}
+	}
+}
+
+// tooMany reports whether the session was ended for too many routes.
+func (e errNotification) tooMany() bool {
+	return !e.byLeaf && e.code == bgp.BGP_ERROR_CEASE && e.subcode == bgp.BGP_ERROR_SUB_MAXIMUM_NUMBER_OF_PREFIXES_REACHED
+}
+
+// leave ends the session for good and withdraws what the peer announced.
+func (p *session) leave() {
+	close(p.leaving)
+	// GoBGP tells the leaf by a NOTIFICATION, which ends the relay.
+	_ = p.s.gobgp.DeletePeer(context.Background(), &api.DeletePeerRequest{Address: p.addr.String()})
+	t := time.AfterFunc(retryTime, p.hangUp)
+	defer t.Stop()
+	<-p.done
+}
+
+func (p *session) hangUp() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.leaf != nil {
+		p.leaf.Close()
+	}
+}
+
+// forget withdraws all routes and ends all alarms.
+func (p *session) forget() {
+	p.ribMu.Lock()
+	p.stopExpiry()
+	p.rib.retain()
+	p.tellRoutes(p.rib.sweep())
+	p.ribMu.Unlock()
+	for _, reason := range []string{southbound.AlarmSession, southbound.AlarmMalformed} {
+		p.alarm(reason, "")
+	}
+}
+
+// attempt dials the leaf, then GoBGP, and relays until the session ends.
+func (p *session) attempt(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	dialing := make(chan struct{})
+	go func() { // a peer that leaves is not dialled to the end
+		select {
+		case <-p.leaving:
+			cancel()
+		case <-dialing:
+		}
+	}()
+	p.set(stateConnect)
+	leaf, err := dial(ctx, p.peer.LocalAddress, p.peer.Address, p.peer.Password)
+	if err != nil {
+		close(dialing)
+		return p.unreachable(err)
+	}
+	defer leaf.Close()
+	p.set(stateOpenSent)
+	r, err := p.connect(ctx, leaf)
+	close(dialing)
+	if err != nil {
+		return err
+	}
+	defer r.gobgp.Close()
+	p.mu.Lock()
+	p.leaf = leaf
+	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		p.leaf = nil
+		p.mu.Unlock()
+	}()
+	return r.run(ctx)
+}
+
+// unreachable words why a leaf can't be dialled.
+func (p *session) unreachable(err error) error {
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		why := "it is not reachable, or it wants a TCP-MD5 password"
+		if p.peer.Password != "" {
+			why = "it is not reachable, or the TCP-MD5 passwords differ"
+		}
+		return fmt.Errorf("no answer from %s: %s", p.peer.Address, why)
+	}
+	return err
+}
+
+// ended notes how an attempt ended and returns after what time the next may
+// begin.
+func (p *session) ended(ctx context.Context, err error) time.Duration {
+	if ctx.Err() != nil {
+		return 0 // the controller ends: leaves are told nothing and we forget nothing
+	}
+	n, byNotification := notified(err)
+	p.mu.Lock()
+	was := p.state.State == stateEstablished
+	if was {
+		p.failures = 0
+		p.state.Flaps++
+	} else {
+		p.failures++
+	}
+	p.synced = p.synced && !was || p.failures >= strangers
+	refused := p.failures >= strangers || byNotification && n.code == bgp.BGP_ERROR_OPEN_MESSAGE_ERROR || byNotification && n.tooMany()
+	caps := p.caps
+	p.state.State, p.state.LastError = stateIdle, err.Error()
+	if was {
+		p.state.Since = time.Now()
+	}
+	p.mu.Unlock()
+
+	if was {
+		p.s.cfg.Logger.Info("BGP session lost", "device", p.peer.Name, "err", err)
+		p.lost(caps, byNotification)
+	}
+	if refused {
+		p.alarm(southbound.AlarmSession, p.advice(err, caps))
+	}
+	p.s.tell(event{peer: p.peer.Name})
+	p.s.recheck()
+	if n.tooMany() {
+		return p.s.cfg.Pause
+	}
+	return retryTime
+}
+
+// advice words an alarm about a session that is not established.
+func (p *session) advice(err error, caps capabilities) string {
+	n, ok := notified(err)
+	bad := ok && n.code == bgp.BGP_ERROR_OPEN_MESSAGE_ERROR
+	switch {
+	case bad && caps.asn != 0 && caps.asn != p.peer.ASN:
+		return fmt.Sprintf("%v: the leaf is in AS %d, the intent says %d", err, caps.asn, p.peer.ASN)
+	case bad && n.subcode == bgp.BGP_ERROR_SUB_BAD_PEER_AS:
+		return fmt.Sprintf("%v: the leaf does not expect AS %d; it must name the controller with its own AS", err, p.peer.ASN)
+	case ok && n.tooMany():
+		return fmt.Sprintf("%v: the leaf announces more than the %d routes that it may; next attempt in %s", err, p.peer.MaxRoutes, p.s.cfg.Pause)
+	}
+	return err.Error()
+}
+
+// lost keeps or withdraws the routes of a session that ended.
+func (p *session) lost(caps capabilities, byNotification bool) {
+	p.ribMu.Lock()
+	defer p.ribMu.Unlock()
+	p.stopExpiry()
+	p.rib.retain()
+	if !caps.restart || byNotification {
+		p.tellRoutes(p.rib.sweep())
+		return
+	}
+	if p.rib.stale == 0 {
+		return
+	}
+	stale := min(time.Duration(caps.staleTime)*time.Second, p.s.cfg.StaleTime)
+	p.expire(time.Duration(caps.restartTime)*time.Second + stale)
+}
+
+// expire sweeps what is stale after a while. p.ribMu is held.
+func (p *session) expire(after time.Duration) {
+	p.stopExpiry()
+	var t *time.Timer
+	t = time.AfterFunc(after, func() {
+		p.ribMu.Lock()
+		defer p.ribMu.Unlock()
+		if p.expiry == t {
+			p.expiry = nil
+			p.tellRoutes(p.rib.sweep())
+			p.s.tell(event{peer: p.peer.Name})
+		}
+	})
+	p.expiry = t
+}
+
+func (p *session) stopExpiry() {
+	if p.expiry != nil {
+		p.expiry.Stop()
+		p.expiry = nil
+	}
+}
+
+// tellRoutes queues changes. p.ribMu is held.
+func (p *session) tellRoutes(changes []Change) {
+	p.mu.Lock()
+	p.state.Received = uint64(len(p.rib.routes))
+	p.state.Restarting = p.rib.stale > 0
+	p.mu.Unlock()
+	if len(changes) > 0 {
+		p.s.tell(event{peer: p.peer.Name, changes: changes})
+	}
+}
+
+// set changes the state on the way up.
+func (p *session) set(state string) {
+	p.mu.Lock()
+	p.state.State = state
+	p.mu.Unlock()
+	p.s.tell(event{peer: p.peer.Name})
+}
+
+// established is called when the leaf confirmed the session.
+func (p *session) established() {
+	p.mu.Lock()
+	p.state.State, p.state.Since, p.state.LastError = stateEstablished, time.Now(), ""
+	p.wasUp = true
+	caps := p.caps
+	p.synced = !caps.restart
+	p.mu.Unlock()
+	p.ribMu.Lock()
+	if p.rib.stale > 0 {
+		p.expire(staleLimit)
+	}
+	p.ribMu.Unlock()
+	p.s.cfg.Logger.Info("BGP session established", "device", p.peer.Name)
+	p.alarm(southbound.AlarmMalformed, "")
+	if p.peer.MaxRoutes == 0 {
+		p.alarm(southbound.AlarmSession, "")
+	}
+	p.s.tell(event{peer: p.peer.Name})
+	p.s.recheck()
+}
+
+// endOfRIB is called when the leaf has announced all its routes.
+func (p *session) endOfRIB() {
+	p.ribMu.Lock()
+	p.stopExpiry()
+	p.tellRoutes(p.rib.sweep())
+	p.ribMu.Unlock()
+	p.mu.Lock()
+	p.synced = true
+	p.mu.Unlock()
+	p.alarm(southbound.AlarmSession, "")
+	p.s.tell(event{peer: p.peer.Name})
+	p.s.recheck()
+}
+
+// received takes in what an UPDATE says.
+func (p *session) received(u update) {
+	if u.lost > 0 {
+		p.malformed.Add(uint64(u.lost))
+		p.alarm(southbound.AlarmMalformed, fmt.Sprintf("an UPDATE could not be read, its routes count as withdrawn (RFC 7606): %v", u.cause))
+	}
+	if u.body == nil {
+		return
+	}
+	p.ribMu.Lock()
+	defer p.ribMu.Unlock()
+	p.tellRoutes(p.rib.apply(changes(u.body)))
+}
+
+// alarm raises or ends an alarm, if that changes anything.
+func (p *session) alarm(reason, message string) {
+	p.mu.Lock()
+	was := p.alarms[reason]
+	p.alarms[reason] = message
+	p.mu.Unlock()
+	if was == message || was != "" && message != "" && reason == southbound.AlarmMalformed {
+		return
+	}
+	if message != "" {
+		p.s.cfg.Logger.Warn("BGP alarm", "device", p.peer.Name, "reason", reason, "message", message)
+	}
+	p.s.tell(event{peer: p.peer.Name, alarm: southbound.AlarmKey{Reason: reason, Object: "BGP session with " + p.peer.Address.String()}, message: message})
+}
+
+// status is the session as others see it.
+func (p *session) status() intent.BGPSession {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	st := p.state
+	st.Updates = intent.Traffic{In: p.in.Load(), Out: p.out.Load()}
+	st.Malformed = p.malformed.Load()
+	return st
+}
+
+// heard reports whether the leaf need not be waited for any longer.
+func (p *session) heard() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.synced
+}
+
+// list copies the routes that the leaf announces.
+func (p *session) list() []table.Route {
+	p.ribMu.Lock()
+	defer p.ribMu.Unlock()
+	out := make([]table.Route, 0, len(p.rib.routes))
+	for _, h := range p.rib.routes {
+		out = append(out, h.Route)
+	}
+	return out
+}
+
+// refresh asks the leaf for its routes.
+func (p *session) refresh() error {
+	p.mu.Lock()
+	leaf, up := p.leaf, p.state.State == stateEstablished
+	p.mu.Unlock()
+	if leaf == nil || !up {
+		return fmt.Errorf("the session with %q is not established", p.peer.Name)
+	}
+	p.writing.Lock()
+	defer p.writing.Unlock()
+	_, err := leaf.Write(refresh())
+	return err
+}
