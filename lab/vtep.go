@@ -78,7 +78,8 @@ func (r *run) startEmulator(ctx context.Context, n Node) error {
 	log := filepath.Join(dir, "ovs-vtep.log")
 	err := r.daemon(ctx, program{
 		node: n.Name, name: "ovs-vtep", log: log, env: ovsEnv(dir),
-		args: []string{python, vtepEmulator, "-vconsole:off", "-vsyslog:off", "--log-file=" + log, "--pidfile=" + filepath.Join(dir, "ovs-vtep.pid"), switchName},
+		// It logs to the console whatever it is told, so it gets no file besides.
+		args: []string{python, vtepEmulator, "-vsyslog:off", "--pidfile=" + filepath.Join(dir, "ovs-vtep.pid"), switchName},
 	}, filepath.Join(dir, "ovs-vtep.pid"))
 	if err != nil {
 		return err

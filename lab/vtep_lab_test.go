@@ -103,6 +103,9 @@ func TestHardwareVTEP(t *testing.T) {
 	logs, err := s.Logs("vtep1")
 	require.NoError(t, err)
 	require.Contains(t, logs, filepath.Join(s.NodeDir("vtep1"), "ovs-vtep.log"))
+	log, err := os.ReadFile(filepath.Join(s.NodeDir("vtep1"), "ovs-vtep.log"))
+	require.NoError(t, err)
+	require.Equal(t, 1, strings.Count(string(log), "adding binding 0000-eth2\n"), "each line once")
 	again, _, err := Plan(file)
 	require.NoError(t, err)
 	up(t, again)
@@ -465,4 +468,15 @@ func logFootprint(t *testing.T, s *State, node string) {
 			}
 		}
 	}
+}
+
+// openvswitch-vtep is asked for only by a file that has such a node.
+func TestHostNeedsForHardwareVTEPs(t *testing.T) {
+	with := planFile(t, "testdata/edges.clab.yml")
+	without := generated(t, topology.GenerateParams{Name: "hv", Spines: 1, Leaves: 1, HypervisorsPerLeaf: 1})
+	t.Setenv("PATH", t.TempDir())
+	require.ErrorContains(t, CheckHost(with), "openvswitch-vtep")
+	err := CheckHost(without)
+	require.ErrorContains(t, err, "openvswitch-switch")
+	require.NotContains(t, err.Error(), "openvswitch-vtep")
 }
