@@ -2,6 +2,9 @@ module github.com/weft-sdn/weft
 
 go 1.26.0
 
+// GoBGP's listeners need TCP-MD5, which the sockets of MPTCP do not have.
+godebug multipathtcp=0
+
 require (
 	github.com/danielgtaylor/huma/v2 v2.37.2
 	github.com/go-logr/logr v1.4.4

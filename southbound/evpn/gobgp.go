@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"time"
 
 	api "github.com/osrg/gobgp/v3/api"
 	gobgplog "github.com/osrg/gobgp/v3/pkg/log"
@@ -45,6 +46,19 @@ func startGoBGP(ctx context.Context, asn uint32, id netip.Addr, listen netip.Add
 			return nil, listen, fmt.Errorf("start GoBGP: %w", err)
 		}
 	}
+}
+
+// stopGoBGP stops a server whose connections are closed already. It waits until
+// GoBGP has noticed: its sessions read, without a lock, what StopBgp clears.
+func stopGoBGP(b *server.BgpServer) {
+	end := time.Now().Add(dialTimeout)
+	for quiet := false; !quiet && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		quiet = true
+		_ = b.ListPeer(context.Background(), &api.ListPeerRequest{}, func(p *api.Peer) {
+			quiet = quiet && p.GetState().GetSessionState() < api.PeerState_OPENSENT
+		})
+	}
+	b.Stop()
 }
 
 // neighbor is a client of GoBGP's for reflection.

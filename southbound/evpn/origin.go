@@ -31,11 +31,27 @@ type origin struct {
 	done bool // End-of-RIB was sent
 }
 
-// openOrigin establishes the session.
+// openOrigin establishes the session. For a moment after it was told of a peer
+// GoBGP takes no connection.
 func openOrigin(ctx context.Context, to netip.AddrPort, key string, asn uint32) (*origin, error) {
+	give := time.Now().Add(dialTimeout)
+	for {
+		o, err := tryOrigin(ctx, to, key, asn)
+		if err == nil || ctx.Err() != nil || time.Now().After(give) {
+			return o, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+func tryOrigin(ctx context.Context, to netip.AddrPort, key string, asn uint32) (*origin, error) {
 	c, err := dial(ctx, netip.MustParseAddr(originRouter), to, key)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("connect to GoBGP (does the kernel have TCP-MD5, and is the program built with multipathtcp=0?): %w", err)
 	}
 	o := &origin{conn: c, in: bufio.NewReaderSize(c, 1<<16), own: map[table.RouteID]struct{}{}}
 	fail := func(err error) (*origin, error) {

@@ -252,6 +252,7 @@ func (p *session) lost(caps capabilities, byNotification bool) {
 		p.tellRoutes(p.rib.sweep())
 		return
 	}
+	p.tellRoutes(nil)
 	if p.rib.stale == 0 {
 		return
 	}
@@ -373,6 +374,7 @@ func (p *session) status() intent.BGPSession {
 	st := p.state
 	st.Updates = intent.Traffic{In: p.in.Load(), Out: p.out.Load()}
 	st.Malformed = p.malformed.Load()
+	st.Synced = p.synced && st.State == stateEstablished
 	return st
 }
 

@@ -129,7 +129,7 @@ func (s *Speaker) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer s.gobgp.Stop()
+	defer stopGoBGP(s.gobgp)
 	if err := s.addNeighbor(ctx, neighbor{addr: netip.MustParseAddr(originRouter), asn: s.cfg.ASN, hold: originHold}, true); err != nil {
 		return err
 	}
