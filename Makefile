@@ -4,8 +4,8 @@ GO ?= go
 BIN := bin/weft
 # Debian packages that labs and tests need, and the programs by which they are
 # missed. Nothing is installed when all programs are there.
-LAB_PROGRAMS := ovs-vswitchd ovs-vsctl vtep-ctl vtysh /usr/lib/frr/bgpd ping ip jq
-LAB_PACKAGES := openvswitch-switch openvswitch-vtep frr iputils-ping iproute2 jq procps
+LAB_PROGRAMS := ovs-vswitchd ovs-vsctl vtep-ctl vtysh /usr/lib/frr/bgpd ping ip jq nft
+LAB_PACKAGES := openvswitch-switch openvswitch-vtep frr iputils-ping iproute2 jq nftables procps
 TEST_PROGRAMS := $(LAB_PROGRAMS) gcc gobgpd tshark
 TEST_PACKAGES := $(LAB_PACKAGES) gcc libc6-dev gobgpd tshark
 # Packages with tests that need root and real daemons.

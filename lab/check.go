@@ -256,11 +256,11 @@ func (s *State) hostsOf(networks, ports []intent.Object) (hosts []probe.Host, no
 func edgeKind(n intent.NodeSpec) string {
 	switch {
 	case n.HardwareVTEP != nil:
-		return "hardware-vtep"
+		return probe.HardwareVTEP
 	case n.EVPN != nil:
-		return "evpn-leaf"
+		return probe.EVPNLeaf
 	}
-	return "vswitch"
+	return probe.VSwitch
 }
 
 // place finds the host interface that a port is bound to, and the edge that it

@@ -17,9 +17,6 @@ import (
 // the loopback and on its management address, besides the unix socket.
 const controllerPort = 8470
 
-// runAgents says whether leaves that are EVPN edges run Weft's agent.
-var runAgents = false
-
 func (s *State) controllerDir() string { return filepath.Join(s.dir, controllerNode) }
 
 // controllerSocket is the API's unix socket.
@@ -59,7 +56,7 @@ func (s *State) agentArgs(weft string, n Node) []string {
 // startAgent runs Weft's agent on a leaf that is to have one, when there is a
 // controller to ask.
 func (r *run) startAgent(ctx context.Context, n Node) error {
-	if !runAgents || !n.Agent || r.opts.Weft == "" || r.state.Controller == "" {
+	if !n.Agent || r.opts.Weft == "" || r.state.Controller == "" {
 		return nil
 	}
 	return r.daemon(ctx, program{

@@ -19,6 +19,7 @@ var needs = []struct{ program, pkg string }{
 	{"ovsdb-server", "openvswitch-switch"}, {"ovs-vswitchd", "openvswitch-switch"},
 	{"ovs-vsctl", "openvswitch-switch"}, {"ovsdb-tool", "openvswitch-switch"}, {"ip", "iproute2"},
 	{"vtep-ctl", "openvswitch-vtep"}, {vtepEmulator, "openvswitch-vtep"}, {python, "openvswitch-vtep"},
+	{"nft", "nftables"},
 }
 
 // CheckHost tells what this machine lacks for the lab, and what to do.
@@ -31,6 +32,7 @@ func CheckHost(s *State) error {
 		want["frr"] = want["frr"] || n.Router != nil
 		want["iproute2"] = want["iproute2"] || len(n.Exec) > 0
 		want["openvswitch-switch"] = want["openvswitch-switch"] || n.VTEP != nil
+		want["nftables"] = want["nftables"] || n.Agent
 		want["openvswitch-vtep"] = want["openvswitch-vtep"] || n.Role == intent.RoleVTEP
 	}
 	var missing, pkgs []string

@@ -209,8 +209,6 @@ func TestEdges(t *testing.T) {
 // what it needs to know.
 func TestAgentsAreStarted(t *testing.T) {
 	dir := labDir(t)
-	runAgents = true
-	t.Cleanup(func() { runAgents = false })
 	weft := filepath.Join(t.TempDir(), "weft")
 	require.NoError(t, os.WriteFile(weft, []byte("#!/bin/sh\nip -br link > "+filepath.Join(dir, "agent.links")+"\nexec sleep 600\n"), 0o755))
 	s := planFile(t, "testdata/edges.clab.yml")

@@ -2,15 +2,19 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"os/signal"
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -18,8 +22,12 @@ import (
 	"github.com/weft-sdn/weft/controller/engine"
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/controller/store"
+	"github.com/weft-sdn/weft/overlay"
 	"github.com/weft-sdn/weft/southbound"
+	"github.com/weft-sdn/weft/southbound/evpn"
+	"github.com/weft-sdn/weft/southbound/leaf"
 	"github.com/weft-sdn/weft/southbound/vswitch"
+	"github.com/weft-sdn/weft/southbound/vtep"
 )
 
 func init() { commands = append(commands, newControllerCommand) }
@@ -29,6 +37,9 @@ type controllerOptions struct {
 	dir, logLevel string
 	endpoints     []string
 	listen        []string
+	asn           uint32
+	bgpAddress    netip.Addr // from which leaves are dialled; may be invalid
+	routerID      netip.Addr
 }
 
 func newControllerCommand(a *app) *cobra.Command {
@@ -51,6 +62,9 @@ etcd runs inside this process, with its data in the data directory, unless
 			}
 			o.dir, o.logLevel = a.config.GetString("data-dir"), a.config.GetString("log-level")
 			o.endpoints, o.listen = a.list("etcd-endpoints"), a.list("listen")
+			if err := o.bgp(a.config.GetUint32("asn"), a.config.GetString("bgp-address"), a.config.GetString("bgp-router-id")); err != nil {
+				return err
+			}
 			ctx, stop := signal.NotifyContext(c.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
 			return o.run(ctx)
@@ -60,12 +74,99 @@ etcd runs inside this process, with its data in the data directory, unless
 	f.String("data-dir", "weft-data", "directory of the etcd that runs in this process")
 	f.StringSlice("etcd-endpoints", nil, "an etcd cluster to use instead, as URLs")
 	f.StringSlice("listen", []string{defaultListen}, "where to serve the API: ADDRESS:PORT or unix:PATH; may be repeated")
+	f.Uint32("asn", defaultASN, "AS of which the route targets and distinguishers of BGP EVPN are made")
+	f.String("bgp-address", "", "address from which EVPN leaves are dialled; the one that the route to them has by default")
+	f.String("bgp-router-id", "", "BGP identifier, an IPv4 address that no leaf has; made from the host's name by default")
 	f.String("log-level", "info", "debug, info, warn or error")
 	return c
 }
 
 // defaultListen is where the API is served; loopback only.
 const defaultListen = "127.0.0.1:8470"
+
+// defaultASN is the first AS for private use (RFC 6996).
+const defaultASN = 64512
+
+// bgp reads the flags of the speaker.
+func (o *controllerOptions) bgp(asn uint32, address, id string) error {
+	o.asn = asn
+	if asn == 0 {
+		return usageError{errors.New("asn 0 is reserved (RFC 7607): use a private one such as 64512")}
+	}
+	for _, f := range []struct {
+		name, value string
+		into        *netip.Addr
+		v4          bool
+	}{{"bgp-address", address, &o.bgpAddress, false}, {"bgp-router-id", id, &o.routerID, true}} {
+		if f.value == "" {
+			continue
+		}
+		a, err := netip.ParseAddr(f.value)
+		if err != nil || f.v4 && !a.Is4() || a.IsUnspecified() {
+			return usageError{fmt.Errorf("%s %q is no address that can be used", f.name, f.value)}
+		}
+		*f.into = a
+	}
+	if !o.routerID.IsValid() {
+		o.routerID = hostRouterID()
+	}
+	return nil
+}
+
+// hostRouterID makes a BGP identifier from the host's name: the same each time,
+// as graceful restart needs it, and hardly another's.
+func hostRouterID() netip.Addr {
+	name, _ := os.Hostname() // without a name all hosts have the same one, and two controllers need --bgp-router-id
+	h := fnv.New32a()
+	_, _ = h.Write([]byte("weft " + name))
+	b := binary.BigEndian.AppendUint32(nil, h.Sum32())
+	return netip.AddrFrom4([4]byte{240 | b[0]&7, b[1], b[2], b[3] | 1}) // no host has one of 240/5
+}
+
+// bgpSpeaker is the speaker as the engine uses it.
+type bgpSpeaker struct{ *evpn.Speaker }
+
+// SetPeers implements engine.Speaker.
+func (s bgpSpeaker) SetPeers(peers []engine.BGPPeer) error {
+	out := make([]evpn.Peer, len(peers))
+	for i, p := range peers {
+		out[i] = evpn.Peer{Name: p.Name, Address: p.Address, ASN: p.ASN, Password: p.Password, MaxRoutes: p.MaxRoutes, LocalAddress: p.Source}
+	}
+	return s.Speaker.SetPeers(out)
+}
+
+// newEngine wires the engine, the speaker and the drivers.
+func (o controllerOptions) newEngine(st *store.Store, log *slog.Logger) (*engine.Engine, *evpn.Speaker) {
+	var eng *engine.Engine
+	speaker := evpn.New(evpn.Config{
+		ASN: o.asn, RouterID: o.routerID, StaleTime: staleTime, Logger: log,
+		OnRoutes: func(peer string, changes []evpn.Change) {
+			out := make([]overlay.RouteChange, len(changes))
+			for i, c := range changes {
+				out[i] = overlay.RouteChange{Route: c.Route, Withdrawn: c.Withdrawn}
+			}
+			eng.TakeRoutes(peer, out)
+		},
+		OnPeer:  func(peer string) { eng.PeerChanged(peer) },
+		OnAlarm: func(peer string, key southbound.AlarmKey, message string) { eng.PeerAlarm(peer, key, message) },
+	})
+	eng = engine.New(engine.Config{Source: st, Logger: log, Speaker: bgpSpeaker{speaker}, ASN: o.asn, BGPSource: o.bgpAddress, Moved: st.Moved,
+		NewDriver: func(n *intent.Node, f southbound.Feed) southbound.Driver {
+			switch {
+			case n.Spec.HardwareVTEP != nil:
+				return vtep.New(n, f, log)
+			case n.Spec.EVPN != nil:
+				return leaf.New(n, f, leaf.Config{Logger: log, Source: o.bgpAddress, Network: func(v intent.VNI) *intent.Network { return eng.Network(v) },
+					Session: func() (intent.BGPSession, bool) { return speaker.Peer(n.Metadata.Name) }})
+			}
+			return vswitch.New(n, f, log)
+		}})
+	return eng, speaker
+}
+
+// staleTime is how long leaves that can (RFC 9494) keep our routes as the last
+// resort when the controller is away for longer.
+const staleTime = 24 * time.Hour
 
 func (o controllerOptions) run(ctx context.Context) error {
 	var level slog.Level
@@ -91,9 +192,7 @@ func (o controllerOptions) run(ctx context.Context) error {
 		return err
 	}
 	defer st.Close()
-	eng := engine.New(engine.Config{Source: st, Logger: log, NewDriver: func(n *intent.Node, f southbound.Feed) southbound.Driver {
-		return vswitch.New(n, f, log)
-	}})
+	eng, speaker := o.newEngine(st, log)
 	server := api.New(api.Config{Store: st, Status: eng, Logger: log, Version: version(), Commit: commit()})
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -104,6 +203,12 @@ func (o controllerOptions) run(ctx context.Context) error {
 		defer cancel()
 		if err := eng.Run(ctx); !errors.Is(err, context.Canceled) {
 			log.Error("the engine ended", "err", err)
+		}
+	})
+	wg.Go(func() {
+		defer cancel()
+		if err := speaker.Run(ctx); err != nil && ctx.Err() == nil {
+			log.Error("the BGP speaker ended", "err", err)
 		}
 	})
 	log.Info("serving", "listen", strings.Join(o.listen, " "))

@@ -38,7 +38,7 @@ func TestScripts(t *testing.T) {
 			at := "unix:" + filepath.Join(dir, "api.sock")
 			ctx, stop := context.WithCancel(context.Background())
 			done := make(chan error, 1)
-			o := controllerOptions{dir: filepath.Join(dir, "data"), logLevel: "error", listen: []string{at}}
+			o := controllerOptions{dir: filepath.Join(dir, "data"), logLevel: "error", listen: []string{at}, asn: defaultASN, routerID: hostRouterID()}
 			go func() { done <- o.run(ctx) }()
 			e.Defer(func() {
 				stop()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -29,11 +30,13 @@ type Config struct {
 	// NewDriver makes the driver of an edge.
 	NewDriver func(*intent.Node, southbound.Feed) southbound.Driver
 	// Speaker speaks BGP EVPN with the leaves; nil without any. It calls back
-	// TakeRoutes, PeerSynced, PeerChanged and PeerAlarm.
+	// TakeRoutes, PeerChanged and PeerAlarm.
 	Speaker Speaker
 	// ASN is the controller's AS, from which route targets and distinguishers
 	// are made.
 	ASN uint32
+	// BGPSource is the address from which leaves are dialled; may be invalid.
+	BGPSource netip.Addr
 	// Moved writes into the intent that a port has come to the place that was
 	// requested for it; nil writes nothing.
 	Moved  func(ctx context.Context, port intent.Ref, to intent.Place) error

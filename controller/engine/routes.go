@@ -23,6 +23,7 @@ type BGPPeer struct {
 	ASN       uint32
 	Password  string
 	MaxRoutes uint32
+	Source    netip.Addr // to dial from; may be invalid
 }
 
 // Speaker speaks BGP EVPN with the leaves; package southbound/evpn has one.
@@ -203,7 +204,7 @@ func (e *Engine) bgpPeers() []BGPPeer {
 		if s.EVPN == nil {
 			continue
 		}
-		p := BGPPeer{Name: name, Address: s.Peer(), ASN: s.PeerASN(), Password: s.EVPN.Password, MaxRoutes: s.EVPN.MaxRoutes}
+		p := BGPPeer{Name: name, Address: s.Peer(), ASN: s.PeerASN(), Password: s.EVPN.Password, MaxRoutes: s.EVPN.MaxRoutes, Source: e.config.BGPSource}
 		if p.MaxRoutes == 0 {
 			p.MaxRoutes = defaultMaxRoutes
 		}
@@ -224,17 +225,6 @@ func (e *Engine) TakeRoutes(peer string, changes []overlay.RouteChange) {
 	e.broadcast()
 }
 
-// PeerSynced takes that an EVPN leaf has announced all that it has (End-of-RIB,
-// RFC 4724 section 2).
-func (e *Engine) PeerSynced(peer string) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.model.Node(peer) == nil {
-		return
-	}
-	e.reported(func() { e.model.Synced(peer) })
-}
-
 // reported runs what lets the model know more of an edge, and wakes who waited
 // for that. The caller holds the lock.
 func (e *Engine) reported(f func()) {
@@ -250,12 +240,17 @@ func (e *Engine) reported(f func()) {
 	e.broadcast()
 }
 
-// PeerChanged takes that the state of a session with an EVPN leaf changed.
+// PeerChanged takes that the state of a session with an EVPN leaf changed. One
+// that has announced all that it has (End-of-RIB, RFC 4724 section 2) has
+// reported by that.
 func (e *Engine) PeerChanged(peer string) {
-	e.mu.RLock()
-	s := e.sessions[peer]
-	e.mu.RUnlock()
-	if s != nil {
+	session, _ := e.config.Speaker.Peer(peer)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if session.Synced && e.model.Node(peer) != nil {
+		e.reported(func() { e.model.Synced(peer) })
+	}
+	if s := e.sessions[peer]; s != nil {
 		s.notify()
 	}
 	e.broadcast()

@@ -100,12 +100,21 @@ func (s *session) has(a overlay.Attachment) bool {
 	return ok && got.Equal(a.LocalPort)
 }
 
+// portJudge is a driver that can say what is wrong with a single port.
+type portJudge interface {
+	PortError(intent.Ref) *southbound.OpError
+}
+
 // lacksPort says why the port's own edge has not confirmed it, nil if it has.
 func (s *session) lacksPort(a overlay.Attachment) *intent.Reason {
 	if s.has(a) {
 		return nil
 	}
-	if err := s.driver.Status().Err; err != nil {
+	err := s.driver.Status().Err
+	if d, ok := s.driver.(portJudge); ok && err == nil {
+		err = d.PortError(a.Port)
+	}
+	if err != nil {
 		r := reason(err)
 		return &r
 	}

@@ -192,6 +192,7 @@ type BGPSession struct {
 	Flaps      uint32    `json:"flaps" yaml:"flaps" doc:"Times that an established session was lost"`
 	Malformed  uint64    `json:"malformed,omitempty" yaml:"malformed,omitempty" doc:"Routes taken as withdrawn because their UPDATE was malformed (RFC 7606)"`
 	LastError  string    `json:"lastError,omitempty" yaml:"lastError,omitempty" doc:"Why the session is not established, or was lost last"`
+	Synced     bool      `json:"synced" yaml:"synced" doc:"The leaf has announced all that it has (End-of-RIB)"`
 	Restarting bool      `json:"restarting,omitempty" yaml:"restarting,omitempty" doc:"The leaf is away and its routes are kept (RFC 4724)"`
 }
 

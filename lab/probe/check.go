@@ -107,10 +107,12 @@ type Report struct {
 	// Edges are there when hosts are on more than one kind of edge.
 	Edges []EdgeRow `json:"edges,omitempty"`
 	// Flooded counts frames for one host that came to the interface of
-	// another.
-	Flooded  int       `json:"flooded"`
-	Failures []Failure `json:"failures"`
-	Took     string    `json:"took"`
+	// another; Unlearned those of them that a hardware VTEP sent to its own
+	// ports, because the station had not spoken there yet.
+	Flooded   int       `json:"flooded"`
+	Unlearned int       `json:"unlearned"`
+	Failures  []Failure `json:"failures"`
+	Took      string    `json:"took"`
 }
 
 // OK reports whether everything was as expected.
@@ -245,7 +247,7 @@ func (f *Field) Check(ctx context.Context, o CheckOptions) (*Report, error) {
 	var rep *Report
 	f.locked(func() bool {
 		rep = f.report(e, copies, done)
-		rep.judgeFloods(flooded)
+		f.judgeFloods(rep, flooded)
 		return true
 	})
 	rep.Sent, rep.Took = sent, time.Since(began).Round(time.Millisecond).String()
@@ -293,11 +295,17 @@ func (f *Field) tapFloods(kind string, flooded map[copyKey]int) ([]*Tap, error) 
 	return taps, nil
 }
 
-// judgeFloods adds what came to hosts that it was not addressed to.
-func (r *Report) judgeFloods(flooded map[copyKey]int) {
+// judgeFloods adds what came to hosts that it was not addressed to. A switch
+// that learns may send a frame for a port that was silent to all its ports.
+func (f *Field) judgeFloods(r *Report, flooded map[copyKey]int) {
 	for _, k := range slices.SortedFunc(maps.Keys(flooded), func(a, b copyKey) int {
 		return cmp.Or(cmp.Compare(a.flow.String(), b.flow.String()), cmp.Compare(a.seq, b.seq), cmp.Compare(a.at, b.at))
 	}) {
+		at, dest := f.Hosts[f.index[k.at]], f.Hosts[f.index[k.flow.Dest]]
+		if at.Edge == HardwareVTEP && at.VTEP == dest.VTEP && at.sameNetwork(dest) {
+			r.Unlearned += flooded[k]
+			continue
+		}
 		r.Flooded += flooded[k]
 		r.Failures = append(r.Failures, Failure{k.flow, "flooded", fmt.Sprintf("%d at the interface of %s", flooded[k], k.at)})
 	}

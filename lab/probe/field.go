@@ -27,9 +27,16 @@ type Host struct {
 	Subnets   []netip.Prefix
 	// VTEP is the address of the edge that the host is attached to.
 	VTEP netip.Addr
-	// Edge is the kind of that edge: vswitch, hardware-vtep, evpn-leaf.
+	// Edge is the kind of that edge.
 	Edge string
 }
+
+// Kinds of edges.
+const (
+	VSwitch      = "vswitch"
+	HardwareVTEP = "hardware-vtep"
+	EVPNLeaf     = "evpn-leaf"
+)
 
 // sameNetwork reports whether two hosts are to reach each other.
 func (h Host) sameNetwork(o Host) bool {

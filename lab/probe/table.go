@@ -44,6 +44,9 @@ func (r *Report) Print(w io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(w, "frames that came to a host they were not addressed to: %d\n", r.Flooded)
+	if r.Unlearned > 0 {
+		fmt.Fprintf(w, "and %d that a hardware VTEP sent to its own other ports, since it had not learned the station yet\n", r.Unlearned)
+	}
 	if err := printEdges(w, "unicast by kind of edge:", r.Edges); err != nil {
 		return err
 	}

@@ -1,0 +1,226 @@
+// Package agent is the process on an EVPN leaf: it fetches from the controller
+// what the leaf is to have, puts it in place, and reports what the kernel has.
+//
+// It keeps nothing on disk: what it made is in the kernel and in bgpd, is
+// recognised there after a restart, and stays while the controller is away. The
+// first report is whole; later ones have what changed, and one is sent every few
+// seconds even when nothing did. Reports that are lost are made up for by a whole
+// one.
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weft-sdn/weft/southbound/leafstate"
+)
+
+// Controller is what the agent asks and tells; *client.Client is one.
+type Controller interface {
+	LeafState(ctx context.Context, node string, since uint64) (s leafstate.State, ok bool, err error)
+	ReportLeaf(ctx context.Context, node string, r leafstate.Report) (full bool, err error)
+}
+
+// Switch is the switch that the agent runs on; *linux.Switch is one.
+type Switch interface {
+	// Apply makes the switch what the state says and returns the ports that
+	// are in place.
+	Apply(context.Context, leafstate.State) ([]leafstate.PortReport, error)
+	Interfaces() ([]leafstate.Interface, error)
+	Software(context.Context) string
+}
+
+// Tables are the switch's forwarding tables; *linux.Tables are some.
+type Tables interface {
+	Follow(context.Context) error
+	Read() error
+	Changed() <-chan struct{}
+	All() []leafstate.Entry
+	Changes() (add, remove []leafstate.Entry)
+}
+
+// Agent serves one leaf.
+type Agent struct {
+	Node       string
+	Controller Controller
+	Switch     Switch
+	Tables     Tables
+	Logger     *slog.Logger
+
+	state   leafstate.State // as wanted; of revision 0 until the controller told
+	applied uint64
+	ports   []leafstate.PortReport
+	failed  error
+	full    bool // the next report must be
+	told    string
+}
+
+// Times of the agent.
+const (
+	retryWait  = 300 * time.Millisecond
+	heartbeat  = 3 * time.Second
+	auditEvery = 15 * time.Second // the state is applied again: what others changed is mended
+)
+
+// Run works until ctx ends; it returns ctx's error.
+func (a *Agent) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	wanted, again := make(chan leafstate.State, 1), make(chan struct{}, 1)
+	g.Go(func() error { return a.follow(ctx) })
+	g.Go(func() error { return a.fetch(ctx, wanted, again) })
+	g.Go(func() error { return a.serve(ctx, wanted, again) })
+	return g.Wait()
+}
+
+// follow follows the tables, again and again.
+func (a *Agent) follow(ctx context.Context) error {
+	for {
+		err := a.Tables.Follow(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		a.Logger.Warn("following the kernel's tables failed; trying again", "err", err)
+		if err := sleep(ctx, retryWait); err != nil {
+			return err
+		}
+	}
+}
+
+// fetch hands on each state that the controller tells; the last one wins. While
+// the controller does not answer, it has reports tried again: the first that
+// gets through is what a new controller waits for.
+func (a *Agent) fetch(ctx context.Context, wanted chan leafstate.State, again chan<- struct{}) error {
+	since, lost := uint64(0), false
+	for {
+		s, ok, err := a.Controller.LeafState(ctx, a.Node, since)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if (err != nil) != lost {
+			if lost = err != nil; lost {
+				a.Logger.Warn("the controller does not answer; the leaf stays as it is", "err", err)
+			} else {
+				a.Logger.Info("the controller answers")
+			}
+		}
+		if err != nil {
+			if err := sleep(ctx, retryWait); err != nil {
+				return err
+			}
+			select {
+			case again <- struct{}{}:
+			default:
+			}
+			continue
+		}
+		if !ok {
+			continue
+		}
+		since = s.Revision
+		select {
+		case <-wanted:
+		default:
+		}
+		wanted <- s
+	}
+}
+
+// serve applies and reports.
+func (a *Agent) serve(ctx context.Context, wanted <-chan leafstate.State, again <-chan struct{}) error {
+	a.full = true
+	beat, audit := time.NewTicker(heartbeat), time.NewTicker(auditEvery)
+	defer beat.Stop()
+	defer audit.Stop()
+	a.report(ctx)
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case s := <-wanted:
+			a.state = s
+			a.apply(ctx)
+		case <-audit.C:
+			a.apply(ctx)
+		case <-a.Tables.Changed():
+		case <-again:
+		case <-beat.C:
+		}
+		a.report(ctx)
+	}
+}
+
+// apply puts the wanted state in place.
+func (a *Agent) apply(ctx context.Context) {
+	if a.state.Revision == 0 {
+		return
+	}
+	ports, err := a.Switch.Apply(ctx, a.state)
+	if ctx.Err() != nil {
+		return
+	}
+	if e := a.Tables.Read(); err == nil {
+		err = e
+	}
+	a.ports, a.failed = ports, err
+	if err == nil {
+		if a.applied != a.state.Revision {
+			a.Logger.Info("the state is in place", "rev", a.state.Revision, "segments", len(a.state.Segments))
+		}
+		a.applied = a.state.Revision
+	}
+	if now := text(err); now != a.told {
+		a.told = now
+		if err != nil {
+			a.Logger.Warn("the state is not in place", "rev", a.state.Revision, "err", err)
+		}
+	}
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// report tells the controller what there is. Changes that don't reach it are
+// made up for by a full report.
+func (a *Agent) report(ctx context.Context) {
+	r := leafstate.Report{Full: a.full, Applied: a.applied, Ports: a.ports}
+	if a.failed != nil {
+		r.Errors, r.Applied = []string{a.failed.Error()}, 0
+	}
+	var err error
+	if r.Interfaces, err = a.Switch.Interfaces(); err != nil {
+		r.Errors = append(r.Errors, err.Error())
+	}
+	r.Software = a.Switch.Software(ctx)
+	if a.full {
+		if err := a.Tables.Read(); err != nil {
+			r.Errors = append(r.Errors, err.Error())
+		}
+		r.Add = a.Tables.All()
+	} else {
+		r.Add, r.Remove = a.Tables.Changes()
+	}
+	full, err := a.Controller.ReportLeaf(ctx, a.Node, r)
+	if ctx.Err() != nil {
+		return
+	}
+	a.full = full || err != nil
+	if full && err == nil {
+		a.report(ctx) // once: a full one is never refused
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}

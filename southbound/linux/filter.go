@@ -1,0 +1,124 @@
+package linux
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"slices"
+	"strings"
+
+	"github.com/weft-sdn/weft/southbound/leafstate"
+)
+
+// filterTable is our nftables table, in the family bridge.
+const filterTable = "weft"
+
+// filterText is the table for some ports, by interface.
+func filterText(ports []leafstate.Port) string {
+	ports = slices.Clone(ports)
+	slices.SortFunc(ports, func(a, b leafstate.Port) int { return strings.Compare(a.Interface, b.Interface) })
+	var b strings.Builder
+	// Naming the table first makes deleting it no error when there is none.
+	fmt.Fprintf(&b, "table bridge %s\ndelete table bridge %s\n", filterTable, filterTable)
+	if len(ports) == 0 {
+		return b.String()
+	}
+	fmt.Fprintf(&b, "table bridge %s {\n", filterTable)
+	for i, p := range ports {
+		fmt.Fprintf(&b, " chain port%d {\n", i)
+		for _, rule := range portRules(p) {
+			fmt.Fprintf(&b, "  %s drop\n", rule)
+		}
+		b.WriteString(" }\n")
+	}
+	b.WriteString(" chain admission {\n  type filter hook prerouting priority -300; policy accept;\n")
+	for i, p := range ports {
+		fmt.Fprintf(&b, "  iifname %q jump port%d\n", p.Interface, i)
+	}
+	b.WriteString(" }\n}\n")
+	return b.String()
+}
+
+// portRules are the matches of what a port must not send. A port without
+// addresses is an L2 port: its MAC alone is checked.
+func portRules(p leafstate.Port) []string {
+	rules := []string{"ether saddr != " + p.MAC.String()}
+	if len(p.Addresses) == 0 {
+		return rules
+	}
+	var v4, v6 []string
+	for _, a := range p.Addresses {
+		if a.Is4() {
+			v4 = append(v4, a.String())
+		} else {
+			v6 = append(v6, a.String())
+		}
+	}
+	types := []string{"0x8035"} // RARP, by which a VM that arrives announces itself
+	if len(v4) > 0 {
+		types = append(types, "ip", "arp")
+		rules = append(rules,
+			// A DHCP client has no address yet (RFC 2131 section 4.1), nor has
+			// who probes for duplicates (RFC 5227 section 2.1.1).
+			"ip saddr 0.0.0.0 udp dport != 67", "ip saddr 0.0.0.0 ip protocol != udp",
+			"ip saddr != "+set(v4, netip.IPv4Unspecified().String()),
+			"arp saddr ether != "+p.MAC.String(),
+			"arp saddr ip != "+set(v4, netip.IPv4Unspecified().String()))
+	}
+	if len(v6) > 0 {
+		types = append(types, "ip6")
+		rules = append(rules,
+			"icmpv6 type { nd-router-advert, nd-redirect }",
+			"ip6 saddr != "+set(v6, p.MAC.LinkLocal().String(), netip.IPv6Unspecified().String()),
+			// Without an address one may look for duplicates and report
+			// listeners only (RFC 4862 section 5.4, RFC 3590).
+			"ip6 saddr :: icmpv6 type != { nd-neighbor-solicit, mld2-listener-report }", "ip6 saddr :: meta l4proto != ipv6-icmp")
+	}
+	return append(rules, "ether type != "+set(types))
+}
+
+func set(list []string, more ...string) string {
+	return "{ " + strings.Join(append(slices.Clone(list), more...), ", ") + " }"
+}
+
+// portsOf lists all ports of a state.
+func portsOf(s leafstate.State) []leafstate.Port {
+	var out []leafstate.Port
+	for _, seg := range s.Segments {
+		out = append(out, seg.Ports...)
+	}
+	return out
+}
+
+// allPorts lists the ports of two states; where both have an interface, as the
+// second has it.
+func allPorts(old, now leafstate.State) []leafstate.Port {
+	out := portsOf(now)
+	for _, p := range portsOf(old) {
+		if !slices.ContainsFunc(out, func(q leafstate.Port) bool { return q.Interface == p.Interface }) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// setFilters puts the table in place, all of it at once.
+func (s *Switch) setFilters(ctx context.Context, text string) error {
+	if text == s.filters {
+		return nil
+	}
+	cmd := exec.CommandContext(ctx, "nft", "-f", "-")
+	cmd.Stdin = strings.NewReader(text)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		s.filters = ""
+		return fmt.Errorf("set filters: nft: %w: %s", err, firstLine(string(out)))
+	}
+	s.filters = text
+	return nil
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
+	return line
+}

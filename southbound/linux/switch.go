@@ -1,0 +1,172 @@
+package linux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/southbound/leafstate"
+)
+
+// alias marks the interfaces that were made here.
+const alias = "weft"
+
+// Config says what a Switch works with.
+type Config struct {
+	// FRRDir is where FRR's daemons have their command sockets.
+	FRRDir string
+	Logger *slog.Logger
+}
+
+// Switch is the switch that the process runs on, in the network namespace of
+// the thread that calls; all calls must come from that namespace.
+type Switch struct {
+	config Config
+	log    *slog.Logger
+
+	mu      sync.Mutex // one Apply at a time
+	filters string     // as applied
+	last    leafstate.State
+	evpn    evpnConfig // as applied to the bgpd that runs now
+	frrID   string     // tells one run of bgpd from the next
+}
+
+// New returns the switch.
+func New(c Config) *Switch { return &Switch{config: c, log: c.Logger} }
+
+func bridgeName(v intent.VNI) string { return fmt.Sprintf("br%d", v) }
+func vxlanName(v intent.VNI) string  { return fmt.Sprintf("vx%d", v) }
+
+// Apply makes the switch what the state says. It goes on after an error with
+// what does not depend on it, and returns all errors, and the ports that are in
+// place.
+func (s *Switch) Apply(ctx context.Context, want leafstate.State) ([]leafstate.PortReport, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	if err := s.configure(ctx, evpnOf(want)); err != nil {
+		// Without bgpd the kernel's part is of use for local ports only, and
+		// a VXLAN device that comes first may crash it.
+		return nil, fmt.Errorf("configure bgpd: %w", err)
+	}
+	have, err := readLinks()
+	if err != nil {
+		return nil, err
+	}
+	// A port is filtered before it joins and until it has left.
+	if err := s.setFilters(ctx, filterText(allPorts(s.last, want))); err != nil {
+		return nil, err
+	}
+	keep := map[string]bool{}
+	var ports []leafstate.PortReport
+	for _, seg := range want.Segments {
+		keep[bridgeName(seg.VNI)], keep[vxlanName(seg.VNI)] = true, true
+		in, err := bringSegment(have, want, seg)
+		errs = append(errs, err)
+		ports = append(ports, in...)
+	}
+	errs = append(errs, removeLinks(have, keep, want))
+	errs = append(errs, s.setFilters(ctx, filterText(portsOf(want))))
+	s.last = want
+	return ports, errors.Join(errs...)
+}
+
+// links are the interfaces of the switch.
+type links struct {
+	byName  map[string]netlink.Link
+	byIndex map[int]netlink.Link
+}
+
+func readLinks() (*links, error) {
+	list, err := netlink.LinkList()
+	if err != nil {
+		return nil, fmt.Errorf("read interfaces: %w", err)
+	}
+	ls := &links{map[string]netlink.Link{}, map[int]netlink.Link{}}
+	for _, l := range list {
+		ls.add(l)
+	}
+	return ls, nil
+}
+
+func (ls *links) add(l netlink.Link) {
+	ls.byName[l.Attrs().Name], ls.byIndex[l.Attrs().Index] = l, l
+}
+
+// ours reports whether an interface was made here.
+func ours(l netlink.Link) bool { return l.Attrs().Alias == alias }
+
+// master is the name of the bridge that an interface is a port of.
+func (ls *links) master(l netlink.Link) string {
+	if m := ls.byIndex[l.Attrs().MasterIndex]; m != nil {
+		return m.Attrs().Name
+	}
+	return ""
+}
+
+// removeLinks releases ports and removes interfaces of ours that are not
+// wanted any more.
+func removeLinks(have *links, keep map[string]bool, want leafstate.State) error {
+	wanted := map[string]bool{}
+	for _, seg := range want.Segments {
+		for _, p := range seg.Ports {
+			wanted[p.Interface] = true
+		}
+	}
+	var errs []error
+	for name, l := range have.byName {
+		m := have.byIndex[l.Attrs().MasterIndex]
+		if !ours(l) && m != nil && ours(m) && !wanted[name] {
+			if err := netlink.LinkSetNoMaster(l); err != nil {
+				errs = append(errs, fmt.Errorf("release %s from %s: %w", name, m.Attrs().Name, err))
+			}
+		}
+	}
+	for name, l := range have.byName {
+		if ours(l) && !keep[name] && l.Type() == "vxlan" {
+			errs = append(errs, removeLink(l))
+		}
+	}
+	for name, l := range have.byName {
+		if ours(l) && !keep[name] && l.Type() == "bridge" {
+			errs = append(errs, removeLink(l))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func removeLink(l netlink.Link) error {
+	if err := netlink.LinkDel(l); err != nil {
+		return fmt.Errorf("remove %s: %w", l.Attrs().Name, err)
+	}
+	return nil
+}
+
+// Interfaces lists what could carry a port: Ethernet interfaces that were not
+// made here and have no address of their own.
+func (s *Switch) Interfaces() ([]leafstate.Interface, error) {
+	have, err := readLinks()
+	if err != nil {
+		return nil, err
+	}
+	var out []leafstate.Interface
+	for name, l := range have.byName {
+		if ours(l) || l.Attrs().EncapType != "ether" || l.Type() == "bridge" || name == "lo" {
+			continue
+		}
+		i := leafstate.Interface{Name: name, Up: l.Attrs().OperState == netlink.OperUp}
+		if m := have.master(l); m != "" && !ours(have.byName[m]) {
+			i.Error = "it is a port of bridge " + m + ", which is not Weft's"
+		}
+		out = append(out, i)
+	}
+	slices.SortFunc(out, func(a, b leafstate.Interface) int { return strings.Compare(a.Name, b.Name) })
+	return out, nil
+}
