@@ -2,81 +2,108 @@ package vtep
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/overlay"
-	"github.com/weft-sdn/weft/overlay/evpn"
+	"github.com/weft-sdn/weft/southbound"
 	"github.com/weft-sdn/weft/southbound/ovsdb"
 )
 
-// Replication modes of a logical switch.
-const (
-	sourceNode  = "source_node"
-	serviceNode = "service_node"
-)
-
-// mark is what the names of our logical switches begin with.
-const mark = "weft-"
-
-func logicalName(v intent.VNI) string { return fmt.Sprintf("%s%d", mark, v) }
-
-// wanted is what a switch should have.
-type wanted struct {
-	vtep        netip.Addr
-	replication string
-	local       map[intent.Ref]overlay.LocalPort
-	rows        map[intent.VNI][]evpn.Row // of all VNIs with a local port
-	unreported  map[netip.Addr]struct{}
-}
+// yieldTime is how long a switch leaves what its database has in common to each
+// switch before it by name, which is on the same logical switch.
+const yieldTime = time.Second
 
 // result is what a comparison found.
 type result struct {
 	change ovsdb.VTEPChange
-	// confirmed are the ports that are bound as they should be.
-	confirmed map[intent.Ref]overlay.LocalPort
+	bound  map[slot]intent.VNI // as they should be
 	// complete are the VNIs whose rows are all there.
 	complete map[intent.VNI]bool
-	// refused says why ports can't be bound.
+	// refused says why ports can't be as they should be.
 	refused map[intent.Ref]string
-	taken   map[string]string // alarms about VLANs: object -> message
-	keys    map[string]string // the same about tunnel keys
+	alarms  map[southbound.AlarmKey]string
+	found   findings                 // what somebody else changed
+	left    bool                     // something differs that is not part of the change
+	behind  map[intent.VNI]time.Time // differs since, where another switch's driver writes
 }
 
-// plan compares the rows with what is wanted. The rows must have the switch.
-func plan(w wanted, r *ovsdb.VTEPRows) result {
-	p := &planner{wanted: w, r: r, byName: map[string]string{}, res: result{
-		confirmed: map[intent.Ref]overlay.LocalPort{}, complete: map[intent.VNI]bool{}, refused: map[intent.Ref]string{}, taken: map[string]string{}, keys: map[string]string{},
+// planner compares what is there with what should be.
+type planner struct {
+	input
+	*desired
+	r    *ovsdb.VTEPRows
+	mem  *memory
+	mend bool // put back what somebody else changed
+	now  time.Time
+	was  map[intent.VNI]time.Time // behind before
+	used map[string]bool          // logical switches that can't be removed
+
+	byName map[string]string // logical switches: name -> UUID
+	active map[intent.VNI]bool
+	res    result
+}
+
+// plan makes the change. The rows must have the switch.
+func (p planner) plan() result {
+	p.byName, p.active = map[string]string{}, map[intent.VNI]bool{}
+	p.res = result{bound: map[slot]intent.VNI{}, complete: map[intent.VNI]bool{}, refused: map[intent.Ref]string{},
+		alarms: map[southbound.AlarmKey]string{}, behind: map[intent.VNI]time.Time{},
 		change: ovsdb.VTEPChange{Adjust: map[string]ovsdb.VTEPLogical{}, Bind: map[string]map[int]string{}, Unbind: map[string]map[int]string{},
-			Ucast: map[ovsdb.VTEPStation]ovsdb.VTEPUcast{}, Mcast: map[string]ovsdb.VTEPMcast{}},
-	}}
-	for uuid, l := range r.Logical {
+			Ucast: map[ovsdb.VTEPStation]ovsdb.VTEPRemote{}, Mcast: map[string]ovsdb.VTEPFlood{}}}
+	for uuid, l := range p.r.Logical {
 		p.byName[l.Name] = uuid
 	}
-	if len(r.Switch.TunnelIPs) == 0 {
-		p.res.change.TunnelIP = w.vtep
-	}
-	usable := map[intent.VNI]bool{}
-	for v := range w.rows {
-		usable[v] = p.logical(v)
-	}
-	p.bindings(usable)
-	for v, ok := range usable {
-		if ok {
-			p.res.complete[v] = p.macs(v)
+	if len(p.r.Switch.TunnelIPs) == 0 {
+		if !p.foreign(p.mem.settled, "tunnel_ips of physical switch %s was empty; set again", p.name) {
+			p.res.change.TunnelIP = p.vtep
 		}
 	}
-	p.surplus(usable)
+	p.bindings(p.blocked())
+	for v := range p.active {
+		p.segment(v)
+	}
+	p.surplus()
 	return p.res
 }
 
-type planner struct {
-	wanted
-	r      *ovsdb.VTEPRows
-	byName map[string]string // logical switches: name -> UUID
-	res    result
+// foreign notes what somebody else changed, and reports whether it must wait.
+func (p *planner) foreign(yes bool, format string, args ...any) (wait bool) {
+	if !yes {
+		return false
+	}
+	if !p.mend {
+		p.res.left = true
+		return true
+	}
+	p.res.found.note(format, args...)
+	return false
+}
+
+// findings are what somebody else changed.
+type findings struct {
+	n     int
+	texts []string
+}
+
+// findingsTold bounds the rows that one event names.
+const findingsTold = 5
+
+func (f *findings) note(format string, args ...any) {
+	if f.n++; f.n <= findingsTold {
+		f.texts = append(f.texts[:len(f.texts):len(f.texts)], fmt.Sprintf(format, args...))
+	}
+}
+
+// String is a sentence for people.
+func (f findings) String() string {
+	s := strings.Join(f.texts, "; ")
+	if more := f.n - len(f.texts); more > 0 {
+		s += fmt.Sprintf("; and %d more", more)
+	}
+	return s
 }
 
 // ref names the logical switch of a VNI in a change.
@@ -87,77 +114,83 @@ func (p *planner) ref(v intent.VNI) string {
 	return logicalName(v)
 }
 
-// logical brings the logical switch of a VNI in line; false when another one
-// has its tunnel key.
-func (p *planner) logical(v intent.VNI) bool {
-	for _, l := range p.r.Logical {
-		if l.Key == int(v) && l.Name != logicalName(v) {
-			p.res.keys[fmt.Sprintf("VNI %d", v)] = fmt.Sprintf("logical switch %s, which is not Weft's, has tunnel key %d: give it another, or the network", l.Name, v)
-			return false
+// blocked says for which VNIs no port can be bound: those of which another
+// logical switch on this switch has the tunnel key, so that the frames of both
+// would mix. Where it is on no port here, there is only an alarm.
+func (p *planner) blocked() map[intent.VNI]string {
+	here := map[string]bool{}
+	for _, port := range p.r.Switch.Ports {
+		for _, uuid := range port.Bindings {
+			here[uuid] = true
 		}
 	}
-	want := ovsdb.VTEPLogical{Name: logicalName(v), Key: int(v), Replication: p.mode(v)}
-	uuid, ok := p.byName[want.Name]
-	switch {
-	case !ok:
-		p.res.change.Make = append(p.res.change.Make, want)
-	case p.r.Logical[uuid] != want:
-		p.res.change.Adjust[uuid] = want
-	}
-	return true
-}
-
-// mode is who replicates on a VNI: the node that its own IMET route names, or
-// this switch when there is none.
-func (p *planner) mode(v intent.VNI) string {
-	if p.replication == serviceNode && p.replicator(v).IsValid() {
-		return serviceNode
-	}
-	return sourceNode
-}
-
-// replicator is the VTEP that replicates for this switch.
-func (p *planner) replicator(v intent.VNI) netip.Addr {
-	for _, r := range p.rows[v] {
-		if r.Type == evpn.IMET && !r.Deleted && r.IP == p.vtep {
-			return r.Replicator
+	blocked := map[intent.VNI]string{}
+	for uuid, l := range p.r.Logical {
+		v := intent.VNI(l.Key)
+		if _, ours := vniOf(l.Name); ours || p.segments[v] == nil {
+			continue
+		}
+		words := fmt.Sprintf("logical switch %s, which is not Weft's, has tunnel key %d", l.Name, v)
+		p.res.alarms[southbound.AlarmKey{Reason: alarmKey, Object: fmt.Sprintf("VNI %d", v)}] = words + ": give it another, or the network another VNI"
+		if here[uuid] {
+			blocked[v] = words + " and is bound on this switch"
 		}
 	}
-	return netip.Addr{}
+	return blocked
 }
 
 // bindings compares the ports' VLANs.
-func (p *planner) bindings(usable map[intent.VNI]bool) {
-	want := map[string]map[int]overlay.LocalPort{} // interface -> VLAN
-	for _, l := range p.local {
-		if want[l.Interface] == nil {
-			want[l.Interface] = map[int]overlay.LocalPort{}
-		}
-		want[l.Interface][int(l.VLAN)] = l
-	}
+func (p *planner) bindings(blocked map[intent.VNI]string) {
 	for name, port := range p.r.Switch.Ports {
 		for vlan, uuid := range port.Bindings {
-			l, ok := want[name][vlan]
-			if ours := strings.HasPrefix(p.r.Logical[uuid].Name, mark); ours && (!ok || p.ref(l.VNI) != uuid) {
+			at := slot{name, vlan}
+			v, ours := vniOf(p.r.Logical[uuid].Name)
+			if l, ok := p.slots[at]; !ours || ok && l.VNI == v {
+				continue
+			}
+			_, known := p.mem.slots[at]
+			if !p.foreign(p.mem.settled && !known, "%s was bound to %s; unbound", at, p.r.Logical[uuid].Name) {
 				put(p.res.change.Unbind, port.UUID, vlan, uuid)
 			}
 		}
-		for vlan, l := range want[name] {
-			uuid, bound := port.Bindings[vlan]
-			switch {
-			case bound && uuid == p.byName[logicalName(l.VNI)]:
-				p.res.confirmed[l.Port] = l
-			case bound && !strings.HasPrefix(p.r.Logical[uuid].Name, mark):
-				p.res.refused[l.Port] = fmt.Sprintf("VLAN %d of port %s is bound to logical switch %s, which is not Weft's", vlan, name, p.r.Logical[uuid].Name)
-				p.res.taken[fmt.Sprintf("%s VLAN %d", name, vlan)] = fmt.Sprintf("%s: unbind it there, or give %s another VLAN", p.res.refused[l.Port], l.Port)
-			case usable[l.VNI]:
-				put(p.res.change.Bind, port.UUID, vlan, p.ref(l.VNI))
-			default:
-				p.res.refused[l.Port] = p.res.keys[fmt.Sprintf("VNI %d", l.VNI)]
-			}
+	}
+	for at, l := range p.slots {
+		p.binding(at, l, blocked)
+	}
+}
+
+func (p *planner) binding(at slot, l overlay.LocalPort, blocked map[intent.VNI]string) {
+	port, ok := p.r.Switch.Ports[at.port]
+	if !ok {
+		p.res.refused[l.Port] = fmt.Sprintf("physical switch %s has no port %s", p.name, at.port)
+		return
+	}
+	uuid, bound := port.Bindings[at.vlan]
+	has, ours := vniOf(p.r.Logical[uuid].Name)
+	switch {
+	case bound && ours && has == l.VNI:
+		p.res.bound[at], p.active[l.VNI] = l.VNI, true
+		if slices.Contains(port.Faults, faultVLAN) {
+			p.res.refused[l.Port] = fmt.Sprintf("the switch says of port %s: %s", at.port, strings.Join(port.Faults, ", "))
+		}
+	case bound && !ours:
+		words := fmt.Sprintf("%s is bound to logical switch %s, which is not Weft's", at, p.r.Logical[uuid].Name)
+		p.res.refused[l.Port] = words
+		p.res.alarms[southbound.AlarmKey{Reason: southbound.AlarmVLANTaken, Object: at.String()}] = fmt.Sprintf("%s: unbind it there, or give %s another VLAN", words, l.Port)
+	case blocked[l.VNI] != "":
+		p.res.refused[l.Port] = blocked[l.VNI]
+	case bound && p.res.change.Unbind[port.UUID][at.vlan] == "":
+		p.active[l.VNI] = true // what is bound there goes first, in a moment
+	default:
+		p.active[l.VNI] = true
+		if !p.foreign(p.mem.slots[at] == l.VNI, "%s was not bound to %s; bound again", at, logicalName(l.VNI)) {
+			put(p.res.change.Bind, port.UUID, at.vlan, p.ref(l.VNI))
 		}
 	}
 }
+
+// faultVLAN in port_fault_status says that a binding could not be made.
+const faultVLAN = "invalid_vlan_map"
 
 func put(m map[string]map[int]string, port string, vlan int, logical string) {
 	if m[port] == nil {
@@ -166,103 +199,196 @@ func put(m map[string]map[int]string, port string, vlan int, logical string) {
 	m[port][vlan] = logical
 }
 
-// elsewhere reports whether a VTEP is none of this database's.
-func (p *planner) elsewhere(a netip.Addr) bool { return a != p.vtep && !p.r.Others[a] && a.Is4() }
+// segment compares the logical switch of a VNI and its remote rows.
+func (p *planner) segment(v intent.VNI) {
+	s, name := p.segments[v], logicalName(v)
+	for _, a := range s.unfit {
+		p.res.alarms[southbound.AlarmKey{Reason: southbound.AlarmCapability, Object: fmt.Sprintf("VNI %d VTEP %s", v, a)}] =
+			fmt.Sprintf("the hardware_vtep schema knows VXLAN over IPv4 only: nothing is sent to VTEP %s", a)
+	}
+	want := ovsdb.VTEPLogical{Name: name, Key: int(v), Replication: s.mode}
+	if p.r.Plain {
+		want.Replication = ""
+	}
+	known := p.mem.segments[v]
+	uuid, exists := p.byName[name]
+	if !exists {
+		if p.foreign(known != nil, "logical switch %s was missing; made again", name) {
+			p.unbindable(v)
+			return
+		}
+		if !p.binds(v) {
+			return
+		}
+		p.res.change.Make = append(p.res.change.Make, want)
+		known = nil // nothing that was on it is told besides
+	}
+	d := p.differences(v, s, known, uuid)
+	if has := p.r.Logical[uuid]; exists && has != want {
+		d.differs = true
+		if !d.p.foreign(known != nil && known.mode == s.mode, "logical switch %s had tunnel key %d and replication_mode %q; set back", name, has.Key, has.Replication) {
+			d.adjust = &want
+		}
+	}
+	p.take(v, uuid, exists, d)
+}
 
-// macs compares the remote rows of a VNI; it reports whether all are there.
-func (p *planner) macs(v intent.VNI) bool {
-	stations, vteps := map[intent.MAC]ovsdb.VTEPUcast{}, []netip.Addr{}
-	addresses := map[intent.MAC]netip.Addr{}
-	for _, r := range p.rows[v] {
-		switch {
-		case r.Deleted:
-		case r.Type == evpn.IMET:
-			if p.elsewhere(r.IP) {
-				vteps = append(vteps, r.IP)
-			}
-		case r.Type == evpn.MACIP && !r.IP.IsValid():
-			if p.elsewhere(r.VTEP) {
-				stations[r.MAC] = ovsdb.VTEPUcast{VTEP: r.VTEP}
-			}
-		case r.Type == evpn.MACIP && r.IP.Is4():
-			if a, ok := addresses[r.MAC]; !ok || r.IP.Less(a) {
-				addresses[r.MAC] = r.IP
+// binds reports whether the change binds a port to the logical switch that it
+// makes for a VNI.
+func (p *planner) binds(v intent.VNI) bool {
+	for _, of := range p.res.change.Bind {
+		for _, ref := range of {
+			if ref == logicalName(v) {
+				return true
 			}
 		}
 	}
-	uuid, exists := p.byName[logicalName(v)]
-	before := len(p.res.change.Ucast) + len(p.res.change.DropU) + len(p.res.change.Mcast) + len(p.res.change.DropM)
-	for mac, u := range stations {
-		if a, ok := addresses[mac]; ok {
-			u.IP = a.String()
-		}
-		have := p.r.Ucast[ovsdb.VTEPStation{Logical: uuid, MAC: mac}]
-		if u.UUID = have.UUID; !exists || have != u {
-			p.res.change.Ucast[ovsdb.VTEPStation{Logical: p.ref(v), MAC: mac}] = u
-		}
-	}
-	if exists {
-		for k, have := range p.r.Ucast {
-			_, ok := stations[k.MAC]
-			if _, away := p.unreported[have.VTEP]; k.Logical == uuid && !ok && !away {
-				p.res.change.DropU = append(p.res.change.DropU, have.UUID)
+	return false
+}
+
+// unbindable takes back what would be bound to a logical switch that is not
+// made now.
+func (p *planner) unbindable(v intent.VNI) {
+	for port, of := range p.res.change.Bind {
+		for vlan, ref := range of {
+			if ref == logicalName(v) {
+				delete(of, vlan)
 			}
 		}
+		if len(of) == 0 {
+			delete(p.res.change.Bind, port)
+		}
 	}
-	p.floods(v, uuid, exists, vteps)
-	return before == len(p.res.change.Ucast)+len(p.res.change.DropU)+len(p.res.change.Mcast)+len(p.res.change.DropM) && exists
+}
+
+// differences are those of a logical switch and its remote rows.
+type differences struct {
+	p       *planner // where those that somebody else made are noted
+	differs bool
+	adjust  *ovsdb.VTEPLogical
+	ucast   map[intent.MAC]ovsdb.VTEPRemote
+	dropU   []string
+	mcast   *ovsdb.VTEPFlood
+	dropM   []string
+}
+
+// differences compares the remote rows of a segment.
+func (p *planner) differences(v intent.VNI, s *segment, known *segment, uuid string) *differences {
+	q := *p // may be thrown away
+	d := &differences{p: &q, ucast: map[intent.MAC]ovsdb.VTEPRemote{}}
+	name := logicalName(v)
+	for mac, want := range s.stations {
+		have, ok := p.r.Ucast[uuid][mac]
+		if ok && have.VTEP == want.vtep && have.IP == want.ip {
+			continue
+		}
+		d.differs = true
+		found := "was missing"
+		if ok {
+			found = fmt.Sprintf("was at %s with address %q", have.VTEP, have.IP)
+		}
+		if !d.p.foreign(known != nil && known.stations[mac] == want, "MAC %s of %s %s; put back", mac, name, found) {
+			d.ucast[mac] = ovsdb.VTEPRemote{UUID: have.UUID, VTEP: want.vtep, IP: want.ip}
+		}
+	}
+	for mac, have := range p.r.Ucast[uuid] {
+		if _, ok := s.stations[mac]; ok {
+			continue
+		}
+		d.differs = true
+		var mine bool
+		if known != nil {
+			_, mine = known.stations[mac]
+		}
+		if !d.p.foreign(known != nil && !mine, "MAC %s of %s was not ours; deleted", mac, name) {
+			d.dropU = append(d.dropU, have.UUID)
+		}
+	}
+	for row, of := range p.r.TwiceU {
+		if of == uuid {
+			d.differs, d.dropU = true, append(d.dropU, row)
+		}
+	}
+	d.floods(s, known, uuid, name)
+	return d
 }
 
 // floods compares where frames to all go.
-func (p *planner) floods(v intent.VNI, uuid string, exists bool, vteps []netip.Addr) {
-	have, has := p.r.Mcast[uuid]
-	has = has && exists
-	if r := p.replicator(v); p.mode(v) == serviceNode {
-		vteps = []netip.Addr{r}
-	} else if has {
-		for _, a := range have.VTEPs {
-			if _, away := p.unreported[a]; away && !slices.Contains(vteps, a) {
-				vteps = append(vteps, a)
-			}
+func (d *differences) floods(s, known *segment, uuid, name string) {
+	for row, of := range d.p.r.TwiceM {
+		if of == uuid {
+			d.differs, d.dropM = true, append(d.dropM, row)
 		}
 	}
-	slices.SortFunc(vteps, netip.Addr.Compare)
-	switch {
-	case len(vteps) == 0 && has:
-		p.res.change.DropM = append(p.res.change.DropM, have.UUID)
-	case len(vteps) > 0 && (!has || !slices.Equal(have.VTEPs, vteps)):
-		p.res.change.Mcast[p.ref(v)] = ovsdb.VTEPMcast{UUID: have.UUID, VTEPs: vteps}
+	have, has := d.p.r.Mcast[uuid]
+	if slices.Equal(have.VTEPs, s.vteps) && has == (len(s.vteps) > 0) {
+		return
+	}
+	d.differs = true
+	if d.p.foreign(known != nil && slices.Equal(known.vteps, s.vteps), "unknown-dst of %s led to %v; put back", name, have.VTEPs) {
+		return
+	}
+	if len(s.vteps) == 0 {
+		d.dropM = append(d.dropM, have.UUID)
+	} else {
+		d.mcast = &ovsdb.VTEPFlood{UUID: have.UUID, VTEPs: s.vteps}
 	}
 }
 
-// surplus drops rows that are there twice, and our logical switches that no
-// port is bound to.
-func (p *planner) surplus(usable map[intent.VNI]bool) {
-	ch := &p.res.change
-	ch.DropU, ch.DropM = append(ch.DropU, p.r.Strange...), append(ch.DropM, p.r.Extra...)
-	names := map[string]bool{}
-	for v := range usable {
-		names[logicalName(v)] = true
+// take makes differences part of the change, unless they are left to another
+// switch's driver for now.
+func (p *planner) take(v intent.VNI, uuid string, exists bool, d *differences) {
+	if !d.differs {
+		p.res.complete[v] = exists
+		return
 	}
+	if rank := p.rank(uuid); rank > 0 {
+		since, ok := p.was[v]
+		if !ok {
+			since = p.now
+		}
+		p.res.behind[v] = since
+		if p.now.Sub(since) < time.Duration(rank)*yieldTime {
+			p.res.left = true
+			return
+		}
+	}
+	p.res.found, p.res.left = d.p.res.found, d.p.res.left
+	ch := &p.res.change
+	if d.adjust != nil {
+		ch.Adjust[uuid] = *d.adjust
+	}
+	for mac, u := range d.ucast {
+		ch.Ucast[ovsdb.VTEPStation{Logical: p.ref(v), MAC: mac}] = u
+	}
+	ch.DropU, ch.DropM = append(ch.DropU, d.dropU...), append(ch.DropM, d.dropM...)
+	if d.mcast != nil {
+		ch.Mcast[p.ref(v)] = *d.mcast
+	}
+}
+
+// rank is the number of switches on a logical switch that come before this one.
+func (p *planner) rank(uuid string) int {
+	n, _ := slices.BinarySearch(p.r.Bound[uuid], p.name)
+	return n
+}
+
+// surplus drops our logical switches that no port of any switch is bound to.
+// They are made together with a binding, so none is another driver's that is
+// about to bind it.
+func (p *planner) surplus() {
 	for uuid, l := range p.r.Logical {
-		if !strings.HasPrefix(l.Name, mark) || names[l.Name] || p.r.Bound[uuid] || p.others(uuid) {
+		v, ours := vniOf(l.Name)
+		if !ours || p.active[v] || len(p.r.Bound[uuid]) > 0 || p.used[uuid] || p.boundHere(uuid) {
 			continue
 		}
-		ch.Remove = append(ch.Remove, uuid)
-		for k, u := range p.r.Ucast {
-			if k.Logical == uuid {
-				ch.DropU = append(ch.DropU, u.UUID)
-			}
-		}
-		if m, ok := p.r.Mcast[uuid]; ok {
-			ch.DropM = append(ch.DropM, m.UUID)
-		}
+		p.res.change.Remove = append(p.res.change.Remove, uuid)
 	}
 }
 
-// others reports whether a port of this switch is bound to the logical switch
-// by somebody else's hand and stays so.
-func (p *planner) others(uuid string) bool {
+// boundHere reports whether a port of this switch stays bound to the logical
+// switch.
+func (p *planner) boundHere(uuid string) bool {
 	for _, port := range p.r.Switch.Ports {
 		for vlan, u := range port.Bindings {
 			if _, leaves := p.res.change.Unbind[port.UUID][vlan]; u == uuid && !leaves {

@@ -10,7 +10,7 @@ trap 'rm -f "$out"' EXIT
 jq '
   def keep($t; $c): {($t): (.tables[$t] | .columns |= with_entries(select(.key as $k | $c | index($k))))};
   .tables = (
-    keep("Physical_Switch"; ["name","ports","tunnel_ips","tunnels","switch_fault_status"]) +
+    keep("Physical_Switch"; ["name","description","ports","tunnel_ips","tunnels","switch_fault_status"]) +
     keep("Physical_Port"; ["name","vlan_bindings","port_fault_status"]) +
     keep("Tunnel"; ["local","remote","bfd_params","bfd_status"]) +
     keep("Logical_Switch"; ["name","description","tunnel_key","replication_mode"]) +

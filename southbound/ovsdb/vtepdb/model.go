@@ -176,6 +176,9 @@ var schema = `{
     },
     "Physical_Switch": {
       "columns": {
+        "description": {
+          "type": "string"
+        },
         "name": {
           "type": "string"
         },

@@ -10,6 +10,7 @@ const PhysicalSwitchTable = "Physical_Switch"
 // PhysicalSwitch defines an object in Physical_Switch table
 type PhysicalSwitch struct {
 	UUID              string   `ovsdb:"_uuid"`
+	Description       string   `ovsdb:"description"`
 	Name              string   `ovsdb:"name"`
 	Ports             []string `ovsdb:"ports"`
 	SwitchFaultStatus []string `ovsdb:"switch_fault_status"`
@@ -19,6 +20,10 @@ type PhysicalSwitch struct {
 
 func (a *PhysicalSwitch) GetUUID() string {
 	return a.UUID
+}
+
+func (a *PhysicalSwitch) GetDescription() string {
+	return a.Description
 }
 
 func (a *PhysicalSwitch) GetName() string {
@@ -162,6 +167,7 @@ func (a *PhysicalSwitch) CloneModel() model.Model {
 
 func (a *PhysicalSwitch) Equals(b *PhysicalSwitch) bool {
 	return a.UUID == b.UUID &&
+		a.Description == b.Description &&
 		a.Name == b.Name &&
 		equalPhysicalSwitchPorts(a.Ports, b.Ports) &&
 		equalPhysicalSwitchSwitchFaultStatus(a.SwitchFaultStatus, b.SwitchFaultStatus) &&
