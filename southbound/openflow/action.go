@@ -28,7 +28,9 @@ const (
 	instructionApply    = 4
 
 	vendorNicira     = 0x2320
+	niciraMultipath  = 10
 	niciraResubmit   = 14
+	hashSymmetricL4  = 1
 	maxLenNoBuffer   = 0
 	resubmitInPort16 = 0xfff8
 )
@@ -65,6 +67,31 @@ func Move(src, dst FieldID) Action {
 	return Action{pad8(b, 0)}
 }
 
+// MoveBits copies the lowest bits of a field to the lowest of another.
+func MoveBits(src, dst FieldID, bits uint16) Action {
+	b := make([]byte, 12, 24)
+	b[1], b[3] = actionCopyField, 24
+	binary.BigEndian.PutUint16(b[4:], bits)
+	b = binary.BigEndian.AppendUint32(b, uint32(src)<<9|uint32(fields[src].size))
+	b = binary.BigEndian.AppendUint32(b, uint32(dst)<<9|uint32(fields[dst].size))
+	return Action{pad8(b, 0)}
+}
+
+// HashFlow writes a hash of the packet's addresses, protocol and ports into the
+// lowest bits of register reg. Both directions of a connection have the same.
+func HashFlow(reg int, bits uint16) Action {
+	b := make([]byte, 32)
+	binary.BigEndian.PutUint16(b, actionExperimenter)
+	b[3] = 32
+	binary.BigEndian.PutUint32(b[4:], vendorNicira)
+	binary.BigEndian.PutUint16(b[8:], niciraMultipath)
+	binary.BigEndian.PutUint16(b[10:], hashSymmetricL4)
+	binary.BigEndian.PutUint16(b[18:], 1<<bits-1) // the highest result; modulo
+	binary.BigEndian.PutUint16(b[26:], bits-1)
+	binary.BigEndian.PutUint32(b[28:], uint32(FieldReg(reg))<<9|4)
+	return Action{b}
+}
+
 // Resubmit looks the packet up in a table again, which may be the same or an
 // earlier one, and then goes on.
 func Resubmit(table uint8) Action {
@@ -83,10 +110,14 @@ func (a Action) String() string {
 	switch binary.BigEndian.Uint16(a.b) {
 	case actionOutput:
 		if len(a.b) == 16 {
-			if p := binary.BigEndian.Uint32(a.b[4:]); p != PortInPort {
+			switch p := binary.BigEndian.Uint32(a.b[4:]); p {
+			case PortInPort:
+				return "in_port"
+			case PortController:
+				return "CONTROLLER"
+			default:
 				return fmt.Sprintf("output:%d", p)
 			}
-			return "in_port"
 		}
 	case actionSetField:
 		if f, _, err := readField(a.b[4:]); err == nil {
@@ -96,11 +127,17 @@ func (a Action) String() string {
 	case actionCopyField:
 		if len(a.b) == 24 {
 			src, dst := FieldID(binary.BigEndian.Uint32(a.b[12:])>>9), FieldID(binary.BigEndian.Uint32(a.b[16:])>>9)
+			if n := binary.BigEndian.Uint16(a.b[4:]); n < uint16(fields[src].size)*8 {
+				return fmt.Sprintf("move:%s[0..%d]->%s[0..%d]", fields[src].name, n-1, fields[dst].name, n-1)
+			}
 			return "move:" + fields[src].name + "->" + fields[dst].name
 		}
 	case actionExperimenter:
 		if len(a.b) == 16 && binary.BigEndian.Uint32(a.b[4:]) == vendorNicira && binary.BigEndian.Uint16(a.b[8:]) == niciraResubmit {
 			return fmt.Sprintf("resubmit(,%d)", a.b[12])
+		}
+		if len(a.b) == 32 && binary.BigEndian.Uint32(a.b[4:]) == vendorNicira && binary.BigEndian.Uint16(a.b[8:]) == niciraMultipath {
+			return fmt.Sprintf("multipath(symmetric_l4,%s)", fields[FieldID(binary.BigEndian.Uint32(a.b[28:])>>9)].name)
 		}
 	}
 	return fmt.Sprintf("action(0x%x)", a.b)
@@ -218,6 +255,23 @@ func (i Instructions) TunnelDsts() []netip.Addr {
 			}
 			if f, _, err := readField(a.b[4:]); err == nil && (f.ID == FieldTunIPv4Dst || f.ID == FieldTunIPv6Dst) {
 				out = append(out, f.addr())
+			}
+		}
+	})
+	return out
+}
+
+// Outputs lists the ports that the actions send to, in order.
+func (i Instructions) Outputs() []uint32 {
+	var out []uint32
+	_ = i.each(func(kind uint16, body []byte) {
+		if kind != instructionApply {
+			return
+		}
+		as, _ := readActions(body[4:])
+		for _, a := range as {
+			if binary.BigEndian.Uint16(a.b) == actionOutput && len(a.b) == 16 {
+				out = append(out, binary.BigEndian.Uint32(a.b[4:]))
 			}
 		}
 	})

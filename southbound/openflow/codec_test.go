@@ -35,6 +35,9 @@ func everyFlow(m [6]byte, a4, a6 netip.Addr, v uint64, port uint32) []Flow {
 		{Priority: 100, Match: NewMatch(Metadata(v), EthDst(m), Reg(0, 0)), Instructions: ins(Apply(SetField(TunnelID(v)), SetField(TunIPv6Dst(a6)), Output(65000)))},
 		{Priority: 100, Match: NewMatch(Metadata(v), Reg(0, 0), Reg(1, port)), Instructions: ins(Apply(Output(1), Output(2), SetField(Reg(1, 1)), Resubmit(50)))},
 		{Priority: 0, Match: NewMatch(Metadata(v), InPort(port))},
+		{Priority: 9, Match: NewMatch(InPort(port), EthType(0x8035), EthSrc(m)), Instructions: ins(Apply(Controller()))},
+		{Priority: 9, Match: NewMatch(InPort(port), TunnelID(v<<8).Masked([]byte{0, 0, 0, 0, 255, 255, 255, 0})), Instructions: ins(Apply(
+			HashFlow(2, 8), SetField(TunnelID(v<<8)), MoveBits(FieldReg(2), FieldTunnelID, 8), SetField(TunDst(a4)), Output(65001)))},
 	}
 }
 
@@ -104,6 +107,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add(append([]byte{0, 40, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}, fl.Match.appendStruct(nil)...))
 	}
 	f.Add([]byte{0, 4, 0, 1, 0, 0})
+	f.Add(append(append([]byte{255, 255, 255, 255, 0, 60, 1, 10, 0, 0, 0, 0, 0, 0, 0, 1}, NewMatch(InPort(3)).appendStruct(nil)...), 0, 0, 1, 2))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if fl, _, err := readFlowDesc(b); err == nil {
 			_ = fl.String()
@@ -115,6 +119,10 @@ func FuzzDecode(f *testing.F) {
 		}
 		if u, _, err := readFlowUpdate(b); err == nil {
 			_ = u.Flow.String()
+		}
+		if p, err := readPacketIn(b); err == nil {
+			_ = p.Match.String()
+			require.LessOrEqual(t, len(p.Data), len(b))
 		}
 		_, _ = readError(b)
 		_, _ = readFeatures(b)

@@ -36,11 +36,12 @@ type Conn struct {
 
 	writeMu sync.Mutex
 
-	mu      sync.Mutex
-	err     error
-	waiting map[uint32]*call // by transaction id
-	onFlow  func(FlowUpdate)
-	bundles sync.Mutex // one bundle at a time
+	mu       sync.Mutex
+	err      error
+	waiting  map[uint32]*call // by transaction id
+	onFlow   func(FlowUpdate)
+	onPacket func(PacketIn)
+	bundles  sync.Mutex // one bundle at a time
 }
 
 // call waits for the answer to one message, or for errors to a range of them.
@@ -222,6 +223,15 @@ func (c *Conn) take(m []byte) error {
 		return c.write(simple(typeEchoReply, xid, body...))
 	case typeEchoReply:
 		return nil
+	case typePacketIn:
+		c.mu.Lock()
+		f := c.onPacket
+		c.mu.Unlock()
+		p, err := readPacketIn(body)
+		if err == nil && f != nil {
+			f(p)
+		}
+		return err
 	case typeMultipartReply:
 		if k, _, rest, err := readMultipart(body); err != nil {
 			return err

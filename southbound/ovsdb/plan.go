@@ -25,6 +25,10 @@ type change struct {
 	bridge, tunnel, listener   bool // to make
 	failMode, options, request bool // to set
 	protocols, stale           []string
+	// Further tunnels: to make, to set right, and ports to remove, by UUID.
+	add  []Tunnel
+	fix  map[string]Tunnel // by UUID of the interface
+	drop []string
 }
 
 // part is one difference.
@@ -33,7 +37,10 @@ type part struct {
 	ours bool // a row with our mark differed; it was not just missing
 }
 
-func (c change) needed() bool { return len(c.parts) > 0 }
+func (c change) needed() bool { return len(c.parts)+len(c.add)+len(c.drop) > 0 }
+
+// repairs reports whether something of what must always be there differs.
+func (c change) repairs() bool { return len(c.parts) > 0 }
 
 func (c *change) differs(ours bool, object, found, did string) {
 	c.parts = append(c.parts, part{Repair: Repair{Object: object, Found: found, Did: did}, ours: ours})
@@ -58,6 +65,9 @@ func plan(cfg VSwitchConfig, r *rows) (change, error) {
 		}
 	}
 	err := c.planTunnel(r)
+	if r.told {
+		c.planTunnels(r)
+	}
 	if cfg.OpenFlowListen != "" && !r.listener {
 		c.listener = true
 		c.differs(false, bridge, "did not listen on "+cfg.OpenFlowListen, "set back")
@@ -66,6 +76,44 @@ func plan(cfg VSwitchConfig, r *rows) (change, error) {
 		c.differs(true, bridge, "listened for Weft elsewhere too", "removed that")
 	}
 	return c, err
+}
+
+// planTunnels compares the further tunnels with those that are asked for.
+// Making and removing them is no repair.
+func (c *change) planTunnels(r *rows) {
+	wanted := map[string]bool{}
+	for _, t := range r.wanted {
+		wanted[t.Name] = true
+		row, ok := r.tunnels[t.Name]
+		switch {
+		case !ok && r.named(t.Name):
+			// somebody else's: the state says so
+		case !ok:
+			c.add = append(c.add, t)
+		case row.iface.Type != t.Type || !maps.Equal(row.iface.Options, c.cfg.options(t)):
+			if c.fix == nil {
+				c.fix = map[string]Tunnel{}
+			}
+			c.fix[row.iface.UUID] = t
+			c.differs(true, "port "+t.Name, fmt.Sprintf("had type %s and options %v", row.iface.Type, row.iface.Options), "set back")
+		}
+	}
+	for name, row := range r.tunnels {
+		if !wanted[name] {
+			c.drop = append(c.drop, row.port)
+		}
+	}
+	slices.Sort(c.drop)
+}
+
+// named reports whether somebody else's interface has a name.
+func (r *rows) named(name string) bool {
+	for _, i := range r.interfaces {
+		if i.Name == name {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *change) planTunnel(r *rows) error {
@@ -142,6 +190,16 @@ func (c change) operations(conn *Conn, r *rows) ([]ovsdb.Operation, error) {
 			&vswitchdb.Port{UUID: "tunnelport", Name: c.cfg.Tunnel, Interfaces: []string{"tunnelif"}, ExternalIDs: owned()})
 		ports = append(ports, "tunnelport")
 	}
+	for i, w := range c.add {
+		iface, port := fmt.Sprintf("if%d", i), fmt.Sprintf("port%d", i)
+		t.create(&vswitchdb.Interface{UUID: iface, Name: w.Name, Type: w.Type, Options: c.cfg.options(w), ExternalIDs: owned()},
+			&vswitchdb.Port{UUID: port, Name: w.Name, Interfaces: []string{iface}, ExternalIDs: owned()})
+		ports = append(ports, port)
+	}
+	for uuid, w := range c.fix {
+		i := vswitchdb.Interface{UUID: uuid, Type: w.Type, Options: c.cfg.options(w)}
+		t.update(&i, &i.Type, &i.Options)
+	}
 	if c.listener {
 		band := vswitchdb.ControllerConnectionModeOutOfBand
 		t.create(&vswitchdb.Controller{UUID: "listener", Target: c.cfg.OpenFlowListen, ConnectionMode: &band, ExternalIDs: owned()})
@@ -153,6 +211,7 @@ func (c change) operations(conn *Conn, r *rows) ([]ovsdb.Operation, error) {
 	}
 	b := *r.bridge
 	t.mutate(&b, &b.Ports, ovsdb.MutateOperationInsert, ports...)
+	t.mutate(&b, &b.Ports, ovsdb.MutateOperationDelete, c.drop...)
 	t.mutate(&b, &b.Controller, ovsdb.MutateOperationInsert, controllers...)
 	t.mutate(&b, &b.Controller, ovsdb.MutateOperationDelete, c.stale...)
 	t.mutate(&b, &b.Protocols, ovsdb.MutateOperationInsert, c.protocols...)

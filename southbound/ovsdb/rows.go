@@ -22,10 +22,19 @@ type rows struct {
 	bridge     *vswitchdb.Bridge               // nil when there is none
 	local      *vswitchdb.Interface            // the bridge's own
 	tunnel     *vswitchdb.Interface            // on the bridge
-	interfaces map[string]*vswitchdb.Interface // of the bridge, by UUID; those two left out
+	interfaces map[string]*vswitchdb.Interface // of the bridge, by UUID; those two and tunnels of ours left out
+	tunnels    map[string]tunnelRow            // further tunnels of ours, by name
 	listener   bool
 	stale      []string // listeners of ours with another target
+	wanted     []Tunnel // further tunnels that are asked for
+	told       bool     // wanted is known
 	elsewhere  string   // whose the tunnel's name is, when it is not on the bridge
+}
+
+// tunnelRow is a tunnel port of ours.
+type tunnelRow struct {
+	iface *vswitchdb.Interface
+	port  string // UUID
 }
 
 func readRows(c *Conn, cfg VSwitchConfig) (*rows, error) {
@@ -33,7 +42,7 @@ func readRows(c *Conn, cfg VSwitchConfig) (*rows, error) {
 	if len(roots) == 0 {
 		return nil, errors.New("the database has no Open_vSwitch row: run ovs-vsctl init")
 	}
-	r := &rows{interfaces: map[string]*vswitchdb.Interface{}}
+	r := &rows{interfaces: map[string]*vswitchdb.Interface{}, tunnels: map[string]tunnelRow{}}
 	for _, root := range roots {
 		r.root = root
 	}
@@ -71,6 +80,8 @@ func (r *rows) readPorts(c *Conn, cfg VSwitchConfig, ifaces map[string]*vswitchd
 				r.tunnel = i
 			case i.Name == cfg.Bridge:
 				r.local = i
+			case i.ExternalIDs[ownerKey] != "":
+				r.tunnels[i.Name] = tunnelRow{i, p.UUID}
 			default:
 				r.interfaces[u] = i
 			}
@@ -115,6 +126,17 @@ func (r *rows) fill(s *State, cfg VSwitchConfig) {
 	if t := r.tunnel; t != nil {
 		s.TunnelOFPort, s.TunnelError = uint32(max(0, value(t.Ofport))), value(t.Error)
 	}
+	s.Tunnels = make(map[string]TunnelState, len(r.tunnels))
+	for name, t := range r.tunnels {
+		s.Tunnels[name] = TunnelState{OFPort: uint32(max(0, value(t.iface.Ofport))), Error: value(t.iface.Error)}
+	}
+	for _, i := range r.interfaces {
+		for _, w := range r.wanted {
+			if w.Name == i.Name {
+				s.Tunnels[w.Name] = TunnelState{Error: "port " + w.Name + " is not Weft's (no external_ids:" + ownerKey + "): rename or remove it"}
+			}
+		}
+	}
 	s.Interfaces = make(map[string]Interface, len(r.interfaces))
 	for _, i := range r.interfaces {
 		s.Interfaces[i.Name] = Interface{
@@ -136,12 +158,20 @@ func value[T any](p *T) (v T) {
 
 // tunnelOptions makes one port serve all remotes and keys.
 func tunnelOptions(cfg VSwitchConfig) map[string]string {
+	return cfg.options(Tunnel{Type: "vxlan", Port: cfg.UDPPort})
+}
+
+// defaultPorts are the UDP ports that Open vSwitch takes when none is given.
+var defaultPorts = map[string]uint16{"vxlan": 4789, "geneve": 6081}
+
+// options are those of a tunnel port.
+func (cfg VSwitchConfig) options(t Tunnel) map[string]string {
 	o := map[string]string{"remote_ip": "flow", "key": "flow"}
 	if cfg.VTEP.IsValid() {
 		o["local_ip"] = cfg.VTEP.String()
 	}
-	if cfg.UDPPort != 4789 {
-		o["dst_port"] = strconv.Itoa(int(cfg.UDPPort))
+	if t.Port != defaultPorts[t.Type] {
+		o["dst_port"] = strconv.Itoa(int(t.Port))
 	}
 	return o
 }

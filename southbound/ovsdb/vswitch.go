@@ -7,6 +7,8 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -51,8 +53,23 @@ type State struct {
 	BridgeReady  bool   // the rows are as they should be and the switch has made the bridge
 	TunnelOFPort uint32 // 0 while there is none
 	TunnelError  string
+	// Tunnels are the further tunnel ports that were asked for, by name.
+	Tunnels map[string]TunnelState
 	// Interfaces of the bridge by name, without the tunnel and the bridge's own.
 	Interfaces map[string]Interface
+}
+
+// Tunnel is a tunnel port whose flows choose remote and key.
+type Tunnel struct {
+	Name string
+	Type string // vxlan, geneve or gre
+	Port uint16 // UDP destination port; 0 for gre
+}
+
+// TunnelState is a tunnel port as the switch has it.
+type TunnelState struct {
+	OFPort uint32 // 0 while there is none
+	Error  string
 }
 
 // Interface is an interface of the bridge.
@@ -73,7 +90,7 @@ func (s State) equal(t State) bool {
 	same := s.Err == nil && t.Err == nil || s.Err != nil && t.Err != nil && s.Err.Error() == t.Err.Error()
 	return same && s.Connected == t.Connected && s.SystemID == t.SystemID && s.Hostname == t.Hostname &&
 		s.OVSVersion == t.OVSVersion && s.BridgeUUID == t.BridgeUUID && s.BridgeReady == t.BridgeReady &&
-		s.TunnelOFPort == t.TunnelOFPort && s.TunnelError == t.TunnelError && maps.Equal(s.Interfaces, t.Interfaces)
+		s.TunnelOFPort == t.TunnelOFPort && s.TunnelError == t.TunnelError && maps.Equal(s.Tunnels, t.Tunnels) && maps.Equal(s.Interfaces, t.Interfaces)
 }
 
 // VSwitch keeps the rows of one bridge and watches its interfaces.
@@ -81,8 +98,11 @@ type VSwitch struct {
 	config  VSwitchConfig
 	changed chan struct{} // capacity 1
 
-	mu    sync.Mutex
-	state State
+	mu      sync.Mutex
+	state   State
+	tunnels []Tunnel
+	told    bool          // tunnels is what was asked for
+	asked   chan struct{} // capacity 1: tunnels changed
 
 	// made is set once the rows were right: what is missing later was removed
 	// by somebody.
@@ -100,7 +120,7 @@ func NewVSwitch(c VSwitchConfig) *VSwitch {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &VSwitch{config: c, changed: make(chan struct{}, 1), state: State{Since: time.Now()}}
+	return &VSwitch{config: c, changed: make(chan struct{}, 1), asked: make(chan struct{}, 1), state: State{Since: time.Now()}}
 }
 
 // State returns what is known now.
@@ -108,6 +128,32 @@ func (v *VSwitch) State() State {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.state
+}
+
+// SetTunnels says which tunnel ports the bridge is to have beside the first: all
+// of them. Those of ours that are not named are removed; before the first call
+// none is touched.
+func (v *VSwitch) SetTunnels(all []Tunnel) {
+	all = slices.Clone(all)
+	slices.SortFunc(all, func(a, b Tunnel) int { return strings.Compare(a.Name, b.Name) })
+	v.mu.Lock()
+	same := v.told && slices.Equal(all, v.tunnels)
+	v.tunnels, v.told = all, true
+	v.mu.Unlock()
+	if same {
+		return
+	}
+	select {
+	case v.asked <- struct{}{}:
+	default:
+	}
+}
+
+// wanted are the tunnels that were asked for; false before the first time.
+func (v *VSwitch) wanted() ([]Tunnel, bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.tunnels, v.told
 }
 
 // Changed receives after State changed.
@@ -170,6 +216,7 @@ func (v *VSwitch) serve(ctx context.Context, connected func()) error {
 		case <-c.Done():
 			return c.Err()
 		case <-c.Changed():
+		case <-v.asked:
 		case <-retry:
 		}
 	}
@@ -198,8 +245,9 @@ func (v *VSwitch) look(ctx context.Context, c *Conn) (again time.Duration, err e
 		v.publish(func(s *State) { s.Connected, s.BridgeReady, s.Err = true, false, bad })
 		return 0, nil
 	}
+	r.wanted, r.told = v.wanted()
 	ch, bad := plan(v.config, r)
-	if ch.needed() && v.pace.wait(time.Now()) == 0 {
+	if ch.needed() && (!ch.repairs() || v.pace.wait(time.Now()) == 0) {
 		v.pace.wrote(time.Now())
 		err := v.write(ctx, c, ch, r)
 		if err == nil {
@@ -211,7 +259,7 @@ func (v *VSwitch) look(ctx context.Context, c *Conn) (again time.Duration, err e
 		bad = errors.Join(bad, err)
 	}
 	if ch.needed() {
-		again = max(v.pace.wait(time.Now()), time.Millisecond)
+		again = max(v.pace.wait(time.Now()), retryFirst)
 	} else if bad == nil {
 		v.made, bad = true, r.unmade(v.config)
 		if again, err = v.retryTunnel(ctx, c, r); err != nil {
@@ -219,7 +267,7 @@ func (v *VSwitch) look(ctx context.Context, c *Conn) (again time.Duration, err e
 		}
 	}
 	v.publish(func(s *State) {
-		s.Connected, s.BridgeReady, s.Err = true, bad == nil && !ch.needed(), bad
+		s.Connected, s.BridgeReady, s.Err = true, bad == nil && !ch.repairs(), bad
 		r.fill(s, v.config)
 	})
 	return again, nil

@@ -11,6 +11,7 @@ import (
 const (
 	etherIPv4  = 0x0800
 	etherARP   = 0x0806
+	etherRARP  = 0x8035
 	etherIPv6  = 0x86dd
 	protoUDP   = 17
 	protoICMP6 = 58
@@ -48,6 +49,8 @@ func (p pipeline) admit(l overlay.LocalPort) []openflow.Flow {
 		let(210, tableARP, openflow.EthType(etherARP))
 		return fs
 	}
+	// By RARP a VM that arrives announces its MAC; it says nothing of addresses.
+	let(100, tableLocal, openflow.EthType(etherRARP))
 	v4, v6 := false, false
 	for _, a := range l.Addresses {
 		if a.Is4() {

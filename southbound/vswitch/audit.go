@@ -26,7 +26,8 @@ type desired struct {
 // compile makes the whole desired state from the feed.
 func (s *connection) compile() *desired {
 	d := &desired{flows: flowSet{}, moving: map[flowKey]bool{},
-		programmed: programmed{local: s.feed.Local(), cursors: map[intent.VNI]evpn.Revision{}, floods: map[intent.VNI]replication{}}}
+		programmed: programmed{local: s.local(), cursors: map[intent.VNI]evpn.Revision{}, floods: map[intent.VNI]replication{}}}
+	d.paths = s.pipe.paths()
 	d.flows.add(s.pipe.base()...)
 	for r, l := range d.local {
 		fs := s.pipe.port(l)
@@ -62,17 +63,17 @@ func (s *connection) compileSegment(d *desired, v intent.VNI, ports []uint32) {
 		switch {
 		case r.Deleted:
 		case r.Type == evpn.IMET:
-			rep.vteps = member(rep.vteps, r.IP, r.IP != s.vtep)
+			rep.take(r, s.vtep)
 		default:
 			d.flows.add(s.pipe.row(v, r)...)
 		}
 	}
 	d.cursors[v], d.floods[v] = rev, rep
-	flood := s.pipe.flood(v, rep.ports, rep.vteps)
+	flood := s.pipe.flood(v, rep)
 	d.flows.add(flood...)
 	if was := s.done.floods[v]; !had || !was.equal(rep) {
 		d.move(flood)
-		d.move(s.pipe.flood(v, was.ports, was.vteps))
+		d.move(s.pipe.flood(v, was))
 	}
 }
 
@@ -89,6 +90,12 @@ func (s *connection) readAll(ctx context.Context, tell bool) error {
 	if err != nil {
 		return err
 	}
+	return s.settle(ctx, has, tell)
+}
+
+// settle brings the device from the flows that it has to those that it should
+// have.
+func (s *connection) settle(ctx context.Context, has flowSet, tell bool) error {
 	d := s.compile()
 	s.kept = s.keep(d, has)
 	var c changes
@@ -119,7 +126,7 @@ func (s *connection) readAll(ctx context.Context, tell bool) error {
 		s.faults += found.n
 		found.tell(s.feed)
 	}
-	return nil
+	return s.speakNow()
 }
 
 func (s *connection) dump(ctx context.Context) (flowSet, error) {
@@ -186,7 +193,7 @@ func (s *connection) keepFloods(d *desired, has flowSet, away map[netip.Addr]str
 		kept = true
 		rep.vteps = vteps
 		d.floods[v] = rep
-		d.flows.add(s.pipe.flood(v, rep.ports, rep.vteps)...)
+		d.flows.add(s.pipe.flood(v, rep)...)
 	}
 	return kept
 }

@@ -17,7 +17,7 @@ func (p pipeline) classifyPort(l overlay.LocalPort) openflow.Flow {
 // match nothing and are dropped.
 func (p pipeline) classifyTunnel(v intent.VNI) openflow.Flow {
 	return flow(tableClassify, 100, cookie(v),
-		openflow.NewMatch(openflow.InPort(p.tunnel), openflow.TunnelID(uint64(v))),
+		openflow.NewMatch(openflow.InPort(p.tunnel(v)), p.key(v)),
 		openflow.NewInstructions(
 			openflow.Apply(openflow.SetField(openflow.Reg(0, fromTunnel))),
 			openflow.WriteMetadata(uint64(v)), openflow.GotoTable(tableLocal)))

@@ -49,12 +49,17 @@ type Driver struct {
 	status  southbound.Status
 	ports   map[intent.Ref]overlay.LocalPort // as confirmed
 	cursors map[intent.VNI]evpn.Revision     // as confirmed
+	closed  map[intent.Ref]string            // ports whose tunnel port is not open, and why
+	active  map[uint32]bool                  // OpenFlow ports that were in use when the device was read first
+	speak   map[intent.Ref]overlay.LocalPort // to be announced
+	poke    chan struct{}                    // capacity 1: there is something to announce
 }
 
 // New returns the driver of a node that has a vSwitch.
 func New(n *intent.Node, feed southbound.Feed, log *slog.Logger) *Driver {
 	d := &Driver{name: n.Metadata.Name, spec: *n.Spec.VSwitch, vtep: n.Spec.VTEP, feed: feed,
-		log: log.With("device", n.Metadata.Name), status: southbound.Status{Since: time.Now()}}
+		log: log.With("device", n.Metadata.Name), status: southbound.Status{Since: time.Now()},
+		speak: map[intent.Ref]overlay.LocalPort{}, poke: make(chan struct{}, 1)}
 	d.openflow, d.listen = openFlowEndpoint(d.spec)
 	return d
 }
@@ -195,6 +200,7 @@ func (d *Driver) observe(s ovsdb.State) {
 	if s.OVSVersion != "" {
 		d.status.Software = "Open vSwitch " + s.OVSVersion
 	}
+	active := d.active
 	d.mu.Unlock()
 	if !s.Connected || !s.BridgeReady {
 		return
@@ -204,6 +210,7 @@ func (d *Driver) observe(s ovsdb.State) {
 		o := overlay.Interface{Name: i.Name, IfaceID: i.IfaceID, Error: i.Error}
 		if i.OFPort > 0 {
 			o.OFPort = uint32(i.OFPort)
+			o.Active = active[o.OFPort]
 		}
 		ifs = append(ifs, o)
 	}

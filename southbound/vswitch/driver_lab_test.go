@@ -19,6 +19,7 @@ import (
 	"github.com/weft-sdn/weft/overlay"
 	"github.com/weft-sdn/weft/overlay/evpn"
 	"github.com/weft-sdn/weft/southbound"
+	"github.com/weft-sdn/weft/southbound/ovsdb"
 	"github.com/weft-sdn/weft/southbound/ovstest"
 )
 
@@ -169,7 +170,7 @@ func (b *bed) synced() bool { return b.Status().Synced && b.Status().Err == nil 
 func (b *bed) oracle() {
 	b.t.Helper()
 	want := func() []string {
-		s := &connection{Driver: b.Driver, pipe: pipeline{vtep: b.vtep, tunnel: 65000}}
+		s := &connection{Driver: b.Driver, pipe: pipeline{vtep: b.vtep}, ovs: ovsdb.NewVSwitch(ovsdb.VSwitchConfig{}), at: ovsdb.State{TunnelOFPort: 65000}}
 		var out []string
 		for _, f := range s.compile().flows.sorted() {
 			out = append(out, f.String())

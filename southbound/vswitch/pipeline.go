@@ -38,10 +38,36 @@ func macCookie(v intent.VNI, m intent.MAC) uint64 {
 // fromTunnel is register 0's value for what came out of a tunnel.
 const fromTunnel = 1
 
+// flowIDReg is the register in which the flow id of NVGRE is made.
+const flowIDReg = 2
+
 // pipeline makes the flows of one edge.
 type pipeline struct {
-	vtep   netip.Addr // of this edge
-	tunnel uint32     // port number of the tunnel port
+	vtep    netip.Addr                      // of this edge
+	tunnels map[intent.Encapsulation]uint32 // port numbers of the tunnel ports
+	encaps  map[intent.VNI]intent.Encapsulation
+}
+
+// tunnel is the number of the tunnel port that a VNI uses.
+func (p pipeline) tunnel(v intent.VNI) uint32 { return p.tunnels[p.encaps[v].Full()] }
+
+// key matches the tunnel key of a VNI: of NVGRE the upper 24 bits are the VSID,
+// the lower eight the sender's flow id (RFC 7637 section 3.2).
+func (p pipeline) key(v intent.VNI) openflow.Field {
+	if p.encaps[v].Type == intent.NVGRE {
+		return openflow.TunnelID(uint64(v) << 8).Masked([]byte{0, 0, 0, 0, 0xff, 0xff, 0xff, 0})
+	}
+	return openflow.TunnelID(uint64(v))
+}
+
+// setKey sets the tunnel key of a VNI. NVGRE's flow id is a hash of the inner
+// flow, so that the underlay spreads flows by it (RFC 7637 section 3.2).
+func (p pipeline) setKey(v intent.VNI) []openflow.Action {
+	if p.encaps[v].Type == intent.NVGRE {
+		return []openflow.Action{openflow.HashFlow(flowIDReg, 8), openflow.SetField(openflow.TunnelID(uint64(v) << 8)),
+			openflow.MoveBits(openflow.FieldReg(flowIDReg), openflow.FieldTunnelID, 8)}
+	}
+	return []openflow.Action{openflow.SetField(openflow.TunnelID(uint64(v)))}
 }
 
 // flow is a flow with one table, priority, cookie and match, and apply-actions
@@ -62,6 +88,9 @@ func (p pipeline) network(v intent.VNI) []openflow.Flow {
 
 // port are the flows of a local port.
 func (p pipeline) port(l overlay.LocalPort) []openflow.Flow {
+	if l.Standby {
+		return append(p.awaitPort(l), p.classifyPort(l))
+	}
 	return slices.Concat([]openflow.Flow{p.classifyPort(l), p.deliver(l)}, p.admit(l), p.arpOwn(l), p.ndOwn(l))
 }
 

@@ -20,7 +20,8 @@ var update = flag.Bool("update", false, "write golden files")
 var (
 	self  = netip.MustParseAddr("10.0.0.1")
 	other = netip.MustParseAddr("10.0.0.2")
-	pipe  = pipeline{vtep: self, tunnel: 65000}
+	nvgre = intent.Encapsulation{Type: intent.NVGRE}
+	pipe  = pipeline{vtep: self, tunnels: map[intent.Encapsulation]uint32{standardTunnel: 65000, nvgre: 7}, encaps: map[intent.VNI]intent.Encapsulation{200: nvgre}}
 )
 
 func local(i byte, addresses ...string) overlay.LocalPort {
@@ -28,6 +29,11 @@ func local(i byte, addresses ...string) overlay.LocalPort {
 	for _, a := range addresses {
 		l.Addresses = append(l.Addresses, netip.MustParseAddr(a))
 	}
+	return l
+}
+
+func standby(l overlay.LocalPort) overlay.LocalPort {
+	l.Standby = true
 	return l
 }
 
@@ -47,11 +53,16 @@ func TestGoldenFlows(t *testing.T) {
 		{"a network with a local port", pipe.network(100)},
 		{"a local port with IPv4 and IPv6", pipe.port(local(1, "192.168.0.1", "fd00::1"))},
 		{"a local port without addresses (L2)", pipe.port(local(2))},
+		{"a local port in standby", pipe.port(standby(local(3, "192.168.0.3", "fd00::3")))},
+		{"a local port without addresses in standby", pipe.port(standby(local(4)))},
+		{"a network by NVGRE", pipe.network(200)},
+		{"a MAC elsewhere by NVGRE", pipe.row(200, rowTo(evpn.MACKey(mac), other))},
+		{"replication for a switch that can't", pipe.flood(100, replication{ports: []uint32{1}, vteps: []netip.Addr{other, netip.MustParseAddr("10.0.0.3")}, served: []netip.Addr{other}})},
 		{"a MAC elsewhere", pipe.row(100, rowTo(evpn.MACKey(mac), other))},
 		{"a MAC here", pipe.row(100, rowTo(evpn.MACKey(mac), self))},
 		{"an IPv4 address anywhere", pipe.row(100, rowTo(evpn.HostKey(mac, netip.MustParseAddr("192.168.0.9")), other))},
 		{"an IPv6 address anywhere", pipe.row(100, rowTo(evpn.HostKey(mac, netip.MustParseAddr("fd00::9")), other))},
-		{"replication to two ports and two VTEPs", pipe.flood(100, []uint32{1, 2}, []netip.Addr{other, netip.MustParseAddr("fd00::2")})},
+		{"replication to two ports and two VTEPs", pipe.flood(100, replication{ports: []uint32{1, 2}, vteps: []netip.Addr{other, netip.MustParseAddr("fd00::2")}})},
 		{"an IMET route", pipe.row(100, rowTo(evpn.FloodKey(other), other))},
 	} {
 		fmt.Fprintf(&b, "# %s: %d flows\n", s.what, len(s.flows))
@@ -74,7 +85,7 @@ func TestNoTwoFlowsOfOneKey(t *testing.T) {
 	n := 0
 	for _, fs := range [][]openflow.Flow{pipe.base(), pipe.network(100), pipe.network(101), pipe.port(local(1, "192.168.0.1", "fd00::1")),
 		pipe.port(local(2, "192.168.0.2", "fd00::2")), pipe.port(local(3)),
-		pipe.row(100, rowTo(evpn.MACKey(intent.MAC{2, 0, 0, 0, 0, 9}), other)), pipe.flood(100, []uint32{1}, []netip.Addr{other})} {
+		pipe.row(100, rowTo(evpn.MACKey(intent.MAC{2, 0, 0, 0, 0, 9}), other)), pipe.flood(100, replication{ports: []uint32{1}, vteps: []netip.Addr{other}})} {
 		all.add(fs...)
 		n += len(fs)
 	}
@@ -89,7 +100,7 @@ func TestLongFloodListsAreChained(t *testing.T) {
 		vteps = append(vteps, netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}))
 	}
 	var reached []netip.Addr
-	fs := pipe.flood(100, []uint32{1}, vteps)
+	fs := pipe.flood(100, replication{ports: []uint32{1}, vteps: vteps})
 	require.Len(t, fs, 4) // one from the tunnel, three chunks
 	for i, f := range fs {
 		require.Less(t, len(openflow.FlowMod{Flow: f}.AppendTo(nil, 1)), 1<<16)

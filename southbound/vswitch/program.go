@@ -18,22 +18,36 @@ type programmed struct {
 	local   map[intent.Ref]overlay.LocalPort
 	cursors map[intent.VNI]evpn.Revision
 	floods  map[intent.VNI]replication
+	paths   map[intent.VNI]tunnelPath
 }
 
 // replication says to whom a segment's broadcast goes.
 type replication struct {
-	ports []uint32
-	vteps []netip.Addr
+	ports  []uint32
+	vteps  []netip.Addr
+	served []netip.Addr // those of them that this edge replicates for
 }
 
 func (r replication) equal(o replication) bool {
-	return slices.Equal(r.ports, o.ports) && slices.Equal(r.vteps, o.vteps)
+	return slices.Equal(r.ports, o.ports) && slices.Equal(r.vteps, o.vteps) && slices.Equal(r.served, o.served)
 }
 
-// byVNI gives the local ports' numbers per VNI, sorted.
+// take takes an IMET row.
+func (r *replication) take(row evpn.Row, own netip.Addr) {
+	there := !row.Deleted && row.IP != own
+	r.vteps = member(r.vteps, row.IP, there)
+	r.served = member(r.served, row.IP, there && row.Replicator == own)
+}
+
+// byVNI gives the numbers of the local ports per VNI, sorted; a VNI is there if
+// all its ports are in standby, too.
 func byVNI(local map[intent.Ref]overlay.LocalPort) map[intent.VNI][]uint32 {
 	out := map[intent.VNI][]uint32{}
 	for _, l := range local {
+		if l.Standby {
+			out[l.VNI] = append(out[l.VNI], []uint32{}...)
+			continue
+		}
 		out[l.VNI] = append(out[l.VNI], l.OFPort)
 	}
 	for _, ports := range out {
@@ -50,11 +64,16 @@ func (s *connection) bring(ctx context.Context) error {
 		return s.readAll(ctx, false)
 	}
 	var c changes
-	next := programmed{local: s.feed.Local(), cursors: map[intent.VNI]evpn.Revision{}, floods: map[intent.VNI]replication{}}
+	next := programmed{local: s.local(), cursors: map[intent.VNI]evpn.Revision{}, floods: map[intent.VNI]replication{}}
+	next.paths = s.pipe.paths()
 	vnis := byVNI(next.local)
+	s.done = s.done.clone()
 	for v := range s.done.cursors {
-		if _, ok := vnis[v]; !ok {
+		// What left goes as a whole; what has another encapsulation is made
+		// anew.
+		if _, ok := vnis[v]; !ok || next.paths[v] != s.done.paths[v] {
 			c.dropCookie(cookie(v), cookieVNIMask)
+			s.done.forget(v)
 		}
 	}
 	s.bringPorts(&c, next.local, vnis)
@@ -66,7 +85,20 @@ func (s *connection) bring(ctx context.Context) error {
 	}
 	s.done = next
 	s.confirm(&s.done, -1)
-	return nil
+	return s.speakNow()
+}
+
+// clone copies what forget changes.
+func (p programmed) clone() programmed {
+	p.local, p.cursors, p.floods = maps.Clone(p.local), maps.Clone(p.cursors), maps.Clone(p.floods)
+	return p
+}
+
+// forget takes out a VNI of which the device has nothing any more.
+func (p *programmed) forget(v intent.VNI) {
+	delete(p.cursors, v)
+	delete(p.floods, v)
+	maps.DeleteFunc(p.local, func(_ intent.Ref, l overlay.LocalPort) bool { return l.VNI == v })
 }
 
 // bringPorts changes the flows of local ports. Those of a VNI that left go
@@ -97,11 +129,11 @@ func (s *connection) bringSegment(c *changes, next *programmed, v intent.VNI, po
 	}
 	rows, rev := s.feed.Rows(v, since)
 	was := s.done.floods[v]
-	now := replication{ports: ports, vteps: was.vteps}
+	now := replication{ports: ports, vteps: was.vteps, served: was.served}
 	for _, r := range rows {
 		switch {
 		case r.Type == evpn.IMET:
-			now.vteps = member(now.vteps, r.IP, !r.Deleted && r.IP != s.vtep)
+			now.take(r, s.vtep)
 		case r.Deleted, r.VTEP == s.vtep && !r.IP.IsValid():
 			if had {
 				c.drop(s.pipe.rowAnyVTEP(v, r)...)
@@ -116,10 +148,10 @@ func (s *connection) bringSegment(c *changes, next *programmed, v intent.VNI, po
 	next.cursors[v], next.floods[v] = rev, now
 	if had {
 		if !was.equal(now) {
-			c.replace(s.pipe.flood(v, was.ports, was.vteps), s.pipe.flood(v, now.ports, now.vteps))
+			c.replace(s.pipe.flood(v, was), s.pipe.flood(v, now))
 		}
 	} else {
-		c.put(s.pipe.flood(v, now.ports, now.vteps)...)
+		c.put(s.pipe.flood(v, now)...)
 	}
 }
 

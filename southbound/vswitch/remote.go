@@ -20,10 +20,9 @@ func (p pipeline) remote(v intent.VNI, r evpn.Row) []openflow.Flow {
 func (p pipeline) toVTEP(v intent.VNI, r evpn.Row) openflow.Flow {
 	return flow(tableRemote, 100, macCookie(v, r.MAC),
 		openflow.NewMatch(openflow.Metadata(uint64(v)), openflow.EthDst(r.MAC)),
-		openflow.NewInstructions(openflow.Apply(
-			openflow.SetField(openflow.TunnelID(uint64(v))),
+		openflow.NewInstructions(openflow.Apply(append(p.setKey(v),
 			openflow.SetField(tunnelDst(r.VTEP)),
-			openflow.Output(p.tunnel))))
+			openflow.Output(p.tunnel(v)))...)))
 }
 
 func tunnelDst(vtep netip.Addr) openflow.Field {

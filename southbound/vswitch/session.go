@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/southbound"
 	"github.com/weft-sdn/weft/southbound/openflow"
 	"github.com/weft-sdn/weft/southbound/ovsdb"
@@ -15,12 +16,13 @@ import (
 // or the bridge is another. It returns why.
 func (d *Driver) session(ctx context.Context, ovs *ovsdb.VSwitch) error {
 	state := ovs.State()
-	d.observe(state)
 	if err := d.checkOVSDB(state); err != nil {
+		d.observe(state)
 		return err
 	}
 	c, err := d.dial(ctx)
 	if err != nil {
+		d.observe(state)
 		return err
 	}
 	defer c.Close()
@@ -37,8 +39,21 @@ func (d *Driver) session(ctx context.Context, ovs *ovsdb.VSwitch) error {
 	if err != nil {
 		return d.fail(southbound.CodeRefused, "monitor flows", "use Open vSwitch 2.16 or newer", err)
 	}
-	s := &connection{Driver: d, conn: c, ovs: ovs, at: state, pipe: pipeline{vtep: d.vtep, tunnel: state.TunnelOFPort}}
-	if err := s.readAll(ctx, false); err != nil {
+	s := &connection{Driver: d, conn: c, ovs: ovs, at: state, pipe: pipeline{vtep: d.vtep}, heard: make(chan uint32, heardMost), told: map[intent.Ref]time.Time{}}
+	if err := s.hear(ctx); err != nil {
+		return d.fail(southbound.CodeRefused, "ask for packets", "use Open vSwitch 2.16 or newer", err)
+	}
+	has, err := s.dump(ctx)
+	if err != nil {
+		return err
+	}
+	// Which ports are in use is known by our flows: after a restart a port
+	// that could be in two places stays where it is.
+	d.mu.Lock()
+	d.active = inUse(has)
+	d.mu.Unlock()
+	d.observe(state)
+	if err := s.settle(ctx, has, false); err != nil {
 		return err
 	}
 	d.setErr(nil)
@@ -64,8 +79,10 @@ type connection struct {
 	pipe pipeline
 
 	done   programmed
-	kept   bool // something was kept for edges that have not reported
-	faults int  // that were found and mended so far
+	heard  chan uint32              // ports in standby that have spoken
+	told   map[intent.Ref]time.Time // when their feed was told
+	kept   bool                     // something was kept for edges that have not reported
+	faults int                      // that were found and mended so far
 }
 
 // serve reacts to whatever happens: changes of the feed, of the database, and
@@ -85,9 +102,13 @@ func (s *connection) serve(ctx context.Context, touched <-chan struct{}) error {
 		case <-s.conn.Done():
 			return s.fail(southbound.CodeUnreachable, "talk OpenFlow to "+s.openflow, "", s.conn.Err())
 		case <-s.ovs.Changed():
-			err = s.database()
+			err = s.database(ctx)
 		case <-s.feed.Wake():
 			err = s.bring(ctx)
+		case port := <-s.heard:
+			s.announced(port)
+		case <-s.poke:
+			err = s.speakNow()
 		case <-touched:
 			if !suspects {
 				suspects = true
@@ -114,10 +135,15 @@ func (s *connection) serve(ctx context.Context, touched <-chan struct{}) error {
 
 // database takes a change of the device's database. A lost database does not
 // end the session: flows still go.
-func (s *connection) database() error {
+func (s *connection) database(ctx context.Context) error {
 	now := s.ovs.State()
 	s.observe(now)
 	err := s.checkOVSDB(now)
+	if now.Connected && err == nil && now.BridgeUUID == s.at.BridgeUUID && now.TunnelOFPort == s.at.TunnelOFPort && s.tunnelsChanged(now) {
+		if err := s.bring(ctx); err != nil {
+			return err
+		}
+	}
 	if now.Connected && (err != nil || now.BridgeUUID != s.at.BridgeUUID || now.TunnelOFPort != s.at.TunnelOFPort) {
 		if err == nil {
 			err = s.fail(southbound.CodeNotReady, "follow bridge "+s.spec.BridgeName(), "wait a moment", errors.New("the bridge or its tunnel port was made anew"))

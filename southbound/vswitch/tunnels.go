@@ -1,0 +1,121 @@
+package vswitch
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+
+	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/overlay"
+	"github.com/weft-sdn/weft/southbound"
+	"github.com/weft-sdn/weft/southbound/ovsdb"
+)
+
+// standardTunnel is the encapsulation of TunnelName, which every bridge has.
+var standardTunnel = intent.Encapsulation{}.Full()
+
+// tunnelFor is the tunnel port of an encapsulation.
+func tunnelFor(e intent.Encapsulation) ovsdb.Tunnel {
+	switch e = e.Full(); e.Type {
+	case intent.NVGRE:
+		return ovsdb.Tunnel{Name: "weft-nvgre", Type: "gre"}
+	case intent.Geneve:
+		if e.UDPPort == (intent.Encapsulation{Type: intent.Geneve}).Full().UDPPort {
+			return ovsdb.Tunnel{Name: "weft-geneve", Type: "geneve", Port: e.UDPPort}
+		}
+		return ovsdb.Tunnel{Name: fmt.Sprintf("weft-gnv-%d", e.UDPPort), Type: "geneve", Port: e.UDPPort}
+	}
+	return ovsdb.Tunnel{Name: fmt.Sprintf("%s-%d", TunnelName, e.UDPPort), Type: "vxlan", Port: e.UDPPort}
+}
+
+// tunnelPath is how a VNI's frames leave the bridge.
+type tunnelPath struct {
+	encap  intent.Encapsulation
+	tunnel uint32
+}
+
+// local are the ports that can be served: those whose network's tunnel port is
+// open. It asks for the tunnel ports that are needed, and tells the pipeline of
+// them.
+func (s *connection) local() map[intent.Ref]overlay.LocalPort {
+	all := s.feed.Local()
+	need := map[intent.Encapsulation]bool{}
+	for _, l := range all {
+		if e := l.Encap.Full(); e != standardTunnel {
+			need[e] = true
+		}
+	}
+	var tunnels []ovsdb.Tunnel
+	for e := range need {
+		tunnels = append(tunnels, tunnelFor(e))
+	}
+	s.ovs.SetTunnels(tunnels)
+	s.pipe.tunnels = openTunnels(s.ovs.State(), s.at.TunnelOFPort, need)
+	s.pipe.encaps = map[intent.VNI]intent.Encapsulation{}
+	closed := map[intent.Ref]string{}
+	for r, l := range all {
+		e := l.Encap.Full()
+		if s.pipe.tunnels[e] == 0 {
+			closed[r] = tunnelWords(s.ovs.State(), e)
+			delete(all, r)
+			continue
+		}
+		s.pipe.encaps[l.VNI] = e
+	}
+	s.Driver.mu.Lock()
+	s.closed = closed
+	s.Driver.mu.Unlock()
+	return all
+}
+
+// openTunnels are the port numbers of the tunnel ports that are open.
+func openTunnels(state ovsdb.State, standard uint32, need map[intent.Encapsulation]bool) map[intent.Encapsulation]uint32 {
+	out := map[intent.Encapsulation]uint32{standardTunnel: standard}
+	for e := range need {
+		if t := state.Tunnels[tunnelFor(e).Name]; t.Error == "" && t.OFPort != 0 {
+			out[e] = t.OFPort
+		}
+	}
+	return out
+}
+
+// tunnelWords says why a tunnel port is not open.
+func tunnelWords(state ovsdb.State, e intent.Encapsulation) string {
+	t := tunnelFor(e)
+	if why := state.Tunnels[t.Name].Error; why != "" {
+		return fmt.Sprintf("tunnel port %s for %s: %s", t.Name, e, why)
+	}
+	return fmt.Sprintf("tunnel port %s for %s has no OpenFlow port number yet", t.Name, e)
+}
+
+// paths are the ways of the VNIs that the pipeline knows now.
+func (p pipeline) paths() map[intent.VNI]tunnelPath {
+	out := make(map[intent.VNI]tunnelPath, len(p.encaps))
+	for v, e := range p.encaps {
+		out[v] = tunnelPath{e, p.tunnels[e]}
+	}
+	return out
+}
+
+// tunnelsChanged reports whether other tunnel ports are open than the pipeline
+// knows of, or needed ones are not yet.
+func (s *connection) tunnelsChanged(state ovsdb.State) bool {
+	need := map[intent.Encapsulation]bool{}
+	for _, l := range s.feed.Local() {
+		if e := l.Encap.Full(); e != standardTunnel {
+			need[e] = true
+		}
+	}
+	return !maps.Equal(openTunnels(state, s.at.TunnelOFPort, need), s.pipe.tunnels)
+}
+
+// PortError says why a single port is not served, or nil.
+func (d *Driver) PortError(r intent.Ref) *southbound.OpError {
+	d.mu.Lock()
+	why := d.closed[r]
+	d.mu.Unlock()
+	if why == "" {
+		return nil
+	}
+	return d.fail(southbound.CodeNotReady, "open the network's tunnel port", "look at ovs-vswitchd's log on "+d.name, errors.New(why))
+}
