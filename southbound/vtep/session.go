@@ -39,10 +39,9 @@ func (d *Driver) session(ctx context.Context, connected func()) error {
 	connected()
 	s := &session{Driver: d, conn: c}
 	for {
-		began := time.Now()
 		again, err := s.step(ctx)
 		if err == nil { // at most half of a core for one device
-			err = sleep(ctx, c, min(time.Since(began), time.Second))
+			err = sleep(ctx, c, s.busy)
 		}
 		if err != nil {
 			return err
@@ -78,6 +77,7 @@ func sleep(ctx context.Context, c *ovsdb.VTEPDB, t time.Duration) error {
 type session struct {
 	*Driver
 	conn      *ovsdb.VTEPDB
+	busy      time.Duration // with the last comparison
 	behind    map[intent.VNI]time.Time
 	conflicts int
 	more      bool            // of a change in several parts
@@ -89,6 +89,7 @@ type session struct {
 // no use any more.
 func (s *session) step(ctx context.Context) (time.Duration, error) {
 	for {
+		began := time.Now()
 		rows := s.conn.Rows(s.swName)
 		if s.conn.Err() != nil {
 			return 0, s.fail(southbound.CodeUnreachable, "talk to OVSDB "+s.db, "", s.conn.Err())
@@ -105,7 +106,7 @@ func (s *session) step(ctx context.Context) (time.Duration, error) {
 		now := time.Now()
 		mend := s.more || s.pace.wait(now) == 0
 		res := planner{input: in, desired: des, r: rows, mem: s.mem, mend: mend, now: now, was: s.behind, used: s.used}.plan()
-		s.behind = res.behind
+		s.behind, s.busy = res.behind, time.Since(began)
 		s.mem.seen(des, res)
 		s.alarm(rows, des, res)
 		if res.change.Empty() {
