@@ -57,5 +57,19 @@
 //
 // FRR before 10.6 knows no graceful restart for EVPN and withdraws everything
 // when its session ends. Keeper is for these: a reflector beside such a leaf's
-// bgpd that holds the routes while the controller is away.
+// bgpd that holds the routes while the controller is away. bgpd then needs
+//
+//	router bgp 65001
+//	 neighbor 127.0.0.2 remote-as 65001
+//	 neighbor 127.0.0.2 passive
+//	 address-family l2vpn evpn
+//	  neighbor 127.0.0.2 activate
+//	  advertise-all-vni
+//
+// and is dialled at an address of an interface, as its loopback's: at 127.0.0.1
+// it refuses. A leaf without a keeper names the controller's address instead.
+// For the other direction, its own restart, it has in both cases
+//
+//	 bgp graceful-restart
+//	 bgp graceful-restart preserve-fw-state
 package evpn

@@ -60,7 +60,12 @@ func start(t *testing.T, edit ...func(*Config)) *world {
 		cancel()
 		assert.ErrorIs(t, <-done, context.Canceled)
 	})
-	t.Cleanup(func() { w.stop(); if t.Failed() { t.Log(w.log.String()) } })
+	t.Cleanup(func() {
+		w.stop()
+		if t.Failed() {
+			t.Log(w.log.String())
+		}
+	})
 	return w
 }
 
@@ -131,6 +136,7 @@ type leaf struct {
 	ASN      uint32
 	ID       netip.Addr
 	Graceful bool
+	Family   bgp.RouteFamily
 	open     message // the controller's
 	opened   capabilities
 }
@@ -139,7 +145,7 @@ func newLeaf(t *testing.T, asn uint32, id string) *leaf {
 	l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	require.NoError(t, err)
 	t.Cleanup(func() { l.Close() })
-	return &leaf{t: t, l: l, ASN: asn, ID: netip.MustParseAddr(id), Graceful: true}
+	return &leaf{t: t, l: l, ASN: asn, ID: netip.MustParseAddr(id), Graceful: true, Family: family}
 }
 
 func (l *leaf) peer(name string) Peer {
@@ -148,7 +154,7 @@ func (l *leaf) peer(name string) Peer {
 
 // greeting is the leaf's OPEN message.
 func (l *leaf) greeting(restarting bool) message {
-	caps := []bgp.ParameterCapabilityInterface{bgp.NewCapMultiProtocol(family), bgp.NewCapFourOctetASNumber(l.ASN), bgp.NewCapRouteRefresh()}
+	caps := []bgp.ParameterCapabilityInterface{bgp.NewCapMultiProtocol(l.Family), bgp.NewCapFourOctetASNumber(l.ASN), bgp.NewCapRouteRefresh()}
 	if l.Graceful {
 		caps = append(caps, bgp.NewCapGracefulRestart(restarting, false, 100, []*bgp.CapGracefulRestartTuple{bgp.NewCapGracefulRestartTuple(family, true)}),
 			bgp.NewCapLongLivedGracefulRestart([]*bgp.CapLongLivedGracefulRestartTuple{bgp.NewCapLongLivedGracefulRestartTuple(family, true, 1000)}))
@@ -158,8 +164,8 @@ func (l *leaf) greeting(restarting bool) message {
 	return b
 }
 
-// accept takes the controller's connection and reads its OPEN.
-func (l *leaf) accept() {
+// accept takes the controller's connection, greets and reads its OPEN.
+func (l *leaf) accept(restarting bool) {
 	l.t.Helper()
 	require.NoError(l.t, l.l.SetDeadline(time.Now().Add(patience)))
 	var err error
@@ -167,6 +173,7 @@ func (l *leaf) accept() {
 	require.NoError(l.t, err)
 	l.t.Cleanup(func() { l.conn.Close() })
 	l.r = bufio.NewReader(l.conn)
+	l.send(l.greeting(restarting))
 	l.open = l.next()
 	require.Equal(l.t, byte(bgp.BGP_MSG_OPEN), l.open.kind())
 	l.opened, err = readOpen(l.open)
@@ -176,8 +183,8 @@ func (l *leaf) accept() {
 // up establishes the session.
 func (l *leaf) up(restarting bool) {
 	l.t.Helper()
-	l.accept()
-	l.send(l.greeting(restarting), keepalive())
+	l.accept(restarting)
+	l.send(keepalive())
 	require.Equal(l.t, byte(bgp.BGP_MSG_KEEPALIVE), l.next().kind())
 }
 

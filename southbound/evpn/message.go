@@ -36,6 +36,11 @@ func refresh() []byte {
 	return finish(append(appendHeader(nil, bgp.BGP_MSG_ROUTE_REFRESH), 0, bgp.AFI_L2VPN, 0, bgp.SAFI_EVPN), 0)
 }
 
+// notificationOf is a NOTIFICATION message without data.
+func notificationOf(code, subcode byte) []byte {
+	return finish(append(appendHeader(nil, bgp.BGP_MSG_NOTIFICATION), code, subcode), 0)
+}
+
 // message is one BGP message with its header.
 type message []byte
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -30,8 +31,20 @@ type relay struct {
 // next (RFC 4271 section 8.1.1, IdleHoldTime).
 func (p *session) connect(ctx context.Context, leaf *net.TCPConn) (*relay, error) {
 	give := time.Now().Add(4 * dialTimeout)
+	// Nor do leaves; one that closes the connection at once is better tried
+	// again than told to GoBGP. One that is silent waits for our OPEN.
+	in := bufio.NewReaderSize(leaf, 1<<16)
+	if err := leaf.SetReadDeadline(time.Now().Add(retryTime)); err != nil {
+		return nil, err
+	}
+	if _, err := in.Peek(1); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, fmt.Errorf("%w: %w", errLeaf, err)
+	}
+	if err := leaf.SetReadDeadline(time.Time{}); err != nil {
+		return nil, err
+	}
 	for {
-		r, err := p.greet(ctx, leaf)
+		r, err := p.greet(ctx, leaf, in)
 		if err == nil || ctx.Err() != nil || time.Now().After(give) {
 			return r, err
 		}
@@ -43,13 +56,13 @@ func (p *session) connect(ctx context.Context, leaf *net.TCPConn) (*relay, error
 	}
 }
 
-func (p *session) greet(ctx context.Context, leaf *net.TCPConn) (*relay, error) {
+func (p *session) greet(ctx context.Context, leaf *net.TCPConn, in *bufio.Reader) (*relay, error) {
 	c, err := dial(ctx, p.addr, p.s.listen, p.s.key)
 	if err != nil {
 		return nil, fmt.Errorf("connect to GoBGP: %w", err)
 	}
 	defer context.AfterFunc(ctx, func() { c.Close() })()
-	r := &relay{p: p, leaf: leaf, gobgp: c, fromLeaf: bufio.NewReaderSize(leaf, 1<<16), fromGoBGP: bufio.NewReaderSize(c, 1<<16)}
+	r := &relay{p: p, leaf: leaf, gobgp: c, fromLeaf: in, fromGoBGP: bufio.NewReaderSize(c, 1<<16)}
 	if err = c.SetReadDeadline(time.Now().Add(dialTimeout)); err == nil {
 		var open message
 		if open, err = read(r.fromGoBGP); err == nil && open.kind() == bgp.BGP_MSG_OPEN {
@@ -218,7 +231,7 @@ func (r *relay) update(m message) (message, error) {
 	if err != nil { // RFC 7606 section 3 (j): not even the routes are known
 		r.p.malformed.Add(1)
 		code, sub := byte(bgp.BGP_ERROR_UPDATE_MESSAGE_ERROR), byte(bgp.BGP_ERROR_SUB_MALFORMED_ATTRIBUTE_LIST)
-		m = finish(append(appendHeader(nil, bgp.BGP_MSG_NOTIFICATION), code, sub), 0)
+		m = notificationOf(code, sub)
 		r.p.writing.Lock()
 		_, _ = r.leaf.Write(m)
 		r.p.writing.Unlock()

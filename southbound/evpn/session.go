@@ -29,9 +29,11 @@ const (
 
 const (
 	retryTime = time.Second
-	// strangers is how many attempts may fail before the session counts as
-	// refused and is no longer waited for.
-	strangers = 2
+	// absence is for how long attempts may fail, two at least, before the leaf
+	// is no longer waited for and an alarm is raised. It is longer than a leaf
+	// may refuse sessions after the last one ended (RFC 4271 section 8.1.1,
+	// IdleHoldTime).
+	absence = 8 * time.Second
 	// staleLimit is how long stale routes outlive a session that is back but
 	// sends no End-of-RIB.
 	staleLimit = 6 * time.Minute
@@ -55,6 +57,7 @@ type session struct {
 	state    intent.BGPSession
 	alarms   map[string]string // by reason
 	failures int               // attempts in a row that did not establish it
+	failing  time.Time         // since when
 	wasUp    bool              // since the controller started
 	synced   bool              // End-of-RIB came, or none will
 	caps     capabilities      // of the session
@@ -83,9 +86,7 @@ func (p *session) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		var err error
 		var wait time.Duration
-		select {
-		case <-p.leaving:
-		default:
+		if !p.left() {
 			err = p.attempt(ctx)
 			wait = p.ended(ctx, err)
 		}
@@ -111,19 +112,24 @@ func (e errNotification) tooMany() bool {
 // leave ends the session for good and withdraws what the peer announced.
 func (p *session) leave() {
 	close(p.leaving)
-	// GoBGP tells the leaf by a NOTIFICATION, which ends the relay.
-	_ = p.s.gobgp.DeletePeer(context.Background(), &api.DeletePeerRequest{Address: p.addr.String()})
-	t := time.AfterFunc(retryTime, p.hangUp)
-	defer t.Stop()
+	p.hangUp()
 	<-p.done
+	_ = p.s.gobgp.DeletePeer(context.Background(), &api.DeletePeerRequest{Address: p.addr.String()})
 }
 
+// hangUp tells the leaf that it is no peer any longer.
 func (p *session) hangUp() {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.leaf != nil {
-		p.leaf.Close()
+	leaf := p.leaf
+	p.mu.Unlock()
+	if leaf == nil {
+		return
 	}
+	_ = leaf.SetWriteDeadline(time.Now().Add(retryTime)) // which frees p.writing, too
+	p.writing.Lock()
+	_, _ = leaf.Write(notificationOf(bgp.BGP_ERROR_CEASE, bgp.BGP_ERROR_SUB_PEER_DECONFIGURED))
+	p.writing.Unlock()
+	leaf.Close()
 }
 
 // forget withdraws all routes and ends all alarms.
@@ -167,12 +173,28 @@ func (p *session) attempt(ctx context.Context) error {
 	p.mu.Lock()
 	p.leaf = leaf
 	p.mu.Unlock()
+	if p.left() {
+		p.hangUp() // leave has missed the connection
+	}
 	defer func() {
 		p.mu.Lock()
 		p.leaf = nil
 		p.mu.Unlock()
 	}()
-	return r.run(ctx)
+	if err = r.run(ctx); p.left() {
+		err = errors.New("it is no peer any longer")
+	}
+	return err
+}
+
+// left reports whether the peer was removed.
+func (p *session) left() bool {
+	select {
+	case <-p.leaving:
+		return true
+	default:
+		return false
+	}
 }
 
 // unreachable words why a leaf can't be dialled.
@@ -200,11 +222,12 @@ func (p *session) ended(ctx context.Context, err error) time.Duration {
 	if was {
 		p.failures = 0
 		p.state.Flaps++
-	} else {
-		p.failures++
+	} else if p.failures++; p.failures == 1 {
+		p.failing = time.Now()
 	}
-	p.synced = p.synced && !was || p.failures >= strangers
-	refused := p.failures >= strangers || byNotification && n.code == bgp.BGP_ERROR_OPEN_MESSAGE_ERROR || byNotification && n.tooMany()
+	absent := p.failures > 1 && time.Since(p.failing) >= absence
+	p.synced = p.synced && !was || absent
+	refused := absent || byNotification && n.code == bgp.BGP_ERROR_OPEN_MESSAGE_ERROR || byNotification && n.tooMany()
 	caps := p.caps
 	p.state.State, p.state.LastError = stateIdle, err.Error()
 	if was {
@@ -306,6 +329,7 @@ func (p *session) set(state string) {
 func (p *session) established() {
 	p.mu.Lock()
 	p.state.State, p.state.Since, p.state.LastError = stateEstablished, time.Now(), ""
+	p.failures = 0
 	p.wasUp = true
 	caps := p.caps
 	p.synced = !caps.restart
@@ -317,7 +341,10 @@ func (p *session) established() {
 	p.ribMu.Unlock()
 	p.s.cfg.Logger.Info("BGP session established", "device", p.peer.Name)
 	p.alarm(southbound.AlarmMalformed, "")
-	if p.peer.MaxRoutes == 0 {
+	switch {
+	case !caps.family:
+		p.alarm(southbound.AlarmSession, "the leaf does not offer the address family l2vpn evpn to the controller: activate it for this neighbor")
+	case p.peer.MaxRoutes == 0 || !caps.restart: // else at End-of-RIB, when they were not too many again
 		p.alarm(southbound.AlarmSession, "")
 	}
 	p.s.tell(event{peer: p.peer.Name})

@@ -140,14 +140,12 @@ func (s *Speaker) Run(ctx context.Context) error {
 	s.ctx = ctx
 	g.Go(func() error { return s.origin.run(ctx) })
 	g.Go(func() error { return s.dispatch(ctx) })
-	g.Go(func() error { return s.deferral(ctx) })
 	s.setting.Lock()
 	close(s.ready)
-	err = s.apply()
+	applied := s.apply()
 	s.setting.Unlock()
-	if err != nil {
-		g.Go(func() error { return err })
-	}
+	g.Go(func() error { return applied })
+	g.Go(func() error { return s.deferral(ctx) }) // only now: it must see the sessions
 	err = g.Wait()
 	for _, p := range s.all() {
 		<-p.done
@@ -328,22 +326,31 @@ func (s *Speaker) deferral(ctx context.Context) error {
 	}
 	late := time.NewTimer(s.cfg.DeferralTime)
 	defer late.Stop()
-	for {
-		waiting := false
-		for _, p := range s.all() {
-			waiting = waiting || !p.heard()
-		}
-		if !waiting {
-			return s.origin.finish()
+	for expired := false; ; {
+		if done, err := s.finish(expired); done || err != nil {
+			return err
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-s.check:
 		case <-late.C:
-			return s.origin.finish()
+			expired = true
 		}
 	}
+}
+
+// finish ends GoBGP's restart if no leaf is waited for. No peer is added
+// meanwhile, since GoBGP must know whether it restarts for that peer.
+func (s *Speaker) finish(anyway bool) (done bool, err error) {
+	s.setting.Lock()
+	defer s.setting.Unlock()
+	for _, p := range s.all() {
+		if !anyway && !p.heard() {
+			return false, nil
+		}
+	}
+	return true, s.origin.finish()
 }
 
 // tell queues something for the callbacks.

@@ -204,7 +204,7 @@ func TestRoutesGoWithTheSession(t *testing.T) {
 		l1.announce(a)
 		w.has("leaf1", a)
 		l2.update()
-		l1.send(finish(append(appendHeader(nil, bgp.BGP_MSG_NOTIFICATION), bgp.BGP_ERROR_CEASE, bgp.BGP_ERROR_SUB_ADMINISTRATIVE_SHUTDOWN), 0))
+		l1.send(notificationOf(bgp.BGP_ERROR_CEASE, bgp.BGP_ERROR_SUB_ADMINISTRATIVE_SHUTDOWN))
 		w.has("leaf1")
 		require.True(t, changes(l2.update())[0].Withdrawn)
 		st, _ := w.Peer("leaf1")
@@ -311,8 +311,8 @@ func TestWrongAS(t *testing.T) {
 	require.NoError(t, w.SetPeers([]Peer{p}))
 	w.Open()
 	for range 2 {
-		l.accept()
-		l.send(l.greeting(false), keepalive())
+		l.accept(false)
+		l.send(keepalive())
 		code, sub := l.notified()
 		require.Equal(t, []byte{bgp.BGP_ERROR_OPEN_MESSAGE_ERROR, bgp.BGP_ERROR_SUB_BAD_PEER_AS}, []byte{code, sub})
 		w.until("alarm", func() bool { return w.alarm("leaf", southbound.AlarmSession) != "" })
@@ -334,10 +334,22 @@ func TestTheLeafExpectsAnotherAS(t *testing.T) {
 	l := newLeaf(t, 65001, "10.255.0.1")
 	require.NoError(t, w.SetPeers([]Peer{l.peer("leaf")}))
 	w.Open()
-	l.accept()
-	l.send(l.greeting(false), finish(append(appendHeader(nil, bgp.BGP_MSG_NOTIFICATION), bgp.BGP_ERROR_OPEN_MESSAGE_ERROR, bgp.BGP_ERROR_SUB_BAD_PEER_AS), 0))
+	l.accept(false)
+	l.send(notificationOf(bgp.BGP_ERROR_OPEN_MESSAGE_ERROR, bgp.BGP_ERROR_SUB_BAD_PEER_AS))
 	w.until("alarm", func() bool { return w.alarm("leaf", southbound.AlarmSession) != "" })
 	require.Contains(t, w.alarm("leaf", southbound.AlarmSession), "does not expect AS 65001")
+}
+
+func TestLeafWithoutEVPN(t *testing.T) {
+	w := start(t)
+	l := newLeaf(t, 65001, "10.255.0.1")
+	l.Family, l.Graceful = bgp.RF_IPv4_UC, false
+	require.NoError(t, w.SetPeers([]Peer{l.peer("leaf")}))
+	w.Open()
+	l.up(false)
+	w.until("alarm", func() bool { return w.alarm("leaf", southbound.AlarmSession) != "" })
+	require.Contains(t, w.alarm("leaf", southbound.AlarmSession), "l2vpn evpn")
+	w.until("it is not waited for", w.origin.finished)
 }
 
 func TestPassword(t *testing.T) {
