@@ -11,7 +11,7 @@ import (
 func TestRDsAsWords(t *testing.T) {
 	for want, rd := range map[string]RD{
 		"65000:10100":      NewRD(65000, 10100),
-		"64512:1":          NewRD(4200000000, 1), // the last two octets of the AS
+		"59904:1":          NewRD(4200000000, 1), // the last two octets of the AS
 		"192.0.2.1:3":      {0, 1, 192, 0, 2, 1, 0, 3},
 		"4200000000:7":     {0, 2, 0xfa, 0x56, 0xea, 0x00, 0, 7},
 		"0009010203040506": {0, 9, 1, 2, 3, 4, 5, 6},

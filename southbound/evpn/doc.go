@@ -70,6 +70,6 @@
 // it refuses. A leaf without a keeper names the controller's address instead.
 // For the other direction, its own restart, it has in both cases
 //
-//	 bgp graceful-restart
-//	 bgp graceful-restart preserve-fw-state
+//	bgp graceful-restart
+//	bgp graceful-restart preserve-fw-state
 package evpn
