@@ -71,5 +71,4 @@
 // For the other direction, its own restart, it has in both cases
 //
 //	bgp graceful-restart
-//	bgp graceful-restart preserve-fw-state
 package evpn

@@ -224,7 +224,6 @@ router bgp 65001
  bgp router-id 10.255.0.1
  no bgp default ipv4-unicast
  bgp graceful-restart
- bgp graceful-restart preserve-fw-state
  neighbor NEIGHBOR remote-as 65001
  neighbor NEIGHBOR passive
  neighbor NEIGHBOR timers connect 1
