@@ -41,6 +41,7 @@ func (m *Model) settleAt(r intent.Ref, prefer place) {
 	for _, a := range next {
 		m.serve(a)
 	}
+	m.noteFresh(r, old, was, next)
 	stays := func(node string) bool {
 		return has && now.Node == node || slices.ContainsFunc(next, func(a Attachment) bool { return a.Node == node })
 	}

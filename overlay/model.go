@@ -79,6 +79,7 @@ type Model struct {
 	seen     map[string]map[place]struct{}          // iface-id -> places that report it
 	attached map[intent.Ref]Attachment
 	standby  map[intent.Ref][]Attachment // where ports are prepared beside that
+	fresh    map[standbyPlace]struct{}   // where they were plugged in since they moved last
 	left     map[intent.Ref]place        // where ports were that are nowhere now
 	moved    []Moved
 	holding  bool                    // see Hold
@@ -124,7 +125,7 @@ func NewModel() *Model {
 		carriers: map[intent.VNI]map[string]struct{}{}, unreported: map[string]struct{}{},
 		portsOf: map[intent.Ref]map[intent.Ref]struct{}{}, byIface: map[string]intent.Ref{},
 		byPlace: map[place]map[intent.Ref]struct{}{}, seen: map[string]map[place]struct{}{},
-		attached: map[intent.Ref]Attachment{}, standby: map[intent.Ref][]Attachment{}, left: map[intent.Ref]place{},
+		attached: map[intent.Ref]Attachment{}, standby: map[intent.Ref][]Attachment{}, left: map[intent.Ref]place{}, fresh: map[standbyPlace]struct{}{},
 		leaves: map[netip.Addr]struct{}{}, byVNI: map[intent.VNI]*intent.Network{}, imports: map[intent.RouteTarget]map[intent.VNI]struct{}{},
 		strays: map[intent.VNI]map[taken]struct{}{}, owners: map[address]intent.MAC{}, refused: map[address]map[taken]struct{}{},
 		touchedNodes: map[string]struct{}{}, touchedVNIs: map[intent.VNI]struct{}{},

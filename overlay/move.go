@@ -2,6 +2,7 @@ package overlay
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/overlay/evpn"
@@ -31,6 +32,30 @@ func (m *Model) noteMove(r intent.Ref, old Attachment, had bool, now Attachment,
 	}
 	if from != (place{}) && from != to {
 		m.moved = append(m.moved, Moved{Port: r, From: from.export(), To: to.export()})
+	}
+}
+
+// standbyPlace is a place where a port is prepared.
+type standbyPlace struct {
+	port intent.Ref
+	at   place
+}
+
+// noteFresh remembers where a port was prepared newly: somebody plugged it in
+// there, so that it may move there; what it left by moving is not fresh.
+func (m *Model) noteFresh(r intent.Ref, old Attachment, was, next []Attachment) {
+	at := func(list []Attachment, p place) bool {
+		return slices.ContainsFunc(list, func(a Attachment) bool { return a.Node == p.node && a.Interface == p.iface })
+	}
+	for _, a := range was {
+		if p := (place{a.Node, a.Interface}); !at(next, p) {
+			delete(m.fresh, standbyPlace{r, p})
+		}
+	}
+	for _, a := range next {
+		if p := (place{a.Node, a.Interface}); !at(was, p) && p != (place{old.Node, old.Interface}) {
+			m.fresh[standbyPlace{r, p}] = struct{}{}
+		}
 	}
 }
 
@@ -86,7 +111,8 @@ func (m *Model) arrived(node string, e *edge, v intent.VNI, mac intent.MAC) bool
 
 func (m *Model) activate(r intent.Ref, at place) {
 	p := m.ports[r]
-	if q := p.Spec.Requested; q.Node != at.node || q.Interface != "" && q.Interface != at.iface {
+	_, fresh := m.fresh[standbyPlace{r, at}]
+	if q := p.Spec.Requested; !fresh && (q.Node != at.node || q.Interface != "" && q.Interface != at.iface) {
 		// Nobody asked for it: it may be in two places at once.
 		if a, ok := m.attached[r]; ok {
 			seg := m.segment(a.VNI)

@@ -119,7 +119,7 @@ func TestPortInTwoPlacesIsKept(t *testing.T) {
 	alarms := m.TakeAlarms()
 	require.Len(t, alarms, 1)
 	require.Equal(t, AlarmDuplicateMAC, alarms[0].Reason)
-	require.Len(t, m.TakeMoved(), 4)
+	require.Len(t, m.TakeMoved(), 5, "the first was to where it had been plugged in")
 	at, _ := m.Attachment(p.Ref())
 	require.True(t, m.ClearDuplicate(100, p.Spec.MAC))
 	require.False(t, m.ClearDuplicate(100, p.Spec.MAC))
@@ -177,4 +177,19 @@ func TestReplicatorOfASwitchThatCannot(t *testing.T) {
 	require.False(t, of().IsValid(), "no vSwitch has the segment")
 	m.Observe("hv2", []Interface{{Name: "tap9", IfaceID: "vm-a", OFPort: 2}})
 	require.Equal(t, vtep("10.0.0.2"), of())
+}
+
+func TestPortThatIsPluggedEachTimeIsNoDuplicate(t *testing.T) {
+	m, _ := twoHosts(t)
+	for i := range 20 {
+		from, to, iface := "hv1", "hv2", "tap9"
+		if i%2 == 1 {
+			from, to, iface = "hv2", "hv1", "tap0"
+		}
+		m.Observe(to, []Interface{{Name: iface, IfaceID: "vm-a", OFPort: 2}})
+		m.Announced(to, iface)
+		require.Len(t, m.TakeMoved(), 1)
+		m.Observe(from, nil)
+	}
+	require.Empty(t, m.TakeAlarms())
 }

@@ -124,7 +124,7 @@ func (f *Field) Broadcast(ctx context.Context, uplinks []Uplink, o CheckOptions)
 	b.shots = shots(f.Hosts)
 	last := b.shots
 	pace := pacer{rate: min(o.Rate, 2000)} // each is many
-	for range o.Tries {
+	for try := 1; ; try++ {
 		for _, s := range last {
 			if err := pace.wait(ctx); err != nil {
 				return nil, fmt.Errorf("broadcast check: %w", err)
@@ -134,7 +134,7 @@ func (f *Field) Broadcast(ctx context.Context, uplinks []Uplink, o CheckOptions)
 		f.wait(ctx, o.Wait, func() bool { return len(b.unseen(last)) == 0 })
 		var again []shot
 		f.locked(func() bool { again = b.unseen(last); return true })
-		if len(again) == 0 {
+		if len(again) == 0 || try == o.Tries {
 			break
 		}
 		last = b.again(again)

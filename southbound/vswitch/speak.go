@@ -26,6 +26,7 @@ func (d *Driver) Announce(p overlay.LocalPort) {
 
 // speakNow sends the announcements of ports that are served by now.
 func (s *connection) speakNow() error {
+	s.forgetTold()
 	s.Driver.mu.Lock()
 	var ready []overlay.LocalPort
 	for r, p := range s.speak {
@@ -72,8 +73,14 @@ func (s *connection) announced(ofPort uint32) {
 			s.feed.Announced(l.Interface)
 		}
 	}
+	s.forgetTold()
+}
+
+// forgetTold forgets whom the feed was told of: long ago, or who has been in use
+// since.
+func (s *connection) forgetTold() {
 	for r, at := range s.told {
-		if time.Since(at) > againAfter {
+		if l, ok := s.done.local[r]; !ok || !l.Standby || time.Since(at) > againAfter {
 			delete(s.told, r)
 		}
 	}
