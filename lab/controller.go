@@ -50,14 +50,43 @@ func (s *State) controllerMgmtAPI() string {
 
 // agentArgs is the command line of a leaf's agent.
 func (s *State) agentArgs(weft string, n Node) []string {
-	return []string{weft, "agent", "--node", n.Name, "--controller", "http://" + s.controllerMgmtAPI(), "--frr-dir", s.NodeDir(n.Name)}
+	return []string{weft, "agent", "--node", n.Name, "--controller", "http://" + s.controllerMgmtAPI(), "--frr-dir", s.NodeDir(n.Name), "--keeper", keeperAddress}
 }
 
-// startAgent runs Weft's agent on a leaf that is to have one, when there is a
+// Where a leaf's keeper is: bgpd knows it by keeperAddress, the controller dials
+// keeperPort of the management address.
+const (
+	keeperAddress = "127.0.0.2"
+	keeperPort    = 1179
+)
+
+// keeperArgs is the command line of a leaf's keeper.
+func (s *State) keeperArgs(weft string, n Node) []string {
+	spec := s.specOf(n.Name)
+	return []string{weft, "keeper", "--asn", fmt.Sprint(spec.ASN), "--controllers", s.controllerMgmt().Addr().String(), "--from", keeperAddress,
+		"--listen", netip.AddrPortFrom(n.Mgmt.Addr(), keeperPort).String(), "--bgpd", netip.AddrPortFrom(spec.VTEP, 179).String()}
+}
+
+// specOf is what the controller is told of a node.
+func (s *State) specOf(node string) intent.NodeSpec {
+	for _, f := range s.FabricNodes {
+		if f.Metadata.Name == node {
+			return f.Spec
+		}
+	}
+	return intent.NodeSpec{}
+}
+
+// startAgent runs Weft's keeper and agent on a leaf that is to have one, when there is a
 // controller to ask.
 func (r *run) startAgent(ctx context.Context, n Node) error {
 	if !n.Agent || r.opts.Weft == "" || r.state.Controller == "" {
 		return nil
+	}
+	dir := r.state.NodeDir(n.Name)
+	err := r.daemon(ctx, program{node: n.Name, name: "keeper", args: r.state.keeperArgs(r.opts.Weft, n), log: filepath.Join(dir, "keeper.log")})
+	if err != nil {
+		return err
 	}
 	return r.daemon(ctx, program{
 		node: n.Name, name: "agent", args: r.state.agentArgs(r.opts.Weft, n),

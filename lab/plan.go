@@ -323,7 +323,7 @@ func (p *planner) objects() {
 func (n Node) reach(s *intent.NodeSpec) {
 	switch {
 	case n.EVPN:
-		s.EVPN = &intent.EVPN{Address: n.Mgmt.Addr()}
+		s.EVPN = &intent.EVPN{Address: n.Mgmt.Addr(), Port: keeperPort}
 	case n.VTEP == nil || !n.VTEP.Address.IsValid():
 	case n.Role == intent.RoleVTEP:
 		s.HardwareVTEP = &intent.HardwareVTEP{OVSDB: fmt.Sprintf("tcp:%s:%d", n.Mgmt.Addr(), ovsdbPort), Switch: switchName}

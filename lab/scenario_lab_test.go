@@ -165,7 +165,7 @@ func (w *site) cliGet(r intent.Ref) intent.Status {
 }
 
 func (w *site) hypervisors() []Node {
-	return slices.DeleteFunc(slices.Clone(w.Nodes), func(n Node) bool { return n.VTEP == nil })
+	return slices.DeleteFunc(slices.Clone(w.Nodes), func(n Node) bool { return n.Role != intent.RoleHypervisor })
 }
 
 func (w *site) ofctl(node string, args ...string) string {

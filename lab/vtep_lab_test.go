@@ -220,8 +220,10 @@ func TestAgentsAreStarted(t *testing.T) {
 	for _, n := range []string{"leaf2", "spine1", "hv1", "vtep1"} {
 		require.NoError(t, r.startAgent(t.Context(), nodeOf(t, s, n)))
 	}
-	require.Len(t, s.Processes, 1)
-	require.Equal(t, []string{weft, "agent", "--node", "leaf2", "--controller", "http://172.20.20.2:8470", "--frr-dir", s.NodeDir("leaf2")}, s.Processes[0].Args)
+	require.Len(t, s.Processes, 2)
+	require.Equal(t, []string{weft, "keeper", "--asn", fmt.Sprint(s.specOf("leaf2").ASN), "--controllers", "172.20.20.2", "--from", keeperAddress,
+		"--listen", nodeOf(t, s, "leaf2").Mgmt.Addr().String() + ":1179", "--bgpd", s.specOf("leaf2").VTEP.String() + ":179"}, s.Processes[0].Args)
+	require.Equal(t, []string{weft, "agent", "--node", "leaf2", "--controller", "http://172.20.20.2:8470", "--frr-dir", s.NodeDir("leaf2"), "--keeper", keeperAddress}, s.Processes[1].Args)
 	eventually(t, func() error {
 		b, err := os.ReadFile(filepath.Join(dir, "agent.links"))
 		if err == nil && strings.Contains(string(b), "lo ") {
@@ -231,7 +233,7 @@ func TestAgentsAreStarted(t *testing.T) {
 	})
 	found, err := netns.Processes([]string{s.Namespace("leaf2")})
 	require.NoError(t, err)
-	require.Contains(t, found[s.Namespace("leaf2")], s.Processes[0].PID)
+	require.Contains(t, found[s.Namespace("leaf2")], s.Processes[1].PID)
 	require.NoError(t, os.Remove(filepath.Join(dir, "agent.links")))
 }
 

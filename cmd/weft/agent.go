@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/signal"
 	"syscall"
@@ -41,6 +42,7 @@ is left as it is. Stopping the agent stops no packet.`,
 	f.String("node", "", "name of the leaf's Node object; the host's name by default")
 	f.String("controller", "", "the controller's API, as a URL")
 	f.String("frr-dir", "/var/run/frr", "directory of the command sockets of FRR's daemons")
+	f.String("keeper", "", "address of the keeper with which bgpd is to peer, as 127.0.0.2; with the controllers themselves by default")
 	f.String("log-level", "info", "debug, info, warn or error")
 	return c
 }
@@ -70,7 +72,13 @@ func (a *app) agent(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	sw := linux.New(linux.Config{FRRDir: a.config.GetString("frr-dir"), Logger: log})
+	config := linux.Config{FRRDir: a.config.GetString("frr-dir"), Logger: log}
+	if k := a.config.GetString("keeper"); k != "" {
+		if config.Keeper, err = netip.ParseAddr(k); err != nil {
+			return usageError{fmt.Errorf("--keeper %q is no address", k)}
+		}
+	}
+	sw := linux.New(config)
 	agent := &agent.Agent{Node: node, Controller: cl, Switch: sw, Tables: linux.NewTables(), Logger: log}
 	log.Info("serving", "node", node, "controller", at)
 	if err := agent.Run(ctx); !errors.Is(err, context.Canceled) {

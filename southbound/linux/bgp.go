@@ -3,6 +3,7 @@ package linux
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,8 +21,11 @@ type evpnConfig struct {
 }
 
 // evpnOf is the part that a state asks for. bgpd keeps it while a leaf has no
-// segment.
-func evpnOf(s leafstate.State) evpnConfig {
+// segment. A keeper takes the place of the controllers.
+func evpnOf(s leafstate.State, keeper netip.Addr) evpnConfig {
+	if keeper.IsValid() && len(s.Peers) > 0 {
+		s.Peers = []leafstate.Peer{{Address: keeper}}
+	}
 	c := evpnConfig{asn: s.ASN, peers: s.Peers, targets: map[intent.VNI][2][]string{}}
 	for _, seg := range s.Segments {
 		if len(seg.Import)+len(seg.Export) > 0 {
@@ -40,6 +44,11 @@ func commands(old, now evpnConfig) []string {
 		if !slices.Contains(now.peers, p) {
 			add("no neighbor %s", p.Address)
 		}
+	}
+	if old.asn == 0 {
+		// So that the leaf's own routes outlive a restart of its bgpd (RFC
+		// 4724).
+		add("bgp graceful-restart")
 	}
 	for _, p := range now.peers {
 		if slices.Contains(old.peers, p) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -22,6 +23,9 @@ const alias = "weft"
 type Config struct {
 	// FRRDir is where FRR's daemons have their command sockets.
 	FRRDir string
+	// Keeper is the address of the route reflector beside bgpd with which it
+	// peers instead of the controllers; none when not valid.
+	Keeper netip.Addr
 	Logger *slog.Logger
 }
 
@@ -51,7 +55,7 @@ func (s *Switch) Apply(ctx context.Context, want leafstate.State) ([]leafstate.P
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var errs []error
-	if err := s.configure(ctx, evpnOf(want)); err != nil {
+	if err := s.configure(ctx, evpnOf(want, s.config.Keeper)); err != nil {
 		// Without bgpd the kernel's part is of use for local ports only, and
 		// a VXLAN device that comes first may crash it.
 		return nil, fmt.Errorf("configure bgpd: %w", err)
