@@ -12,7 +12,7 @@ TEST_PACKAGES := $(LAB_PACKAGES) gcc libc6-dev gobgpd tshark
 LAB_TESTS = $(shell grep -rl --include='*_test.go' '^//go:build lab' . | xargs -n1 dirname | sort -u)
 
 .DEFAULT_GOAL := help
-.PHONY: help build install-deps install-test-deps demo test test-unit test-lab lint fuzz bench bench-lab bench-churn generate clean
+.PHONY: help build install-deps install-test-deps demo test test-unit test-lab test-edges lint fuzz bench bench-lab bench-churn bench-moves generate clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,11 @@ test-unit: ## unit tests with the race detector (needs gcc); no root needed
 test-lab: install-test-deps build ## tests with real FRR and Open vSwitch in network namespaces (root)
 	$(GO) test -tags lab -p 1 -count 1 -timeout 25m $(LAB_TESTS)
 
+# A part of test-lab.
+test-edges: install-test-deps build ## every kind of edge in one network, with packets: vSwitches, hardware VTEPs, EVPN leaves, moving VMs (root)
+	$(GO) test -tags lab -count 1 -timeout 15m -v -run 'Edges|Moving|Encapsulation|VTEP|Agents' ./lab
+	$(GO) test -tags lab -p 1 -count 1 -timeout 10m ./southbound/vtep ./southbound/evpn
+
 lint: ## gofmt, go vet and staticcheck
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt: $$out"; exit 1; }
 	$(GO) vet -tags lab ./...
@@ -63,6 +68,9 @@ bench-lab: install-deps build ## a fabric of 28 nodes and 64 VMs up, programmed 
 
 bench-churn: install-deps ## 10,000 cycles of deletion and creation in a real fabric (root)
 	$(GO) test -tags lab -run xxx -bench Churn -benchtime 10000x -timeout 20m -v ./lab/
+
+bench-moves: install-deps ## a VM that moves 100 times between hypervisors, and to and from an EVPN leaf: the gaps (root)
+	$(GO) test -tags lab -run xxx -bench Moves -benchtime 50x -timeout 20m -v ./lab/
 
 bench: ## the benchmarks of the Go packages
 	$(GO) test -run xxx -bench . -benchmem ./...

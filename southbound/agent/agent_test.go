@@ -1,0 +1,168 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/southbound/leafstate"
+)
+
+// world is the controller, the switch and its tables.
+type world struct {
+	mu      sync.Mutex
+	away    bool // the controller
+	fresh   bool // it knows nothing of the leaf yet
+	state   leafstate.State
+	reports []leafstate.Report
+	applied []uint64
+	fail    error
+	entries []leafstate.Entry
+	add     []leafstate.Entry
+	changed chan struct{}
+}
+
+func (w *world) LeafState(ctx context.Context, _ string, since uint64) (leafstate.State, bool, error) {
+	for range 200 {
+		w.mu.Lock()
+		s, away, known := w.state, w.away, !w.fresh
+		w.mu.Unlock()
+		if away {
+			return leafstate.State{}, false, errors.New("connection refused")
+		}
+		if known && s.Revision != since && s.Revision != 0 {
+			return s, true, nil
+		}
+		if err := sleep(ctx, 100*time.Millisecond); err != nil {
+			return leafstate.State{}, false, err
+		}
+	}
+	return leafstate.State{}, false, nil
+}
+
+func (w *world) ReportLeaf(_ context.Context, _ string, r leafstate.Report) (bool, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.away {
+		return false, errors.New("connection refused")
+	}
+	if w.fresh && !r.Full {
+		return true, nil
+	}
+	w.fresh = false
+	w.reports = append(w.reports, r)
+	return false, nil
+}
+
+func (w *world) Apply(_ context.Context, s leafstate.State) ([]leafstate.PortReport, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.applied = append(w.applied, s.Revision)
+	return []leafstate.PortReport{{Interface: "eth1", VNI: 100}}, w.fail
+}
+
+func (w *world) Interfaces() ([]leafstate.Interface, error) {
+	return []leafstate.Interface{{Name: "eth1", Up: true}}, nil
+}
+func (w *world) Software(context.Context) string  { return "FRR" }
+func (w *world) Follow(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+func (w *world) Read() error                      { return nil }
+func (w *world) Changed() <-chan struct{}         { return w.changed }
+func (w *world) All() []leafstate.Entry {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.add = nil
+	return w.entries
+}
+func (w *world) Changes() (add, remove []leafstate.Entry) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	add, w.add = w.add, nil
+	return add, nil
+}
+
+func (w *world) set(f func()) { w.mu.Lock(); defer w.mu.Unlock(); f() }
+
+func (w *world) last() leafstate.Report {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.reports[len(w.reports)-1]
+}
+
+// seen are copies of the reports and of the revisions that were applied.
+func (w *world) seen() (reports []leafstate.Report, applied []uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.reports), slices.Clone(w.applied)
+}
+
+func start(t *testing.T, w *world) {
+	a := &Agent{Node: "leaf1", Controller: w, Switch: w, Tables: w, Logger: slog.New(slog.DiscardHandler)}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	t.Cleanup(func() { stop(); require.ErrorIs(t, <-done, context.Canceled) })
+}
+
+func TestAgentAppliesAndReports(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{fresh: true, changed: make(chan struct{}, 1), state: leafstate.State{Revision: 7}, entries: []leafstate.Entry{{Kind: leafstate.Remote, VNI: 100}}}
+		start(t, w)
+		time.Sleep(time.Second)
+		reports, applied := w.seen()
+		require.True(t, reports[0].Full, "the first report is whole")
+		require.Len(t, reports[0].Add, 1)
+		require.Zero(t, reports[0].Applied)
+		require.Equal(t, []uint64{7}, applied)
+		require.Equal(t, uint64(7), w.last().Applied)
+		require.Equal(t, []leafstate.PortReport{{Interface: "eth1", VNI: 100}}, w.last().Ports)
+		require.False(t, w.last().Full)
+
+		w.set(func() {
+			w.add = []leafstate.Entry{{Kind: leafstate.Remote, VNI: 100, MAC: intent.MAC{2}, VTEP: netip.MustParseAddr("10.0.0.1")}}
+		})
+		w.changed <- struct{}{}
+		synctest.Wait()
+		require.Len(t, w.last().Add, 1, "what changed is told at once")
+
+		w.set(func() { w.fail = errors.New("eth9: no such device"); w.state.Revision = 8 })
+		time.Sleep(time.Second)
+		require.Equal(t, []string{"eth9: no such device"}, w.last().Errors)
+		require.Zero(t, w.last().Applied)
+		w.set(func() { w.fail = nil })
+		time.Sleep(auditEvery + time.Second)
+		require.Empty(t, w.last().Errors, "it is tried again")
+		require.Equal(t, uint64(8), w.last().Applied)
+	})
+}
+
+func TestAgentOutlivesItsController(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{fresh: true, changed: make(chan struct{}, 1), state: leafstate.State{Revision: 7}}
+		start(t, w)
+		time.Sleep(time.Second)
+		w.set(func() { w.away = true; w.add = []leafstate.Entry{{Kind: leafstate.Flood, VNI: 100}}; w.entries = w.add })
+		w.changed <- struct{}{}
+		time.Sleep(time.Minute)
+		before, _ := w.seen()
+		n := len(before)
+		w.set(func() { w.away, w.fresh, w.state.Revision = false, true, 100 })
+		time.Sleep(2 * retryWait)
+		synctest.Wait()
+		reports, _ := w.seen()
+		require.Greater(t, len(reports), n, "a new controller hears of the leaf at once")
+		require.True(t, reports[n].Full)
+		require.Len(t, reports[n].Add, 1, "what was not told then is told now")
+		time.Sleep(time.Second)
+		require.Equal(t, uint64(100), w.last().Applied)
+	})
+}
