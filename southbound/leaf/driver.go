@@ -51,9 +51,12 @@ type Driver struct {
 	leaving bool
 	heard   time.Time // of the last report; zero without one
 	report  leafstate.Report
-	tables  tables
-	ports   map[intent.Ref]overlay.LocalPort // as confirmed
-	cursors map[intent.VNI]evpn.Revision     // as confirmed
+	// observed is what the feed was told last, if it was.
+	observed []overlay.Interface
+	told     bool
+	tables   tables
+	ports    map[intent.Ref]overlay.LocalPort // as confirmed
+	cursors  map[intent.VNI]evpn.Revision     // as confirmed
 }
 
 // New returns the driver of a node that has an EVPN part.

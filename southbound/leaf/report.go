@@ -3,6 +3,7 @@ package leaf
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/weft-sdn/weft/controller/intent"
@@ -109,9 +110,10 @@ func (d *Driver) Take(r leafstate.Report) bool {
 		}
 		ifaces = append(ifaces, o)
 	}
-	leaving := d.leaving
+	tell := !d.leaving && !(d.told && slices.Equal(ifaces, d.observed))
+	d.observed, d.told = ifaces, true
 	d.mu.Unlock()
-	if !leaving {
+	if tell {
 		d.feed.Observe(ifaces)
 	}
 	select {

@@ -207,8 +207,24 @@ func readTargets(lines []string) map[intent.VNI][2][]string {
 	return out
 }
 
-// Software is FRR's name and version as bgpd tells it.
+// Software is FRR's name and version as bgpd tells it, once for each of its
+// runs.
 func (s *Switch) Software(ctx context.Context) string {
+	run, err := bgpdRun(s.config.FRRDir)
+	if err != nil {
+		return ""
+	}
+	s.softwareMu.Lock()
+	defer s.softwareMu.Unlock()
+	if s.softwareOf != run {
+		if s.software = s.askSoftware(ctx); s.software != "" {
+			s.softwareOf = run
+		}
+	}
+	return s.software
+}
+
+func (s *Switch) askSoftware(ctx context.Context) string {
 	b, err := VTY(ctx, s.config.FRRDir, "bgpd", "show version")
 	if err != nil {
 		return ""

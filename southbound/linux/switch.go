@@ -40,6 +40,9 @@ type Switch struct {
 	last    leafstate.State
 	evpn    evpnConfig // as applied to the bgpd that runs now
 	frrID   string     // tells one run of bgpd from the next
+
+	softwareMu           sync.Mutex
+	software, softwareOf string // and of which run of bgpd
 }
 
 // New returns the switch.
