@@ -85,6 +85,7 @@ func etcdConfig(cfg Config, dir, sock string) *embed.Config {
 	// a watcher may be this many changes behind.
 	c.AutoCompactionMode = embed.CompactorModeRevision
 	c.AutoCompactionRetention = "100000"
+	c.WarningUnaryRequestDuration = embed.DefaultWarningUnaryRequestDuration // else all are told
 	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapLogger(cfg.Logger))
 	return c
 }
