@@ -112,6 +112,9 @@ func (p Path) better(q Path, follow bool) bool {
 type Row struct {
 	Key
 	Path
-	Rev     Revision
+	Rev Revision
+	// Led is the revision since which the route leads where it does: later
+	// ones changed only how it is known.
+	Led     Revision
 	Deleted bool
 }

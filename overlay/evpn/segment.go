@@ -62,12 +62,14 @@ func (s *Segment) Set(k Key, p Path) bool {
 		e = &entry{row: Row{Key: k, Path: p}}
 		s.entries[k] = e
 		s.touch(e)
+		e.row.Led = e.row.Rev
 		return true
 	}
 	if e.row.Deleted {
 		e.row.Deleted, e.row.Path = false, p
 		s.tombstones--
 		s.touch(e)
+		e.row.Led = e.row.Rev
 		return true
 	}
 	return s.choose(e, append(e.without(p.Source), p))
@@ -148,6 +150,9 @@ func (s *Segment) choose(e *entry, paths []Path) bool {
 		return false
 	}
 	s.touch(e)
+	if e.row.VTEP != was.VTEP || e.row.Replicator != was.Replicator {
+		e.row.Led = e.row.Rev
+	}
 	return true
 }
 

@@ -151,9 +151,11 @@ func (s *connection) keep(d *desired, has flowSet) bool {
 	away := s.feed.Unreported()
 	delete(away, s.vtep)
 	if len(away) == 0 {
+		s.keptFlows = nil
 		return false
 	}
 	kept := false
+	s.keptFlows = flowSet{}
 	cookies := map[uint64]bool{}
 	for k, f := range has {
 		if _, ok := d.flows[k]; ok || f.Table != tableRemote {
@@ -162,12 +164,13 @@ func (s *connection) keep(d *desired, has flowSet) bool {
 		for _, a := range f.Instructions.TunnelDsts() {
 			if _, ok := away[a]; ok {
 				d.flows[k], cookies[f.Cookie], kept = f, true, true
+				s.keptFlows[k] = f
 			}
 		}
 	}
 	for k, f := range has {
 		if _, ok := d.flows[k]; !ok && cookies[f.Cookie] && (f.Table == tableARP || f.Table == tableND) {
-			d.flows[k] = f
+			d.flows[k], s.keptFlows[k] = f, f
 		}
 	}
 	return s.keepFloods(d, has, away) || kept

@@ -141,8 +141,10 @@ func (s *connection) bringSegment(c *changes, next *programmed, v intent.VNI, po
 			if !r.Deleted {
 				c.put(s.pipe.row(v, r)...)
 			}
+		case had && r.Led <= since:
+			// It leads where it did.
 		default:
-			c.put(s.pipe.row(v, r)...)
+			c.put(s.notKept(s.pipe.row(v, r))...)
 		}
 	}
 	next.cursors[v], next.floods[v] = rev, now
@@ -153,6 +155,19 @@ func (s *connection) bringSegment(c *changes, next *programmed, v intent.VNI, po
 	} else {
 		c.put(s.pipe.flood(v, now)...)
 	}
+}
+
+// notKept leaves out the flows that the device has anyway, since they were kept
+// for an edge that had not reported: it has reported the same now.
+func (s *connection) notKept(fs []openflow.Flow) []openflow.Flow {
+	if len(s.keptFlows) == 0 {
+		return fs
+	}
+	return slices.DeleteFunc(fs, func(f openflow.Flow) bool {
+		k, ok := s.keptFlows[keyOf(f)]
+		delete(s.keptFlows, keyOf(f))
+		return ok && same(k, f)
+	})
 }
 
 // rowAnyVTEP are the flows that a route may have left here, wherever it led.

@@ -78,11 +78,12 @@ type connection struct {
 	at   ovsdb.State // when the connection began
 	pipe pipeline
 
-	done   programmed
-	heard  chan uint32              // ports in standby that have spoken
-	told   map[intent.Ref]time.Time // when their feed was told
-	kept   bool                     // something was kept for edges that have not reported
-	faults int                      // that were found and mended so far
+	done      programmed
+	heard     chan uint32              // ports in standby that have spoken
+	told      map[intent.Ref]time.Time // when their feed was told
+	keptFlows flowSet                  // kept for edges that have not reported, until they do
+	kept      bool                     // something was kept for edges that have not reported
+	faults    int                      // that were found and mended so far
 }
 
 // serve reacts to whatever happens: changes of the feed, of the database, and
