@@ -71,6 +71,9 @@ func commands(old, now evpnConfig) []string {
 	}
 	if old.asn == 0 {
 		add("advertise-all-vni")
+		// The controller looks for duplicate MACs (RFC 7432 section 15.1): it
+		// knows which moves were asked for.
+		add("no dup-addr-detection")
 	}
 	cs = append(cs, targetCommands(old, now)...)
 	add("exit-address-family")
