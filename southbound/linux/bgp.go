@@ -16,7 +16,11 @@ import (
 // evpnConfig is the EVPN part of bgpd's configuration.
 type evpnConfig struct {
 	asn     uint32
+	restart bool // graceful, see commands
+	all     bool // VNIs are announced
+	lenient bool // bgpd does not look for duplicates, see commands
 	peers   []leafstate.Peer
+	lacking map[netip.Addr]bool        // of peers: some of their lines are not there
 	targets map[intent.VNI][2][]string // import and export, where they are given
 }
 
@@ -26,7 +30,7 @@ func evpnOf(s leafstate.State, keeper netip.Addr) evpnConfig {
 	if keeper.IsValid() && len(s.Peers) > 0 {
 		s.Peers = []leafstate.Peer{{Address: keeper}}
 	}
-	c := evpnConfig{asn: s.ASN, peers: s.Peers, targets: map[intent.VNI][2][]string{}}
+	c := evpnConfig{asn: s.ASN, restart: true, all: true, lenient: true, peers: s.Peers, targets: map[intent.VNI][2][]string{}}
 	for _, seg := range s.Segments {
 		if len(seg.Import)+len(seg.Export) > 0 {
 			c.targets[seg.VNI] = [2][]string{seg.Import, seg.Export}
@@ -35,49 +39,57 @@ func evpnOf(s leafstate.State, keeper netip.Addr) evpnConfig {
 	return c
 }
 
-// commands are what brings bgpd from one configuration to another. Sessions
-// that stay are not touched.
+// peerLines are a peer's lines; its description says that it is ours.
+func peerLines(p leafstate.Peer, asn uint32) []string {
+	lines := []string{
+		fmt.Sprintf("neighbor %s remote-as %d", p.Address, asn),
+		fmt.Sprintf("neighbor %s description weft", p.Address),
+		fmt.Sprintf("neighbor %s passive", p.Address),
+		fmt.Sprintf("neighbor %s timers 3 9", p.Address),
+		fmt.Sprintf("neighbor %s advertisement-interval 0", p.Address),
+	}
+	if p.Password != "" {
+		lines = append(lines, fmt.Sprintf("neighbor %s password %s", p.Address, p.Password))
+	}
+	return lines
+}
+
+func activateLine(p leafstate.Peer) string { return fmt.Sprintf("neighbor %s activate", p.Address) }
+
+// commands are what brings bgpd from one configuration to another; none when
+// they are the same. Sessions that stay are not touched: lines that are given
+// once more reset nothing.
 func commands(old, now evpnConfig) []string {
-	var cs []string
-	add := func(format string, args ...any) { cs = append(cs, fmt.Sprintf(format, args...)) }
+	var general, evpn []string
 	for _, p := range old.peers {
 		if !slices.Contains(now.peers, p) {
-			add("no neighbor %s", p.Address)
+			general = append(general, fmt.Sprintf("no neighbor %s", p.Address))
 		}
 	}
-	if old.asn == 0 {
+	if now.restart && !old.restart {
 		// So that the leaf's own routes outlive a restart of its bgpd (RFC
 		// 4724).
-		add("bgp graceful-restart")
+		general = append(general, "bgp graceful-restart")
 	}
 	for _, p := range now.peers {
-		if slices.Contains(old.peers, p) {
-			continue
-		}
-		add("neighbor %s remote-as %d", p.Address, now.asn)
-		add("neighbor %s description weft", p.Address)
-		add("neighbor %s passive", p.Address)
-		add("neighbor %s timers 3 9", p.Address)
-		add("neighbor %s advertisement-interval 0", p.Address)
-		if p.Password != "" {
-			add("neighbor %s password %s", p.Address, p.Password)
+		if !slices.Contains(old.peers, p) || old.lacking[p.Address] {
+			general = append(general, peerLines(p, now.asn)...)
+			evpn = append(evpn, activateLine(p))
 		}
 	}
-	add("address-family l2vpn evpn")
-	for _, p := range now.peers {
-		if !slices.Contains(old.peers, p) {
-			add("neighbor %s activate", p.Address)
-		}
+	if now.all && !old.all {
+		evpn = append(evpn, "advertise-all-vni")
 	}
-	if old.asn == 0 {
-		add("advertise-all-vni")
+	if now.lenient && !old.lenient {
 		// The controller looks for duplicate MACs (RFC 7432 section 15.1): it
 		// knows which moves were asked for.
-		add("no dup-addr-detection")
+		evpn = append(evpn, "no dup-addr-detection")
 	}
-	cs = append(cs, targetCommands(old, now)...)
-	add("exit-address-family")
-	return cs
+	evpn = append(evpn, targetCommands(old, now)...)
+	if len(evpn) > 0 {
+		general = append(append(general, "address-family l2vpn evpn"), append(evpn, "exit-address-family")...)
+	}
+	return general
 }
 
 // targetCommands change the route targets of single VNIs.
@@ -114,33 +126,21 @@ func targetCommands(old, now evpnConfig) []string {
 	return cs
 }
 
-func (c evpnConfig) equal(o evpnConfig) bool {
-	return c.asn == o.asn && slices.Equal(c.peers, o.peers) && len(targetCommands(c, o)) == 0
-}
-
-// configure brings bgpd's EVPN part in line. A bgpd that was started again
-// since has lost it and gets all of it.
+// configure brings bgpd's EVPN part in line with what it says it has: an
+// earlier run of the agent may have configured it, it may have been started
+// again since, or somebody else may have changed it.
 func (s *Switch) configure(ctx context.Context, want evpnConfig) error {
-	run, err := bgpdRun(s.config.FRRDir)
-	if err != nil {
+	text, err := VTY(ctx, s.config.FRRDir, "bgpd", "show running-config")
+	if err != nil || want.asn == 0 {
 		return err
 	}
-	if run != s.frrID {
-		s.evpn, s.frrID = evpnConfig{}, run
-		if err := s.cleanBGP(ctx, want); err != nil {
-			return err
-		}
-	}
-	if want.equal(s.evpn) || want.asn == 0 {
+	change := commands(readEVPN(string(text), want.asn), want)
+	if len(change) == 0 {
 		return nil
 	}
-	all := append([]string{"configure terminal", fmt.Sprintf("router bgp %d", want.asn)}, commands(s.evpn, want)...)
-	if _, err := VTY(ctx, s.config.FRRDir, "bgpd", append(all, "end")...); err != nil {
-		s.frrID = "" // some of it may be in place: find out next time
-		return err
-	}
-	s.evpn = want
-	return nil
+	all := append([]string{"configure terminal", fmt.Sprintf("router bgp %d", want.asn)}, change...)
+	_, err = VTY(ctx, s.config.FRRDir, "bgpd", append(all, "end")...)
+	return err
 }
 
 // bgpdRun names the run of bgpd: its socket is made anew at each start.
@@ -152,37 +152,36 @@ func bgpdRun(dir string) (string, error) {
 	return st.ModTime().String(), nil
 }
 
-// cleanBGP finds out what an earlier run of the agent configured. What is as it
-// is to be is taken over, so that its sessions stay; else it is removed.
-func (s *Switch) cleanBGP(ctx context.Context, want evpnConfig) error {
-	text, err := VTY(ctx, s.config.FRRDir, "bgpd", "show running-config")
-	if err != nil {
-		return err
-	}
-	var found evpnConfig
+// readEVPN reads our part from a configuration of bgpd.
+func readEVPN(text string, asn uint32) evpnConfig {
 	var have []string
-	for _, line := range strings.Split(string(text), "\n") {
-		line = strings.TrimSpace(line)
-		have = append(have, line)
-		if peer, ok := strings.CutSuffix(line, " description weft"); ok {
-			found.peers = append(found.peers, leafstate.Peer{})
-			p := &found.peers[len(found.peers)-1]
-			_ = p.Address.UnmarshalText([]byte(strings.TrimPrefix(peer, "neighbor "))) // FRR wrote it
-		}
+	for _, line := range strings.Split(text, "\n") {
+		have = append(have, strings.TrimSpace(line))
 	}
-	for i := range found.peers {
-		for _, p := range want.peers {
-			if p.Address == found.peers[i].Address && (p.Password == "" || slices.Contains(have, fmt.Sprintf("neighbor %s password %s", p.Address, p.Password))) {
-				found.peers[i] = p
+	c := evpnConfig{
+		asn: asn, restart: slices.Contains(have, "bgp graceful-restart"), all: slices.Contains(have, "advertise-all-vni"),
+		lenient: slices.Contains(have, "no dup-addr-detection"), lacking: map[netip.Addr]bool{}, targets: readTargets(have),
+	}
+	for _, line := range have {
+		name, ours := strings.CutSuffix(line, " description weft")
+		addr, err := netip.ParseAddr(strings.TrimPrefix(name, "neighbor "))
+		if !ours || err != nil {
+			continue
+		}
+		p := leafstate.Peer{Address: addr}
+		for _, l := range have {
+			if word, ok := strings.CutPrefix(l, fmt.Sprintf("neighbor %s password ", addr)); ok {
+				p.Password = word
+			}
+		}
+		c.peers = append(c.peers, p)
+		for _, l := range append(peerLines(p, asn), activateLine(p)) {
+			if !slices.Contains(have, l) {
+				c.lacking[addr] = true
 			}
 		}
 	}
-	if len(found.peers) > 0 && slices.Contains(have, "advertise-all-vni") {
-		found.asn = want.asn
-	}
-	found.targets = readTargets(have)
-	s.evpn = found
-	return nil
+	return c
 }
 
 // readTargets reads the route targets of single VNIs from a configuration.

@@ -2,11 +2,16 @@ package linux
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os/exec"
 	"slices"
 	"strings"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
 
 	"github.com/weft-sdn/weft/southbound/leafstate"
 )
@@ -103,19 +108,60 @@ func allPorts(old, now leafstate.State) []leafstate.Port {
 	return out
 }
 
-// setFilters puts the table in place, all of it at once.
+// setFilters puts the table in place, all of it at once, unless it is there and
+// nobody changed any rule of the kernel since.
 func (s *Switch) setFilters(ctx context.Context, text string) error {
-	if text == s.filters {
+	before, err := rulesGeneration()
+	if err != nil {
+		return err
+	}
+	if text == s.filters && before == s.rules {
 		return nil
 	}
+	s.filters, s.rules = text, 0
 	cmd := exec.CommandContext(ctx, "nft", "-f", "-")
 	cmd.Stdin = strings.NewReader(text)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		s.filters = ""
 		return fmt.Errorf("set filters: nft: %w: %s", err, firstLine(string(out)))
 	}
-	s.filters = text
+	// Another generation than the next one means that somebody else changed
+	// something as well: the table is set again the next time.
+	if after, err := rulesGeneration(); err == nil && after == before+1 {
+		s.rules = after
+	}
 	return nil
+}
+
+// What the kernel calls the generation of its rules, from
+// linux/netfilter/nf_tables.h.
+const (
+	nftSubsystem = 10
+	nftNewGen    = nftSubsystem<<8 | 15
+	nftGetGen    = nftSubsystem<<8 | 16
+	nftGenID     = 1
+)
+
+// rulesGeneration is a number that rises with each change of the nftables rules
+// of this network namespace.
+func rulesGeneration() (uint32, error) {
+	req := nl.NewNetlinkRequest(nftGetGen, 0)
+	req.AddData(&nl.Nfgenmsg{})
+	msgs, err := req.Execute(unix.NETLINK_NETFILTER, nftNewGen)
+	if err != nil {
+		return 0, fmt.Errorf("read the generation of the filters: %w", err)
+	}
+	for _, m := range msgs {
+		attrs, err := nl.ParseRouteAttr(m[nl.SizeofNfgenmsg:])
+		if err != nil {
+			return 0, fmt.Errorf("read the generation of the filters: %w", err)
+		}
+		for _, a := range attrs {
+			if a.Attr.Type == nftGenID && len(a.Value) == 4 {
+				return binary.BigEndian.Uint32(a.Value), nil
+			}
+		}
+	}
+	return 0, errors.New("read the generation of the filters: the kernel has none")
 }
 
 func firstLine(s string) string {

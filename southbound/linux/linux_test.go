@@ -69,8 +69,8 @@ func TestBGPCommandsTouchWhatChanged(t *testing.T) {
 	less := seg
 	less.Import = []string{"1:2"}
 	require.Equal(t, []string{"vni 100", "no route-target import 1:1", "exit-vni"}, targetCommands(state(nil, seg), state(nil, less)))
-	require.True(t, state([]leafstate.Peer{a}, seg).equal(state([]leafstate.Peer{a}, seg)))
-	require.False(t, state([]leafstate.Peer{a}, seg).equal(state([]leafstate.Peer{a}, less)))
+	require.Empty(t, commands(state([]leafstate.Peer{a}, seg), state([]leafstate.Peer{a}, seg)))
+	require.NotEmpty(t, commands(state([]leafstate.Peer{a}, seg), state([]leafstate.Peer{a}, less)))
 
 	keeper := evpnOf(leafstate.State{ASN: 65001, Peers: []leafstate.Peer{a, b}}, netip.MustParseAddr("127.0.0.2"))
 	require.Equal(t, []leafstate.Peer{{Address: netip.MustParseAddr("127.0.0.2")}}, keeper.peers)
@@ -94,10 +94,13 @@ func TestTablesTellWhatChanged(t *testing.T) {
 	tb := NewTables()
 	tb.links = map[int]segmentLink{3: {100, tunnelLink, "vx100"}, 2: {100, bridgeLink, "br100"}, 4: {100, portLink, "eth1"}}
 	mac := intent.MAC{2, 1}
-	tb.take(bridged(3, mac, "10.0.0.1", 0))
+	remote := func(mac intent.MAC, vtep string) {
+		tb.take(bridged(3, mac, "", 0)) // the bridge's own view of the same entry
+		tb.take(bridged(3, mac, vtep, 0))
+	}
+	remote(mac, "10.0.0.1")
 	tb.take(bridged(3, intent.MAC{}, "10.0.0.1", 0))
 	tb.take(bridged(3, intent.MAC{}, "10.0.0.2", 0))
-	tb.take(bridged(3, mac, "", 0)) // the bridge's own view of the same entry
 	tb.take(bridged(9, mac, "10.0.0.1", 0))
 	add, remove := tb.Changes()
 	require.Len(t, add, 3)
@@ -120,20 +123,70 @@ func TestTablesTellWhatChanged(t *testing.T) {
 	require.Empty(t, remove)
 	require.Len(t, tb.All(), 3)
 
+	// On a port here: what the VXLAN device still has is of no effect.
 	local := bridged(4, mac, "", 0)
 	tb.take(local)
-	local.State = netlink.NUD_PERMANENT
-	local.HardwareAddr = []byte{2, 9, 9, 9, 9, 9}
-	tb.take(local)
-	add, _ = tb.Changes()
-	require.Equal(t, []leafstate.Entry{{Kind: leafstate.Local, VNI: 100, MAC: mac, Port: "eth1"}}, add, "the interface's own MAC was not learned")
+	own := bridged(4, intent.MAC{2, 9, 9, 9, 9, 9}, "", 0)
+	own.State = netlink.NUD_PERMANENT
+	tb.take(own)
+	here, there := leafstate.Entry{Kind: leafstate.Local, VNI: 100, MAC: mac, Port: "eth1"}, leafstate.Entry{Kind: leafstate.Remote, VNI: 100, MAC: mac, VTEP: netip.MustParseAddr("10.0.0.2")}
+	add, remove = tb.Changes()
+	require.Equal(t, []leafstate.Entry{here}, add, "the interface's own MAC was not learned")
+	require.Equal(t, []leafstate.Entry{there}, remove)
 
-	n := netlink.NeighUpdate{Type: unix.RTM_NEWNEIGH, Neigh: netlink.Neigh{LinkIndex: 2, Family: unix.AF_INET, HardwareAddr: mac[:], IP: []byte{192, 0, 2, 1}, Flags: netlink.NTF_EXT_LEARNED, State: netlink.NUD_NOARP}}
-	tb.take(n)
-	add, _ = tb.Changes()
-	require.Equal(t, []leafstate.Entry{{Kind: leafstate.Neighbour, VNI: 100, MAC: mac, IP: netip.MustParseAddr("192.0.2.1")}}, add)
-	n.State = netlink.NUD_FAILED
-	tb.take(n)
+	// It moves away: the kernel tells of the new place only.
+	tb.take(bridged(3, mac, "", 0))
+	add, remove = tb.Changes()
+	require.Equal(t, []leafstate.Entry{there}, add)
+	require.Equal(t, []leafstate.Entry{here}, remove)
+	tb.take(local)
+	local.Type = unix.RTM_DELNEIGH
+	tb.take(local)
 	_, remove = tb.Changes()
-	require.Len(t, remove, 1)
+	require.Equal(t, []leafstate.Entry{there}, remove, "the bridge sends nothing into the tunnel for a MAC that aged out")
+}
+
+func TestTablesForgetNeighbours(t *testing.T) {
+	tb := NewTables()
+	tb.links = map[int]segmentLink{2: {100, bridgeLink, "br100"}}
+	mac, ip := intent.MAC{2, 1}, netip.MustParseAddr("192.0.2.1")
+	there := netlink.NeighUpdate{Type: unix.RTM_NEWNEIGH, Neigh: netlink.Neigh{LinkIndex: 2, Family: unix.AF_INET, HardwareAddr: mac[:], IP: ip.AsSlice(), Flags: netlink.NTF_EXT_LEARNED, State: netlink.NUD_NOARP}}
+	failed := there
+	failed.State, failed.HardwareAddr = netlink.NUD_FAILED, nil // as the kernel tells it
+	gone := failed
+	gone.Type = unix.RTM_DELNEIGH
+	local := there
+	local.Flags = 0 // of a server here
+	for what, last := range map[string]netlink.NeighUpdate{"failed": failed, "deleted": gone, "a server here": local} {
+		tb.take(there)
+		add, _ := tb.Changes()
+		require.Equal(t, []leafstate.Entry{{Kind: leafstate.Neighbour, VNI: 100, MAC: mac, IP: ip}}, add, what)
+		tb.take(last)
+		_, remove := tb.Changes()
+		require.Equal(t, add, remove, what)
+	}
+}
+
+func TestBGPIsComparedWithWhatItHas(t *testing.T) {
+	peer := leafstate.Peer{Address: netip.MustParseAddr("192.0.2.1"), Password: "secret"}
+	want := evpnOf(leafstate.State{ASN: 65001, Peers: []leafstate.Peer{peer}}, netip.Addr{})
+	// As FRR 8.4 writes it.
+	text := "router bgp 65001\n bgp graceful-restart\n neighbor 192.0.2.1 remote-as 65001\n neighbor 192.0.2.1 description weft\n neighbor 192.0.2.1 password secret\n" +
+		" neighbor 192.0.2.1 passive\n neighbor 192.0.2.1 advertisement-interval 0\n neighbor 192.0.2.1 timers 3 9\n neighbor 192.0.2.9 remote-as 65009\n !\n" +
+		" address-family l2vpn evpn\n  neighbor 192.0.2.1 activate\n  advertise-all-vni\n  no dup-addr-detection\n exit-address-family\nexit\n"
+	require.Empty(t, commands(readEVPN(text, 65001), want))
+	for gone, line := range map[string]string{
+		" bgp graceful-restart\n": "bgp graceful-restart", "  advertise-all-vni\n": "advertise-all-vni", "  no dup-addr-detection\n": "no dup-addr-detection",
+		"  neighbor 192.0.2.1 activate\n": "neighbor 192.0.2.1 activate", " neighbor 192.0.2.1 passive\n": "neighbor 192.0.2.1 passive",
+		" neighbor 192.0.2.1 description weft\n": "neighbor 192.0.2.1 description weft",
+	} {
+		require.Contains(t, text, gone)
+		cs := commands(readEVPN(strings.Replace(text, gone, "", 1), 65001), want)
+		require.Contains(t, cs, line)
+		require.NotContains(t, strings.Join(cs, "\n"), "no neighbor", "a line that lacks costs no session")
+	}
+	other := strings.Replace(text, "secret", "changed", 1)
+	require.Equal(t, "no neighbor 192.0.2.1", commands(readEVPN(other, 65001), want)[0])
+	none := commands(readEVPN(text, 65001), evpnOf(leafstate.State{ASN: 65001}, netip.Addr{}))
+	require.Equal(t, []string{"no neighbor 192.0.2.1"}, none, "what is not ours stays")
 }

@@ -20,13 +20,13 @@ const (
 
 // bringSegment brings a segment's bridge, VXLAN device and ports in line. It
 // returns the ports that are in place.
-func bringSegment(have *links, want leafstate.State, seg leafstate.Segment) ([]leafstate.PortReport, error) {
+func bringSegment(have *links, flags map[int]portFlags, want leafstate.State, seg leafstate.Segment) ([]leafstate.PortReport, error) {
 	bridge, err := bringBridge(have, seg)
 	if err != nil {
 		return nil, err
 	}
 	var errs []error
-	if err := bringVXLAN(have, want.VTEP, seg, bridge); err != nil {
+	if err := bringVXLAN(have, flags, want.VTEP, seg, bridge); err != nil {
 		errs = append(errs, err)
 	}
 	var ports []leafstate.PortReport
@@ -70,6 +70,14 @@ func bringBridge(have *links, seg leafstate.Segment) (netlink.Link, error) {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}
+	if b, ok := l.(*netlink.Bridge); ok && (b.MulticastSnooping == nil || *b.MulticastSnooping) {
+		// Only what is to change: what else was read some kernels refuse.
+		off, attrs := false, netlink.NewLinkAttrs()
+		attrs.Name, attrs.Index = name, l.Attrs().Index
+		if err := netlink.LinkModify(&netlink.Bridge{LinkAttrs: attrs, MulticastSnooping: &off}); err != nil {
+			return nil, fmt.Errorf("set snooping of %s off: %w", name, err)
+		}
+	}
 	return l, bringAttributes(l, seg.MTU)
 }
 
@@ -84,7 +92,8 @@ func (ls *links) make(l netlink.Link) (netlink.Link, error) {
 		err = netlink.LinkSetAlias(made, alias)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("make %s: %w", name, err)
+		// Without the mark it would not be ours any more.
+		return nil, fmt.Errorf("make %s: %w", name, errors.Join(err, netlink.LinkDel(l)))
 	}
 	made.Attrs().Alias = alias
 	ls.add(made)
@@ -106,7 +115,7 @@ func bringAttributes(l netlink.Link, mtu int) error {
 	return nil
 }
 
-func bringVXLAN(have *links, vtep netip.Addr, seg leafstate.Segment, bridge netlink.Link) error {
+func bringVXLAN(have *links, flags map[int]portFlags, vtep netip.Addr, seg leafstate.Segment, bridge netlink.Link) error {
 	name := vxlanName(seg.VNI)
 	l, err := have.find(name, "vxlan")
 	if err != nil {
@@ -125,45 +134,36 @@ func bringVXLAN(have *links, vtep netip.Addr, seg leafstate.Segment, bridge netl
 			return err
 		}
 	}
-	if l.Attrs().MasterIndex != bridge.Attrs().Index {
-		if err := netlink.LinkSetMaster(l, bridge); err != nil {
-			return fmt.Errorf("put %s into %s: %w", name, bridge.Attrs().Name, err)
-		}
+	joined, err := join(l, bridge)
+	if err != nil {
+		return err
 	}
-	if err := bringFlags(l, seg.Suppress); err != nil {
+	is := flags[l.Attrs().Index]
+	if joined {
+		is = portFlags{learning: true, flood: true} // as the kernel has them for a new port
+	}
+	if err := bringFlags(l, is, portFlags{suppress: seg.Suppress}); err != nil {
 		return err
 	}
 	return bringAttributes(l, seg.MTU)
+}
+
+// join puts an interface into a bridge, unless it is in it.
+func join(l, bridge netlink.Link) (joined bool, err error) {
+	if l.Attrs().MasterIndex == bridge.Attrs().Index {
+		return false, nil
+	}
+	if err := netlink.LinkSetMaster(l, bridge); err != nil {
+		return false, fmt.Errorf("put %s into %s: %w", l.Attrs().Name, bridge.Attrs().Name, err)
+	}
+	l.Attrs().MasterIndex = bridge.Attrs().Index
+	return true, nil
 }
 
 // isVXLAN reports whether a device is the one that we would make.
 func isVXLAN(v *netlink.Vxlan, vtep netip.Addr, seg leafstate.Segment) bool {
 	src, _ := netip.AddrFromSlice(v.SrcAddr)
 	return v.VxlanId == int(seg.VNI) && src.Unmap() == vtep && v.Port == vxlanPort && v.TTL == vxlanTTL && v.TOS == vxlanTOS && !v.Learning
-}
-
-// bringFlags brings the bridge port's flags of a VXLAN device in line.
-func bringFlags(l netlink.Link, suppress bool) error {
-	is, err := netlink.LinkGetProtinfo(l)
-	if err != nil {
-		return fmt.Errorf("read flags of %s: %w", l.Attrs().Name, err)
-	}
-	for _, f := range []struct {
-		name     string
-		is, want bool
-		set      func(netlink.Link, bool) error
-	}{
-		{"learning", is.Learning, false, netlink.LinkSetLearning},
-		{"flood", is.Flood, false, netlink.LinkSetFlood},
-		{"neigh_suppress", is.NeighSuppress, suppress, netlink.LinkSetBrNeighSuppress},
-	} {
-		if f.is != f.want {
-			if err := f.set(l, f.want); err != nil {
-				return fmt.Errorf("set %s of %s: %w", f.name, l.Attrs().Name, err)
-			}
-		}
-	}
-	return nil
 }
 
 func bringPort(have *links, seg leafstate.Segment, p leafstate.Port, bridge netlink.Link) error {
@@ -180,10 +180,8 @@ func bringPort(have *links, seg leafstate.Segment, p leafstate.Port, bridge netl
 		}
 		l.Attrs().MTU = seg.MTU
 	}
-	if l.Attrs().MasterIndex != bridge.Attrs().Index {
-		if err := netlink.LinkSetMaster(l, bridge); err != nil {
-			return fmt.Errorf("put %s into %s: %w", p.Interface, bridge.Attrs().Name, err)
-		}
+	if _, err := join(l, bridge); err != nil {
+		return err
 	}
 	return bringAttributes(l, l.Attrs().MTU)
 }

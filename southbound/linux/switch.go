@@ -37,9 +37,8 @@ type Switch struct {
 
 	mu      sync.Mutex // one Apply at a time
 	filters string     // as applied
+	rules   uint32     // generation of the kernel's rules with them; 0: not known
 	last    leafstate.State
-	evpn    evpnConfig // as applied to the bgpd that runs now
-	frrID   string     // tells one run of bgpd from the next
 
 	softwareMu           sync.Mutex
 	software, softwareOf string // and of which run of bgpd
@@ -57,25 +56,34 @@ func vxlanName(v intent.VNI) string  { return fmt.Sprintf("vx%d", v) }
 func (s *Switch) Apply(ctx context.Context, want leafstate.State) ([]leafstate.PortReport, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var errs []error
-	if err := s.configure(ctx, evpnOf(want, s.config.Keeper)); err != nil {
-		// Without bgpd the kernel's part is of use for local ports only, and
-		// a VXLAN device that comes first may crash it.
-		return nil, fmt.Errorf("configure bgpd: %w", err)
-	}
-	have, err := readLinks()
-	if err != nil {
-		return nil, err
-	}
 	// A port is filtered before it joins and until it has left.
 	if err := s.setFilters(ctx, filterText(allPorts(s.last, want))); err != nil {
 		return nil, err
 	}
+	down := s.configure(ctx, evpnOf(want, s.config.Keeper))
+	if down != nil {
+		down = fmt.Errorf("configure bgpd: %w", down)
+	}
+	have, err := readLinks()
+	if err != nil {
+		return nil, errors.Join(down, err)
+	}
+	flags, err := readFlags()
+	if err != nil {
+		return nil, errors.Join(down, err)
+	}
+	errs := []error{down}
 	keep := map[string]bool{}
 	var ports []leafstate.PortReport
 	for _, seg := range want.Segments {
 		keep[bridgeName(seg.VNI)], keep[vxlanName(seg.VNI)] = true, true
-		in, err := bringSegment(have, want, seg)
+		if down != nil {
+			// What is there stays, what left the segment goes. More is of use
+			// for local ports only, and a VXLAN device that comes before
+			// bgpd's part may crash it.
+			continue
+		}
+		in, err := bringSegment(have, flags, want, seg)
 		errs = append(errs, err)
 		ports = append(ports, in...)
 	}
@@ -118,19 +126,20 @@ func (ls *links) master(l netlink.Link) string {
 	return ""
 }
 
-// removeLinks releases ports and removes interfaces of ours that are not
-// wanted any more.
+// removeLinks releases ports from bridges of ours that they don't belong to, be
+// it that their new one could not be made, and removes interfaces of ours that
+// are not wanted any more.
 func removeLinks(have *links, keep map[string]bool, want leafstate.State) error {
-	wanted := map[string]bool{}
+	wanted := map[string]string{} // interface to bridge
 	for _, seg := range want.Segments {
 		for _, p := range seg.Ports {
-			wanted[p.Interface] = true
+			wanted[p.Interface] = bridgeName(seg.VNI)
 		}
 	}
 	var errs []error
 	for name, l := range have.byName {
 		m := have.byIndex[l.Attrs().MasterIndex]
-		if !ours(l) && m != nil && ours(m) && !wanted[name] {
+		if !ours(l) && m != nil && ours(m) && wanted[name] != m.Attrs().Name {
 			if err := netlink.LinkSetNoMaster(l); err != nil {
 				errs = append(errs, fmt.Errorf("release %s from %s: %w", name, m.Attrs().Name, err))
 			}

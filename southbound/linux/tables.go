@@ -2,8 +2,10 @@ package linux
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,33 +17,94 @@ import (
 )
 
 // Tables follows the kernel's forwarding and neighbour tables of the segments.
+//
+// A station behind a VTEP has two entries: the VXLAN device's says which VTEP,
+// the bridge's that it is behind the VXLAN device. The bridge's decides, and a
+// station that moves to a port leaves the other one behind. So Remote is what
+// has both.
 type Tables struct {
 	mu      sync.Mutex
-	entries map[leafstate.Entry]struct{}
-	places  map[place]leafstate.Entry // of one MAC, or one address, in one table
-	links   map[int]segmentLink       // by index
+	views   views
+	entries map[leafstate.Entry]struct{} // what follows from the views
+	links   map[int]segmentLink          // by index
 	add     map[leafstate.Entry]struct{}
 	remove  map[leafstate.Entry]struct{}
 	changed chan struct{}
+	buffer  int // for messages, in bytes
+	lost    int // times that there were too many
 }
 
-// place is what has one entry at a time.
-type place struct {
-	kind leafstate.EntryKind
-	vni  intent.VNI
-	mac  intent.MAC
-	ip   netip.Addr
+// views are the kernel's tables, as it has them.
+type views struct {
+	bridge     map[station]segmentLink // where frames to a station go
+	tunnel     map[station]netip.Addr  // to which VTEP, if into the tunnel
+	neighbours map[address]intent.MAC
+	flood      map[vtep]struct{}
 }
 
-// placeOf is false for entries that there may be many of.
-func placeOf(e leafstate.Entry) (place, bool) {
-	switch e.Kind {
-	case leafstate.Flood:
-		return place{}, false
-	case leafstate.Neighbour:
-		return place{kind: e.Kind, vni: e.VNI, ip: e.IP}, true
+func newViews() views {
+	return views{map[station]segmentLink{}, map[station]netip.Addr{}, map[address]intent.MAC{}, map[vtep]struct{}{}}
+}
+
+// station is a MAC in a segment, address an IP address, vtep where its frames to
+// all go.
+type (
+	station struct {
+		vni intent.VNI
+		mac intent.MAC
 	}
-	return place{kind: e.Kind, vni: e.VNI, mac: e.MAC}, true
+	address struct {
+		vni intent.VNI
+		ip  netip.Addr
+	}
+	vtep struct {
+		vni intent.VNI
+		ip  netip.Addr
+	}
+)
+
+// entries are what follows for a station: one or none.
+func (v views) entries(s station) []leafstate.Entry {
+	at, ok := v.bridge[s]
+	if !ok {
+		return nil
+	}
+	e := leafstate.Entry{VNI: s.vni, MAC: s.mac}
+	if at.kind == portLink {
+		e.Kind, e.Port = leafstate.Local, at.name
+		return []leafstate.Entry{e}
+	}
+	to, ok := v.tunnel[s]
+	if !ok {
+		return nil
+	}
+	e.Kind, e.VTEP = leafstate.Remote, to
+	return []leafstate.Entry{e}
+}
+
+func (a address) entry(mac intent.MAC) leafstate.Entry {
+	return leafstate.Entry{Kind: leafstate.Neighbour, VNI: a.vni, MAC: mac, IP: a.ip}
+}
+
+func (v vtep) entry() leafstate.Entry {
+	return leafstate.Entry{Kind: leafstate.Flood, VNI: v.vni, VTEP: v.ip}
+}
+
+// all is all that follows.
+func (v views) all() map[leafstate.Entry]struct{} {
+	out := make(map[leafstate.Entry]struct{}, len(v.bridge)+len(v.neighbours)+len(v.flood))
+	for s := range v.bridge {
+		for _, e := range v.entries(s) {
+			out[e] = struct{}{}
+		}
+	}
+	for a, mac := range v.neighbours {
+		out[a.entry(mac)] = struct{}{}
+	}
+	for f := range v.flood {
+		out[f.entry()] = struct{}{}
+	}
+	return out
 }
 
 // segmentLink is an interface of a segment.
@@ -61,8 +124,8 @@ const (
 
 // NewTables returns tables that follow nothing yet.
 func NewTables() *Tables {
-	return &Tables{entries: map[leafstate.Entry]struct{}{}, places: map[place]leafstate.Entry{}, links: map[int]segmentLink{}, add: map[leafstate.Entry]struct{}{},
-		remove: map[leafstate.Entry]struct{}{}, changed: make(chan struct{}, 1)}
+	return &Tables{views: newViews(), entries: map[leafstate.Entry]struct{}{}, links: map[int]segmentLink{}, add: map[leafstate.Entry]struct{}{},
+		remove: map[leafstate.Entry]struct{}{}, changed: make(chan struct{}, 1), buffer: receiveBuffer}
 }
 
 // Changed receives after entries changed.
@@ -95,21 +158,10 @@ func list(m map[leafstate.Entry]struct{}) []leafstate.Entry {
 	return out
 }
 
-// set notes that an entry is there, or not. One that takes another's place
-// replaces it: the kernel tells of the new one only. The caller holds the lock.
+// set notes that an entry is there, or not. The caller holds the lock.
 func (t *Tables) set(e leafstate.Entry, there bool) {
 	if _, is := t.entries[e]; is == there {
 		return
-	}
-	if p, ok := placeOf(e); ok {
-		if old, taken := t.places[p]; taken && there {
-			t.set(old, false)
-		}
-		if there {
-			t.places[p] = e
-		} else {
-			delete(t.places, p)
-		}
 	}
 	to, from := t.add, t.remove
 	if there {
@@ -132,6 +184,10 @@ func (t *Tables) set(e leafstate.Entry, there bool) {
 // Read reads all tables anew, after interfaces were made or when messages were
 // lost.
 func (t *Tables) Read() error {
+	// No message is taken meanwhile: one that is newer than what is read here
+	// must not be undone by it.
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	have, err := readLinks()
 	if err != nil {
 		return err
@@ -159,15 +215,11 @@ func (t *Tables) Read() error {
 		}
 		all = append(all, part...)
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.links = links
-	now := map[leafstate.Entry]struct{}{}
+	t.links, t.views = links, newViews()
 	for i := range all {
-		if e, ok := t.entry(&all[i]); ok {
-			now[e] = struct{}{}
-		}
+		t.see(&all[i], true)
 	}
+	now := t.views.all()
 	for e := range t.entries {
 		if _, ok := now[e]; !ok {
 			t.set(e, false)
@@ -186,46 +238,81 @@ func vniOf(name, prefix string) (v intent.VNI, ok bool) {
 	return v, name == fmt.Sprintf("%s%d", prefix, v)
 }
 
-// entry is what a neighbour message says about a segment. The caller holds the
-// lock.
-func (t *Tables) entry(n *netlink.Neigh) (e leafstate.Entry, ok bool) {
+// see puts what a neighbour message says into the views and returns the entries
+// that followed from them before and follow now. The caller holds the lock.
+func (t *Tables) see(n *netlink.Neigh, there bool) (before, after []leafstate.Entry) {
 	l, ok := t.links[n.LinkIndex]
-	if !ok || len(n.HardwareAddr) != 6 {
-		return e, false
+	if !ok {
+		return nil, nil
 	}
-	e = leafstate.Entry{VNI: l.vni}
-	mac := intent.MAC(n.HardwareAddr)
 	ip, hasIP := netip.AddrFromSlice(n.IP)
 	ip = ip.Unmap()
-	switch bridging := n.Family == unix.AF_BRIDGE; {
-	case bridging && l.kind == tunnelLink && hasIP && mac.IsZero():
-		e.Kind, e.VTEP = leafstate.Flood, ip
-	case bridging && l.kind == tunnelLink && hasIP:
-		e.Kind, e.MAC, e.VTEP = leafstate.Remote, mac, ip
-	case bridging && l.kind == portLink && n.State&netlink.NUD_PERMANENT == 0 && n.MasterIndex != 0:
-		e.Kind, e.MAC, e.Port = leafstate.Local, mac, l.name
-	case !bridging && l.kind == bridgeLink && hasIP && n.Flags&netlink.NTF_EXT_LEARNED != 0 && n.State&(netlink.NUD_FAILED|netlink.NUD_INCOMPLETE) == 0:
-		e.Kind, e.MAC, e.IP = leafstate.Neighbour, mac, ip
-	default:
-		return e, false
+	if n.Family != unix.AF_BRIDGE {
+		if l.kind == bridgeLink && hasIP {
+			return t.views.seeNeighbour(n, address{l.vni, ip}, there)
+		}
+		return nil, nil
 	}
-	return e, true
+	if len(n.HardwareAddr) != 6 {
+		return nil, nil
+	}
+	s := station{l.vni, intent.MAC(n.HardwareAddr)}
+	if l.kind == tunnelLink && hasIP && s.mac.IsZero() {
+		return t.views.seeFlood(vtep{l.vni, ip}, there)
+	}
+	before = t.views.entries(s)
+	switch {
+	case l.kind == tunnelLink && hasIP:
+		if there {
+			t.views.tunnel[s] = ip
+		} else if t.views.tunnel[s] == ip {
+			delete(t.views.tunnel, s)
+		}
+	case n.MasterIndex == 0 || n.State&netlink.NUD_PERMANENT != 0: // an interface's own
+	case there:
+		t.views.bridge[s] = l
+	case t.views.bridge[s] == l:
+		delete(t.views.bridge, s)
+	}
+	return before, t.views.entries(s)
 }
 
+// seeNeighbour takes what FRR wrote only. A neighbour without a MAC is gone: the
+// kernel's farewell has none.
+func (v views) seeNeighbour(n *netlink.Neigh, a address, there bool) (before, after []leafstate.Entry) {
+	if mac, ok := v.neighbours[a]; ok {
+		before = []leafstate.Entry{a.entry(mac)}
+	}
+	if there && n.Flags&netlink.NTF_EXT_LEARNED != 0 && n.State&(netlink.NUD_FAILED|netlink.NUD_INCOMPLETE) == 0 && len(n.HardwareAddr) == 6 {
+		v.neighbours[a] = intent.MAC(n.HardwareAddr)
+		return before, []leafstate.Entry{a.entry(v.neighbours[a])}
+	}
+	delete(v.neighbours, a)
+	return before, nil
+}
+
+func (v views) seeFlood(f vtep, there bool) (before, after []leafstate.Entry) {
+	if !there {
+		delete(v.flood, f)
+		return []leafstate.Entry{f.entry()}, nil
+	}
+	v.flood[f] = struct{}{}
+	return nil, []leafstate.Entry{f.entry()}
+}
+
+// take takes a message.
 func (t *Tables) take(u netlink.NeighUpdate) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	n := u.Neigh
-	there := u.Type == unix.RTM_NEWNEIGH
-	if there && n.State&netlink.NUD_FAILED != 0 {
-		there = false
-		n.State &^= netlink.NUD_FAILED
+	before, after := t.see(&u.Neigh, u.Type == unix.RTM_NEWNEIGH)
+	for _, e := range before {
+		if !slices.Contains(after, e) {
+			t.set(e, false)
+		}
 	}
-	e, ok := t.entry(&n)
-	if !ok {
-		return
+	for _, e := range after {
+		t.set(e, true)
 	}
-	t.set(e, there)
 }
 
 // receiveBuffer holds the messages of a burst of routes, in bytes.
@@ -245,16 +332,25 @@ func (t *Tables) Follow(ctx context.Context) error {
 
 // follow follows one subscription until it breaks or is an hour old.
 func (t *Tables) follow(ctx context.Context) error {
-	updates, done, broken := make(chan netlink.NeighUpdate, 1024), make(chan struct{}), make(chan struct{})
-	defer close(done)
-	var once sync.Once
+	updates, done, broken := make(chan netlink.NeighUpdate, 1024), make(chan struct{}), make(chan error, 1)
 	err := netlink.NeighSubscribeWithOptions(updates, done, netlink.NeighSubscribeOptions{
-		ReceiveBufferSize: receiveBuffer, ReceiveBufferForceSize: true,
-		ErrorCallback: func(error) { once.Do(func() { close(broken) }) },
+		ReceiveBufferSize: t.buffer, ReceiveBufferForceSize: true,
+		ErrorCallback: func(err error) {
+			select {
+			case broken <- err:
+			default:
+			}
+		},
 	})
 	if err != nil {
+		close(done)
 		return fmt.Errorf("follow forwarding tables: %w", err)
 	}
+	defer func() {
+		close(done)
+		for range updates { // the reader may be at handing one over; it ends then
+		}
+	}()
 	if err := t.Read(); err != nil { // after subscribing: nothing falls between
 		return err
 	}
@@ -264,7 +360,12 @@ func (t *Tables) follow(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-broken:
+		case err := <-broken:
+			if errors.Is(err, unix.ENOBUFS) {
+				t.mu.Lock()
+				t.lost++
+				t.mu.Unlock()
+			}
 			return nil
 		case <-old.C:
 			return nil
