@@ -227,9 +227,6 @@ func (f *Field) Check(ctx context.Context, o CheckOptions) (*Report, error) {
 		}
 		return nil
 	}
-	if err := try(e.never); err != nil {
-		return nil, err
-	}
 	for range o.Tries {
 		if err := try(e.reach); err != nil {
 			return nil, err
@@ -238,8 +235,11 @@ func (f *Field) Check(ctx context.Context, o CheckOptions) (*Report, error) {
 			return !slices.ContainsFunc(e.reach, func(t target) bool { return !done[t.flow] })
 		})
 	}
-	// What must not come has no end to wait for: give it the time that ARP
-	// and a flood would need.
+	// What must not come is tried once, when all interfaces work for sure. It
+	// has no end to wait for: give it the time that ARP and a flood would need.
+	if err := try(e.never); err != nil {
+		return nil, err
+	}
 	f.wait(ctx, 300*time.Millisecond, func() bool { return false })
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("check: %w", err)
