@@ -10,8 +10,10 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os/exec"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -36,6 +38,7 @@ type mobile struct {
 	mac   intent.MAC
 	plugs map[string]string // node -> the VM's interface
 	at    string
+	quiet func() // ends the announcements of the last move
 }
 
 const mobileBridge = "vm0"
@@ -51,7 +54,7 @@ func (w *site) mobile(vm string) *mobile {
 			}
 		}
 	}
-	m := &mobile{site: w, vm: vm, mac: host.MAC, plugs: map[string]string{edge.Node: host.Interface}, at: edge.Node}
+	m := &mobile{site: w, vm: vm, mac: host.MAC, plugs: map[string]string{edge.Node: host.Interface}, at: edge.Node, quiet: func() {}}
 	require.NoError(w, netns.Do(w.Namespace(vm), func() error {
 		old, err := netlink.LinkByName(host.Interface)
 		if err != nil {
@@ -95,6 +98,7 @@ func (w *site) mobile(vm string) *mobile {
 // settle makes the VM an ordinary one again, in the place where it was first.
 func (m *mobile) settle() {
 	m.Helper()
+	m.quiet()
 	require.NoError(m, netns.Do(m.Namespace(m.vm), func() error {
 		bridge, err := netlink.LinkByName(mobileBridge)
 		if err != nil {
@@ -158,10 +162,35 @@ func (m *mobile) iface(node string) string {
 	return "m-" + m.vm
 }
 
+// announceAgain is when QEMU announces a VM that arrived, after the first time:
+// one frame alone can be lost, to a switch that still has another verdict on its
+// kind in its cache, too.
+var announceAgain = []time.Duration{50 * time.Millisecond, 150 * time.Millisecond, 250 * time.Millisecond, 350 * time.Millisecond}
+
+// announce sends announcements from an interface of the VM until it moves on.
+func (m *mobile) announce(ifindex int) {
+	ctx, stop := context.WithCancel(m.Context())
+	done := make(chan struct{})
+	m.quiet = func() { stop(); <-done }
+	go func() {
+		defer close(done)
+		for _, wait := range announceAgain {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(wait):
+			}
+			_ = netns.Do(m.Namespace(m.vm), func() error { return sendRARP(ifindex, m.mac) }) // the first one was sent
+		}
+	}()
+}
+
 // move takes the VM to another place, where it speaks as QEMU does at the end of
 // a migration.
 func (m *mobile) move(node string) {
 	m.Helper()
+	m.quiet()
+	index := 0
 	require.NoError(m, netns.Do(m.Namespace(m.vm), func() error {
 		bridge, err := netlink.LinkByName(mobileBridge)
 		if err != nil {
@@ -181,8 +210,10 @@ func (m *mobile) move(node string) {
 		if err := netlink.LinkSetMaster(now, bridge); err != nil {
 			return err
 		}
-		return sendRARP(now.Attrs().Index, m.mac)
+		index = now.Attrs().Index
+		return sendRARP(index, m.mac)
 	}))
+	m.announce(index)
 	m.at = node
 }
 
@@ -404,23 +435,24 @@ func (s *stream) close() {
 	require.NoError(s.t, err)
 }
 
-var followed = regexp.MustCompile(`after ([0-9.]+[a-zµ]+)$`)
+var followed = regexp.MustCompile(`^all .*?: (.*?) after ([0-9.]+[a-zµ]+)`)
 
 // ours is the part of a move that is the controller's: from the announcement to
-// the last edge's confirmation, as it tells itself.
-func (w *site) ours(port intent.Ref, since time.Time) (took time.Duration) {
+// the last edge's confirmation, as it tells itself, and which edge that was.
+func (w *site) ours(port intent.Ref, since time.Time) (last string, took time.Duration) {
 	w.Helper()
 	w.eventually(10*time.Second, func() error {
 		for _, e := range w.events(since) {
 			if e.Reason == "Followed" && e.Object == port.String() {
-				d, err := time.ParseDuration(followed.FindStringSubmatch(e.Message)[1])
-				took = d
+				m := followed.FindStringSubmatch(e.Message)
+				d, err := time.ParseDuration(m[2])
+				last, took = m[1], d
 				return err
 			}
 		}
 		return errors.New("not all edges follow yet")
 	})
-	return took
+	return last, took
 }
 
 // prepared waits until a place is ready to take a port.
@@ -438,14 +470,22 @@ func (w *site) prepared(port intent.Ref, at string) {
 	})
 }
 
-// request asks for a move as "weft migrate" does.
+// request asks for a move as "weft migrate" does, once the last one is written.
 func (w *site) request(port intent.Ref, to intent.Place) {
 	w.Helper()
-	o, err := w.client.Get(w.Context(), port)
-	require.NoError(w, err)
-	p := o.(*intent.Port)
+	var p *intent.Port
+	w.eventually(10*time.Second, func() error {
+		o, err := w.client.Get(w.Context(), port)
+		if err != nil {
+			return err
+		}
+		if p = o.(*intent.Port); !p.Spec.Requested.IsZero() {
+			return fmt.Errorf("still to come to %s", p.Spec.Requested)
+		}
+		return nil
+	})
 	p.Spec.Requested, p.Status = to, nil
-	_, err = w.client.Put(w.Context(), p, client.PutOptions{IfMatch: p.Metadata.Revision})
+	_, err := w.client.Put(w.Context(), p, client.PutOptions{IfMatch: p.Metadata.Revision})
 	require.NoError(w, err)
 }
 
@@ -470,6 +510,15 @@ func edgesSite(t testing.TB) *site {
 			all, _ := w.client.Events(context.Background())
 			for _, e := range all[max(0, len(all)-15):] {
 				t.Logf("%s %s %s %s: %s", e.Time.Format("15:04:05.000"), e.Device, e.Object, e.Reason, e.Message)
+			}
+			for _, leaf := range []string{"leaf1", "leaf2"} {
+				for _, show := range []string{"nft list ruleset", "bridge fdb show", "ip neigh show", "bridge link show"} {
+					out, _ := exec.Command("ip", append([]string{"netns", "exec", w.Namespace(leaf)}, strings.Fields(show)...)...).CombinedOutput()
+					t.Logf("%s: %s\n%s", leaf, show, out)
+				}
+			}
+			for _, n := range w.hypervisors() {
+				t.Logf("%s:\n%s", n.Name, w.ofctl(n.Name, "dump-flows"))
 			}
 		}
 	})
@@ -519,6 +568,7 @@ func (w *site) moveBetween(vm, a, b string, rounds int, prepare func(m *mobile, 
 	port := w.portOf(vm)
 	s := w.stream("blue-vm3", vm, port.Spec.Addresses[0])
 	var gaps, ours []time.Duration
+	slowest := map[string]int{}
 	for i := range 2 * rounds {
 		to := b
 		if i%2 == 1 {
@@ -530,11 +580,12 @@ func (w *site) moveBetween(vm, a, b string, rounds int, prepare func(m *mobile, 
 		m.move(to)
 		gaps = append(gaps, s.gapSince(mark))
 		m.left(map[bool]string{true: a, false: b}[to == b])
-		ours = append(ours, w.ours(port.Ref(), began))
+		last, took := w.ours(port.Ref(), began)
+		ours, slowest[last] = append(ours, took), slowest[last]+1
 	}
 	s.close()
 	m.settle()
-	w.Logf("%s between %s and %s, %d moves: longest gap %s, of which ours %s", vm, a, b, len(gaps), spread(gaps), spread(ours))
+	w.Logf("%s between %s and %s, %d moves: longest gap %s, of which ours %s; the last edge to follow: %v", vm, a, b, len(gaps), spread(gaps), spread(ours), slowest)
 }
 
 // hostPort is the interface of a hypervisor that leads to a VM.

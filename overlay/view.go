@@ -77,6 +77,12 @@ func (m *Model) Edges() []string {
 // Carriers lists, by name, the nodes that have local ports on a VNI.
 func (m *Model) Carriers(v intent.VNI) []string { return slices.Sorted(maps.Keys(m.carriers[v])) }
 
+// Carries reports whether a node has ports of a VNI.
+func (m *Model) Carries(node string, v intent.VNI) bool {
+	_, ok := m.carriers[v][node]
+	return ok
+}
+
 // Unreported lists the VTEPs of edges that have never reported: what is behind
 // them is not known yet, and nothing of it may be taken for gone.
 func (m *Model) Unreported() map[netip.Addr]struct{} {

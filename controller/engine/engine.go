@@ -59,7 +59,7 @@ type Engine struct {
 	ending   map[string]*session // left the intent; the last of each node
 	rev      int64               // of the store, up to which intent was taken
 	loaded   bool
-	moving   map[intent.Ref]time.Time // ports that moved, until all edges follow
+	moving   map[intent.Ref]*moving // ports that moved, until all edges follow
 	// nodesChanged is set until the sessions were compared with the nodes.
 	nodesChanged bool
 	loadErr      error
@@ -75,7 +75,7 @@ func New(c Config) *Engine {
 	}
 	e := &Engine{
 		config: c, log: c.Logger, events: newRing(eventsKept), moves: newMoveQueue(),
-		model: overlay.NewModel(), objects: map[intent.Ref]int64{}, sessions: map[string]*session{}, ending: map[string]*session{}, moving: map[intent.Ref]time.Time{},
+		model: overlay.NewModel(), objects: map[intent.Ref]int64{}, sessions: map[string]*session{}, ending: map[string]*session{}, moving: map[intent.Ref]*moving{},
 		changed: make(chan struct{}),
 	}
 	if c.Speaker != nil {

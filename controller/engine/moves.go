@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/overlay"
+	"github.com/weft-sdn/weft/overlay/evpn"
 	"github.com/weft-sdn/weft/southbound"
 )
 
@@ -40,7 +42,7 @@ func (e *Engine) takeMoved() {
 		if !ok {
 			continue // it moved on already
 		}
-		e.moving[mv.Port] = time.Now()
+		e.beginMoving(a)
 		if s := e.sessions[a.Node]; s != nil {
 			if d, ok := s.driver.(announcer); ok {
 				d.Announce(a.LocalPort)
@@ -59,23 +61,74 @@ func (e *Engine) takeMoved() {
 	}
 }
 
-// settleMoving tells of ports that moved and that all edges follow by now. The
-// caller holds the lock.
-func (e *Engine) settleMoving() {
-	for port, since := range e.moving {
+// moving is a port that moved, until all edges follow.
+type moving struct {
+	since   time.Time
+	to      overlay.Attachment
+	rev     evpn.Revision       // of the newest of its rows
+	waiting map[string]struct{} // edges that don't follow yet
+	took    []edgeTook
+}
+
+type edgeTook struct {
+	edge string
+	took time.Duration
+}
+
+// beginMoving notes which edges are to follow a port. The caller holds the lock.
+func (e *Engine) beginMoving(a overlay.Attachment) {
+	m := &moving{since: time.Now(), to: a, rev: e.newest(a), waiting: map[string]struct{}{a.Node: {}}}
+	for _, n := range e.model.Carriers(a.VNI) {
+		if e.sessions[n] != nil {
+			m.waiting[n] = struct{}{}
+		}
+	}
+	e.moving[a.Port] = m
+}
+
+// follows notes what an edge confirmed of the ports that moved, and tells of
+// those that all edges follow by now. An edge that has left the segment is not
+// waited for. The caller holds the lock.
+func (e *Engine) follows(node string) {
+	s := e.sessions[node]
+	for port, m := range e.moving {
 		a, ok := e.model.Attachment(port)
-		if !ok || time.Since(since) > movingTime {
+		if !ok || !a.LocalPort.Equal(m.to.LocalPort) || time.Since(m.since) > movingTime {
 			delete(e.moving, port)
 			continue
 		}
-		s := e.sessions[a.Node]
-		if s == nil || !s.has(a) || len(e.behind(a)) > 0 {
+		if _, waiting := m.waiting[node]; !waiting {
+			continue
+		}
+		if s != nil && e.model.Carries(node, a.VNI) {
+			done := s.has(m.to)
+			if node != a.Node {
+				at, ok := s.driver.Cursor(a.VNI)
+				done = ok && at >= m.rev
+			}
+			if !done {
+				continue
+			}
+			m.took = append(m.took, edgeTook{node, time.Since(m.since)})
+		}
+		if delete(m.waiting, node); len(m.waiting) > 0 {
 			continue
 		}
 		delete(e.moving, port)
-		e.events.add(southbound.Event{Severity: southbound.Normal, Device: a.Node, Object: port.String(), Reason: "Followed",
-			Message: fmt.Sprintf("all %d edges of VNI %d follow %s after %s", len(e.model.Carriers(a.VNI)), a.VNI, a.VTEP, time.Since(since).Round(10*time.Microsecond))})
+		e.events.add(southbound.Event{Severity: southbound.Normal, Device: a.Node, Object: port.String(), Reason: "Followed", Message: m.String()})
 	}
+}
+
+// slowestTold is how many of the edges that followed last are named.
+const slowestTold = 5
+
+// String says how long the edges took, the slowest first.
+func (m *moving) String() string {
+	var names []string
+	for i := len(m.took) - 1; i >= 0 && len(names) < slowestTold; i-- {
+		names = append(names, fmt.Sprintf("%s after %s", m.took[i].edge, m.took[i].took.Round(10*time.Microsecond)))
+	}
+	return fmt.Sprintf("all %d edges of VNI %d follow %s: %s", len(m.took), m.to.VNI, m.to.VTEP, strings.Join(names, ", "))
 }
 
 // movingTime is how long an edge may lag behind a move until nobody waits to

@@ -45,6 +45,7 @@ func (e *Engine) settleSessions(ctx context.Context) {
 			delete(e.sessions, name)
 			e.ending[name] = s
 			e.alarms.endDevice(name)
+			e.follows(name)
 			s.leave.Store(true)
 			s.stop()
 		case !reflect.DeepEqual(n.Spec, s.spec):
@@ -198,7 +199,9 @@ func (s *session) Confirmed() {
 	for v := range cursors {
 		e.trim(v)
 	}
-	e.settleMoving()
+	if e.sessions[s.node] == s {
+		e.follows(s.node)
+	}
 	e.mu.Unlock()
 	e.broadcast()
 }

@@ -121,19 +121,22 @@ func (s *session) lacksPort(a overlay.Attachment) *intent.Reason {
 	return &intent.Reason{Device: s.node, Code: "Programming", Message: "the device has not confirmed the port's flows yet", Action: "wait a moment"}
 }
 
+// newest is the revision of the newest of a port's rows.
+func (e *Engine) newest(a overlay.Attachment) (newest evpn.Revision) {
+	if seg := e.model.Segment(a.VNI); seg != nil {
+		for _, k := range overlay.Routes(a.MAC, a.Addresses) {
+			if r, ok := seg.Get(k); ok {
+				newest = max(newest, r.Rev)
+			}
+		}
+	}
+	return newest
+}
+
 // behind lists the other edges of the port's segment that have not confirmed
 // the port's routes.
 func (e *Engine) behind(a overlay.Attachment) []intent.Reason {
-	seg := e.model.Segment(a.VNI)
-	if seg == nil {
-		return nil
-	}
-	var newest evpn.Revision
-	for _, k := range overlay.Routes(a.MAC, a.Addresses) {
-		if r, ok := seg.Get(k); ok {
-			newest = max(newest, r.Rev)
-		}
-	}
+	newest := e.newest(a)
 	var out []intent.Reason
 	for _, n := range e.model.Carriers(a.VNI) {
 		if n == a.Node {

@@ -15,5 +15,6 @@ func defaults(s device.State) string {
 func kernel(device.State) string {
 	var l lines
 	l.add("no zebra nexthop kernel enable")
+	l.add("zebra work-queue 0")
 	return l.String()
 }
