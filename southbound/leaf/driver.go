@@ -117,7 +117,9 @@ func (d *Driver) want(local map[intent.Ref]overlay.LocalPort) {
 			}
 			by[l.VNI] = seg
 		}
-		seg.Ports = append(seg.Ports, leafstate.Port{Port: r, Interface: l.Interface, MAC: l.MAC, Addresses: l.Addresses, Standby: l.Standby})
+		// A port in standby is served like any other: its coming changes
+		// nothing here.
+		seg.Ports = append(seg.Ports, leafstate.Port{Port: r, Interface: l.Interface, MAC: l.MAC, Addresses: l.Addresses})
 	}
 	for _, v := range slices.Sorted(maps.Keys(by)) {
 		slices.SortFunc(by[v].Ports, func(a, b leafstate.Port) int { return cmp.Compare(a.Interface, b.Interface) })

@@ -46,8 +46,6 @@ type Port struct {
 	Interface string       `json:"interface"`
 	MAC       intent.MAC   `json:"mac"`
 	Addresses []netip.Addr `json:"addresses,omitempty"`
-	// Standby ports are about to come here.
-	Standby bool `json:"standby,omitempty"`
 }
 
 // Equal reports whether two states are the same but for their revision.
@@ -61,7 +59,7 @@ func (s Segment) equal(o Segment) bool {
 }
 
 func (p Port) equal(o Port) bool {
-	return p.Port == o.Port && p.Interface == o.Interface && p.MAC == o.MAC && p.Standby == o.Standby && slices.Equal(p.Addresses, o.Addresses)
+	return p.Port == o.Port && p.Interface == o.Interface && p.MAC == o.MAC && slices.Equal(p.Addresses, o.Addresses)
 }
 
 // Report is what a leaf says of itself.
