@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"strconv"
@@ -91,12 +92,13 @@ func (s *Store) hostPool(k hostsKey) *pool[netip.Addr] {
 }
 
 // forget drops the pools of a network that was deleted.
-func (s *Store) forget(n *intent.Network) {
+func (s *Store) forget(r intent.Ref) {
+	if r.Kind != intent.KindNetwork {
+		return
+	}
 	s.hostsMu.Lock()
 	defer s.hostsMu.Unlock()
-	for _, p := range n.Spec.Subnets {
-		delete(s.hosts, hostsKey{n.Ref(), p})
-	}
+	maps.DeleteFunc(s.hosts, func(k hostsKey, _ *pool[netip.Addr]) bool { return k.network == r })
 }
 
 // allocVNI chooses the VNI of a network.

@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"go.etcd.io/etcd/api/v3/mvccpb"
-
 	"github.com/weft-sdn/weft/controller/intent"
 )
 
@@ -47,18 +45,33 @@ func decode(r intent.Ref, value []byte, rev int64) (intent.Object, error) {
 		return nil, err
 	}
 	if err := json.Unmarshal(value, o); err != nil {
-		return nil, fmt.Errorf("stored %s is damaged: %w", r, err)
+		return nil, err
+	}
+	if v := version(o); v != intent.APIVersion {
+		return nil, fmt.Errorf("its version is %q, and this program knows %q only", v, intent.APIVersion)
+	}
+	if got := o.Ref(); got != r {
+		return nil, fmt.Errorf("its key is that of another object: it says that it is %s", got)
 	}
 	o.Meta().Revision = rev
 	return o, nil
 }
 
-func (s *Store) decodeKV(kv *mvccpb.KeyValue) (intent.Object, error) {
-	r, err := s.keys.ref(string(kv.Key))
-	if err != nil {
-		return nil, err
+// version is the apiVersion that an object has.
+func version(o intent.Object) string {
+	switch o := o.(type) {
+	case *intent.Tenant:
+		return o.APIVersion
+	case *intent.Node:
+		return o.APIVersion
+	case *intent.Link:
+		return o.APIVersion
+	case *intent.Network:
+		return o.APIVersion
+	case *intent.Port:
+		return o.APIVersion
 	}
-	return decode(r, kv.Value, kv.ModRevision)
+	return ""
 }
 
 // clone copies an object as it would be stored.

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -59,9 +62,35 @@ type deletion struct {
 	root    intent.Ref
 	opt     DeleteOptions
 	rev     int64 // at which was read, then of the last transaction
-	victims []intent.Object
+	victims []victim
 	seen    map[intent.Ref]bool
 	gone    []intent.Ref
+}
+
+// victim is an object that is to go.
+type victim struct {
+	ref  intent.Ref
+	rev  int64
+	port *intent.Port // when it is one that can be read
+	keys []string     // its claims and index keys
+}
+
+// victim makes one of a key, whether its object can be read or not.
+func (d *deletion) victim(ctx context.Context, kv *mvccpb.KeyValue) (victim, error) {
+	o, b := d.s.readKV(kv)
+	if b != nil {
+		left, err := d.s.leftovers(ctx, b.Object, d.rev)
+		if err != nil {
+			return victim{}, fmt.Errorf("read what %s holds: %w", b.Name(), err)
+		}
+		return victim{ref: b.Object, rev: b.Revision, keys: slices.Collect(maps.Keys(left))}, nil
+	}
+	v := victim{ref: o.Ref(), rev: o.Meta().Revision, keys: d.s.keys.index(o)}
+	v.port, _ = o.(*intent.Port)
+	for _, c := range d.s.keys.claims(o) {
+		v.keys = append(v.keys, c.key)
+	}
+	return v, nil
 }
 
 func (d *deletion) run(ctx context.Context) error {
@@ -72,14 +101,14 @@ func (d *deletion) run(ctx context.Context) error {
 	if len(resp.Kvs) == 0 {
 		return &NotFoundError{d.root}
 	}
-	o, err := d.s.decodeKV(resp.Kvs[0])
+	d.rev, d.seen = resp.Header.Revision, map[intent.Ref]bool{}
+	o, err := d.victim(ctx, resp.Kvs[0])
 	if err != nil {
 		return err
 	}
-	if have := o.Meta().Revision; d.opt.IfMatch != 0 && d.opt.IfMatch != have {
-		return &RevisionError{Object: d.root, Want: d.opt.IfMatch, Have: have}
+	if d.opt.IfMatch != 0 && d.opt.IfMatch != o.rev {
+		return &RevisionError{Object: d.root, Want: d.opt.IfMatch, Have: o.rev}
 	}
-	d.rev, d.seen = resp.Header.Revision, map[intent.Ref]bool{}
 	err = d.collect(ctx, o)
 	if errors.Is(err, rpctypes.ErrCompacted) {
 		return errRaced
@@ -89,7 +118,7 @@ func (d *deletion) run(ctx context.Context) error {
 	}
 	if d.opt.DryRun {
 		for _, v := range d.victims {
-			d.gone = append(d.gone, v.Ref())
+			d.gone = append(d.gone, v.ref)
 		}
 		return nil
 	}
@@ -121,16 +150,16 @@ func (k keyspace) dependent(of intent.Ref, key string, value []byte) (intent.Ref
 }
 
 // collect puts what names the object, and then the object, on the list.
-func (d *deletion) collect(ctx context.Context, o intent.Object) error {
+func (d *deletion) collect(ctx context.Context, o victim) error {
 	var (
 		k    = d.s.keys
 		refs []intent.Ref
 		dup  = map[intent.Ref]bool{}
 	)
-	for _, prefix := range k.dependents(o.Ref()) {
+	for _, prefix := range k.dependents(o.ref) {
 		_, err := d.s.pages(ctx, prefix, d.rev, func(r *clientv3.GetResponse) error {
 			for _, kv := range r.Kvs {
-				ref, err := k.dependent(o.Ref(), string(kv.Key), kv.Value)
+				ref, err := k.dependent(o.ref, string(kv.Key), kv.Value)
 				if err != nil {
 					return err
 				}
@@ -142,11 +171,11 @@ func (d *deletion) collect(ctx context.Context, o intent.Object) error {
 			return nil
 		})
 		if err != nil {
-			return fmt.Errorf("read what names %s: %w", o.Ref(), err)
+			return fmt.Errorf("read what names %s: %w", o.ref, err)
 		}
 	}
 	if len(refs) > 0 && !d.opt.Cascade {
-		return &InUseError{Object: o.Ref(), By: refs[:min(shown, len(refs))], Total: len(refs)}
+		return &InUseError{Object: o.ref, By: refs[:min(shown, len(refs))], Total: len(refs)}
 	}
 	for len(refs) > 0 {
 		n := min(len(refs), 100)
@@ -155,8 +184,8 @@ func (d *deletion) collect(ctx context.Context, o intent.Object) error {
 			return err
 		}
 		for _, c := range objects {
-			if p, ok := c.(*intent.Port); ok && o.Ref().Kind == intent.KindNode && p.Spec.Binding.Node != o.Ref().Name {
-				return &InUseError{Object: o.Ref(), By: []intent.Ref{p.Ref()}, Total: 1, Moving: true}
+			if p := c.port; p != nil && o.ref.Kind == intent.KindNode && p.Spec.Binding.Node != o.ref.Name {
+				return &InUseError{Object: o.ref, By: []intent.Ref{p.Ref()}, Total: 1, Moving: true}
 			}
 			if err := d.collect(ctx, c); err != nil {
 				return err
@@ -164,15 +193,15 @@ func (d *deletion) collect(ctx context.Context, o intent.Object) error {
 		}
 		refs = refs[n:]
 	}
-	if !d.seen[o.Ref()] {
-		d.seen[o.Ref()] = true
+	if !d.seen[o.ref] {
+		d.seen[o.ref] = true
 		d.victims = append(d.victims, o)
 	}
 	return nil
 }
 
 // objects reads objects at the revision of the deletion.
-func (d *deletion) objects(ctx context.Context, refs []intent.Ref) ([]intent.Object, error) {
+func (d *deletion) objects(ctx context.Context, refs []intent.Ref) ([]victim, error) {
 	ops := make([]clientv3.Op, len(refs))
 	for i, r := range refs {
 		ops[i] = clientv3.OpGet(d.s.keys.object(r), clientv3.WithRev(d.rev))
@@ -181,17 +210,17 @@ func (d *deletion) objects(ctx context.Context, refs []intent.Ref) ([]intent.Obj
 	if err != nil {
 		return nil, fmt.Errorf("read what names %s: %w", d.root, err)
 	}
-	out := make([]intent.Object, 0, len(refs))
+	out := make([]victim, 0, len(refs))
 	for i, r := range refs {
 		kvs := resp.Responses[i].GetResponseRange().Kvs
 		if len(kvs) == 0 {
 			return nil, fmt.Errorf("%s is named by a key of the store but does not exist", r)
 		}
-		o, err := d.s.decodeKV(kvs[0])
+		v, err := d.victim(ctx, kvs[0])
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, o)
+		out = append(out, v)
 	}
 	return out, nil
 }
@@ -199,28 +228,24 @@ func (d *deletion) objects(ctx context.Context, refs []intent.Ref) ([]intent.Obj
 // commit deletes the list, in as few transactions as its keys allow. Each
 // compares that its victims and the root are as they were read and that
 // nothing new names them.
-func (d *deletion) commit(ctx context.Context, root intent.Object) error {
+func (d *deletion) commit(ctx context.Context, root victim) error {
 	k, read := d.s.keys, d.rev
 	for rest := d.victims; len(rest) > 0; {
-		cmps := []clientv3.Cmp{unchanged(k.object(d.root), root)}
+		cmps := []clientv3.Cmp{at(k.object(d.root), root.rev)}
 		var ops []clientv3.Op
 		n := 0
 		for _, o := range rest {
-			key, cs, ix := k.object(o.Ref()), k.claims(o), k.index(o)
-			guards := k.dependents(o.Ref())
-			if n > 0 && (len(ops)+1+len(cs)+len(ix) > maxOps || len(cmps)+1+len(guards) > maxOps) {
+			key, guards := k.object(o.ref), k.dependents(o.ref)
+			if n > 0 && (len(ops)+1+len(o.keys) > maxOps || len(cmps)+1+len(guards) > maxOps) {
 				break
 			}
-			cmps = append(cmps, unchanged(key, o))
+			cmps = append(cmps, at(key, o.rev))
 			for _, g := range guards {
 				cmps = append(cmps, untouched(g, read))
 			}
 			ops = append(ops, clientv3.OpDelete(key))
-			for _, c := range cs {
-				ops = append(ops, clientv3.OpDelete(c.key))
-			}
-			for _, i := range ix {
-				ops = append(ops, clientv3.OpDelete(i))
+			for _, held := range o.keys {
+				ops = append(ops, clientv3.OpDelete(held))
 			}
 			n++
 		}
@@ -233,10 +258,8 @@ func (d *deletion) commit(ctx context.Context, root intent.Object) error {
 		}
 		d.rev = r.Header.Revision
 		for _, o := range rest[:n] {
-			d.gone = append(d.gone, o.Ref())
-			if nw, ok := o.(*intent.Network); ok {
-				d.s.forget(nw)
-			}
+			d.gone = append(d.gone, o.ref)
+			d.s.forget(o.ref)
 		}
 		rest = rest[n:]
 	}

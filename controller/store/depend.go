@@ -46,8 +46,11 @@ func (w *write) read(ctx context.Context) error {
 	got := make([]intent.Object, len(refs))
 	for i := range refs {
 		if kvs := r.Responses[i].GetResponseRange().Kvs; len(kvs) > 0 {
-			if got[i], err = w.s.decodeKV(kvs[0]); err != nil {
-				return err
+			var bad *Broken
+			if got[i], bad = w.s.readKV(kvs[0]); bad != nil && i > 0 {
+				return bad
+			} else if bad != nil {
+				got[i], w.bad = nil, bad // to be written over
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -33,6 +34,16 @@ func (k keyspace) kind(kind intent.Kind, tenant string) string {
 		return k.dir("v1", kind.Plural(), tenant)
 	}
 	return k.dir("v1", kind.Plural())
+}
+
+// kindPrefixes are the prefixes of all kinds, in the order of the keys.
+func (k keyspace) kindPrefixes() []string {
+	var out []string
+	for _, kind := range intent.Kinds() {
+		out = append(out, k.kind(kind, ""))
+	}
+	slices.Sort(out)
+	return out
 }
 
 func (k keyspace) object(r intent.Ref) string {

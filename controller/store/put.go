@@ -94,8 +94,10 @@ type write struct {
 	s    *Store
 	want intent.Object
 	old  intent.Object // nil when there is none
+	bad  *Broken       // what is there instead, when it can't be read
 	opt  PutOptions
-	rev  int64 // at which was read
+	rev  int64           // at which was read
+	left map[string]bool // keys that the broken object holds
 
 	raced  bool            // chosen values were taken: choose at random
 	taken  map[string]bool // keys of claims that were, over all attempts
@@ -151,6 +153,11 @@ func (w *write) prepare(ctx context.Context) error {
 	have := int64(0)
 	if w.old != nil {
 		have = w.old.Meta().Revision
+	} else if w.bad != nil {
+		have = w.bad.Revision
+		if w.left, err = w.s.leftovers(ctx, w.bad.Object, w.rev); err != nil {
+			return fmt.Errorf("read what %s holds: %w", w.bad.Name(), err)
+		}
 	}
 	if w.opt.IfAbsent && have != 0 {
 		return &RevisionError{Object: w.want.Ref(), Have: have}
@@ -171,9 +178,12 @@ func (w *write) prepare(ctx context.Context) error {
 // was read; otherwise it finds out why not.
 func (w *write) commit(ctx context.Context, value []byte) (PutResult, error) {
 	k, key := w.s.keys, w.s.keys.object(w.want.Ref())
-	cmps := append([]clientv3.Cmp{unchanged(key, w.old)}, w.deps...)
+	cmps := append([]clientv3.Cmp{w.unchanged(key)}, w.deps...)
 	ops := []clientv3.Op{clientv3.OpPut(key, string(value))}
 	held, keep := map[string]bool{}, map[string]bool{}
+	for l := range w.left {
+		held[l] = true
+	}
 	if w.old != nil {
 		for _, c := range k.claims(w.old) {
 			held[c.key] = true
@@ -217,7 +227,7 @@ func (w *write) commit(ctx context.Context, value []byte) (PutResult, error) {
 	if !r.Succeeded {
 		return PutResult{}, w.lost(fresh, r)
 	}
-	res := PutResult{Object: w.want, Created: w.old == nil, Changed: true}
+	res := PutResult{Object: w.want, Created: w.old == nil && w.bad == nil, Changed: true}
 	switch {
 	case w.opt.DryRun:
 		w.giveBack()
@@ -257,12 +267,25 @@ func (w *write) lost(fresh []claim, r *clientv3.TxnResponse) error {
 	return errRaced
 }
 
+// unchanged compares that the object is as it was read.
+func (w *write) unchanged(key string) clientv3.Cmp {
+	if w.bad != nil {
+		return at(key, w.bad.Revision)
+	}
+	return unchanged(key, w.old)
+}
+
 // unchanged compares that an object is as it was read.
 func unchanged(key string, o intent.Object) clientv3.Cmp {
 	rev := int64(0)
 	if o != nil {
 		rev = o.Meta().Revision
 	}
+	return at(key, rev)
+}
+
+// at compares that a key was last written at a revision.
+func at(key string, rev int64) clientv3.Cmp {
 	return clientv3.Compare(clientv3.ModRevision(key), "=", rev)
 }
 

@@ -54,37 +54,39 @@ func (s *Store) Get(ctx context.Context, r intent.Ref) (intent.Object, error) {
 
 // Snapshot reads all objects at one revision, in the order in which they must
 // be applied: what is named comes before what names it. Watch goes on from the
-// revision after it.
+// revision after it. What can't be read is named by a BrokenError, with which
+// the other objects come.
 func (s *Store) Snapshot(ctx context.Context) ([]intent.Object, int64, error) {
 	for {
-		out, rev, err := s.snapshot(ctx)
+		out, broken, rev, err := s.snapshot(ctx)
 		if errors.Is(err, rpctypes.ErrCompacted) {
 			continue // compacted between two pages: read again
 		}
 		if err != nil {
 			return nil, 0, fmt.Errorf("read snapshot: %w", err)
 		}
-		return out, rev, nil
+		return out, rev, brokenError(broken)
 	}
 }
 
-func (s *Store) snapshot(ctx context.Context) (out []intent.Object, rev int64, err error) {
+func (s *Store) snapshot(ctx context.Context) (out []intent.Object, broken []*Broken, rev int64, err error) {
 	for _, k := range intent.Kinds() {
 		rev, err = s.pages(ctx, s.keys.kind(k, ""), rev, func(r *clientv3.GetResponse) error {
 			for _, kv := range r.Kvs {
-				o, err := s.decodeKV(kv)
-				if err != nil {
-					return err
+				if o, b := s.readKV(kv); b == nil {
+					out = append(out, o)
+				} else {
+					broken = append(broken, b)
 				}
-				out = append(out, o)
 			}
 			return nil
 		})
 		if err != nil {
-			return nil, 0, err
+			return nil, nil, 0, err
 		}
 	}
-	return out, rev, nil
+	strange, err := s.strangers(ctx, rev)
+	return out, append(broken, strange...), rev, err
 }
 
 // ListOptions choose what List returns.
@@ -102,6 +104,7 @@ type List struct {
 	// is how many objects follow.
 	Continue  string
 	Remaining int64
+	Broken    []*Broken // on this page, what can't be read
 }
 
 type token struct {
@@ -109,7 +112,7 @@ type token struct {
 	Last     string `json:"k"`
 }
 
-// List reads the objects of a kind. All pages show one revision; ErrExpired
+// List reads the objects of a kind that can be read. All pages show one revision; ErrExpired
 // tells that it is gone from the store, ErrToken that Continue is not of a
 // list like this.
 func (s *Store) List(ctx context.Context, k intent.Kind, o ListOptions) (List, error) {
@@ -126,7 +129,7 @@ func (s *Store) List(ctx context.Context, k intent.Kind, o ListOptions) (List, e
 	out := List{Objects: []intent.Object{}}
 	for {
 		limit := int64(pageSize)
-		if left := o.Limit - len(out.Objects); o.Limit > 0 && int64(left) < limit {
+		if left := o.Limit - len(out.Objects) - len(out.Broken); o.Limit > 0 && int64(left) < limit {
 			limit = int64(left)
 		}
 		r, err := s.client.Get(ctx, key, clientv3.WithRange(clientv3.GetPrefixRangeEnd(prefix)), clientv3.WithLimit(limit), clientv3.WithRev(rev))
@@ -142,18 +145,18 @@ func (s *Store) List(ctx context.Context, k intent.Kind, o ListOptions) (List, e
 			rev = r.Header.Revision
 		}
 		for _, kv := range r.Kvs {
-			ob, err := s.decodeKV(kv)
-			if err != nil {
-				return List{}, fmt.Errorf("list %s: %w", k.Plural(), err)
+			if ob, b := s.readKV(kv); b == nil {
+				out.Objects = append(out.Objects, ob)
+			} else {
+				out.Broken = append(out.Broken, b)
 			}
-			out.Objects = append(out.Objects, ob)
 		}
 		out.Revision = rev
 		if !r.More {
 			return out, nil
 		}
 		last := string(r.Kvs[len(r.Kvs)-1].Key)
-		if len(out.Objects) == o.Limit {
+		if len(out.Objects)+len(out.Broken) == o.Limit {
 			b, err := json.Marshal(token{rev, last})
 			out.Continue, out.Remaining = base64.RawURLEncoding.EncodeToString(b), r.Count-int64(len(r.Kvs))
 			return out, err

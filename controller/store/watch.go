@@ -19,6 +19,8 @@ import (
 type Event struct {
 	Ref      intent.Ref
 	Object   intent.Object // nil when it was deleted
+	Broken   *Broken       // it was written, and can't be read; Object is nil
+	Mended   string        // key of no known kind that was removed; Ref is zero
 	Revision int64
 }
 
@@ -94,11 +96,7 @@ func (w *watch) run(ctx context.Context) bool {
 func (w *watch) take(events []*clientv3.Event) bool {
 	var batch []Event
 	for i, ev := range events {
-		e, err := w.s.event(ev)
-		if err != nil {
-			w.yield(nil, fmt.Errorf("watch: %w", err))
-			return false
-		}
+		e := w.s.event(ev)
 		batch = append(batch, e)
 		if i+1 < len(events) && events[i+1].Kv.ModRevision == e.Revision {
 			continue
@@ -112,16 +110,21 @@ func (w *watch) take(events []*clientv3.Event) bool {
 	return true
 }
 
-func (s *Store) event(ev *clientv3.Event) (Event, error) {
-	r, err := s.keys.ref(string(ev.Kv.Key))
-	if err != nil {
-		return Event{}, err
-	}
-	e := Event{Ref: r, Revision: ev.Kv.ModRevision}
+func (s *Store) event(ev *clientv3.Event) Event {
+	e := Event{Revision: ev.Kv.ModRevision}
 	if ev.Type == mvccpb.PUT {
-		e.Object, err = decode(r, ev.Kv.Value, ev.Kv.ModRevision)
+		if e.Object, e.Broken = s.readKV(ev.Kv); e.Broken == nil {
+			e.Ref = e.Object.Ref()
+		} else {
+			e.Ref = e.Broken.Object
+		}
+		return e
 	}
-	return e, err
+	var err error
+	if e.Ref, err = s.keys.ref(string(ev.Kv.Key)); err != nil {
+		e.Mended = string(ev.Kv.Key)
+	}
+	return e
 }
 
 // Backup writes a snapshot of the whole etcd, as etcdutl restores it.

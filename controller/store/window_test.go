@@ -76,11 +76,11 @@ func TestDeleteNoticesWhatCameBetween(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := bed(t)
-			root, err := s.Get(t.Context(), c.root)
+			resp, err := s.client.Get(t.Context(), s.keys.object(c.root))
 			require.NoError(t, err)
-			rev, err := s.Revision(t.Context())
+			d := &deletion{s: s, root: c.root, opt: DeleteOptions{Cascade: true}, rev: resp.Header.Revision, seen: map[intent.Ref]bool{}}
+			root, err := d.victim(t.Context(), resp.Kvs[0])
 			require.NoError(t, err)
-			d := &deletion{s: s, root: c.root, opt: DeleteOptions{Cascade: true}, rev: rev, seen: map[intent.Ref]bool{}}
 			require.NoError(t, d.collect(t.Context(), root))
 			put(t, s, c.between)
 			before := dump(t, s)
