@@ -54,6 +54,8 @@ func newLabGenerate() *cobra.Command {
 	f.IntVar(&p.HypervisorsPerLeaf, "hypervisors", 2, "hypervisors per leaf")
 	f.IntVar(&p.HostsPerHypervisor, "hosts", 2, "VMs per hypervisor")
 	f.IntVar(&p.ServersPerLeaf, "servers", 0, "bare-metal servers per leaf")
+	f.IntVar(&p.VTEPsPerLeaf, "vteps", 0, "hardware VTEPs per leaf")
+	f.IntVar(&p.ServersPerVTEP, "vtep-servers", 0, "bare-metal servers per hardware VTEP, the second half on tagged ports")
 	f.StringSliceVar(&tenants, "tenants", []string{"2"}, "tenants that the VMs belong to, in turn: how many, or their names")
 	return c
 }
