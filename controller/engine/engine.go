@@ -18,7 +18,8 @@ import (
 
 // Source is where intent comes from; *store.Store is one.
 type Source interface {
-	// Snapshot returns all objects at one revision.
+	// Snapshot returns all objects at one revision; with a *store.BrokenError
+	// those that can be read.
 	Snapshot(ctx context.Context) ([]intent.Object, int64, error)
 	// Watch yields what changes from a revision on.
 	Watch(ctx context.Context, from int64) iter.Seq2[[]store.Event, error]
@@ -54,7 +55,8 @@ type Engine struct {
 
 	mu       sync.RWMutex
 	model    *overlay.Model
-	objects  map[intent.Ref]int64 // revision of every object that was taken
+	objects  map[intent.Ref]int64     // revision of every object that was taken
+	broken   map[string]*store.Broken // by key, what can't be read now
 	sessions map[string]*session
 	ending   map[string]*session // left the intent; the last of each node
 	rev      int64               // of the store, up to which intent was taken
@@ -121,10 +123,11 @@ func (e *Engine) Run(ctx context.Context) error {
 // follow loads all intent and takes changes until the watch breaks.
 func (e *Engine) follow(ctx context.Context, good func()) error {
 	objects, rev, err := e.config.Source.Snapshot(ctx)
-	if err != nil {
+	var broken *store.BrokenError
+	if err != nil && !errors.As(err, &broken) {
 		return fmt.Errorf("read intent: %w", err)
 	}
-	e.load(ctx, objects, rev)
+	e.load(ctx, objects, broken, rev)
 	good()
 	e.log.Info("intent is loaded", "objects", len(objects), "rev", rev)
 	for batch, err := range e.config.Source.Watch(ctx, rev+1) {
@@ -139,11 +142,13 @@ func (e *Engine) follow(ctx context.Context, good func()) error {
 	return errors.New("watch intent: ended")
 }
 
-// load takes a whole snapshot: what it lacks is gone.
-func (e *Engine) load(ctx context.Context, objects []intent.Object, rev int64) {
+// load takes a whole snapshot: what it lacks is gone, and what is broken in it
+// stays as it was.
+func (e *Engine) load(ctx context.Context, objects []intent.Object, broken *store.BrokenError, rev int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	keep := make(map[intent.Ref]bool, len(objects))
+	e.setBroken(broken, keep)
 	for _, o := range objects {
 		keep[o.Ref()] = true
 		if e.objects[o.Ref()] != o.Meta().Revision {
@@ -177,9 +182,16 @@ func (e *Engine) take(ctx context.Context, batch []store.Event) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, ev := range batch {
-		if ev.Object != nil {
+		switch {
+		case ev.Broken != nil:
+			e.breaks(ev.Broken)
+		case ev.Mended != "":
+			e.mends(ev.Mended)
+		case ev.Object != nil:
+			e.mendsObject(ev.Ref)
 			e.put(ev.Object)
-		} else {
+		default:
+			e.mendsObject(ev.Ref)
 			e.delete(ev.Ref)
 		}
 		e.rev = max(e.rev, ev.Revision)

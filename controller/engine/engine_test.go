@@ -23,6 +23,7 @@ import (
 type source struct {
 	mu      sync.Mutex
 	objects []intent.Object
+	broken  *store.BrokenError
 	rev     int64
 	batches chan []store.Event
 }
@@ -30,6 +31,9 @@ type source struct {
 func (s *source) Snapshot(context.Context) ([]intent.Object, int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.broken != nil {
+		return append([]intent.Object(nil), s.objects...), s.rev, s.broken
+	}
 	return append([]intent.Object(nil), s.objects...), s.rev, nil
 }
 

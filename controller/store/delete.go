@@ -251,7 +251,7 @@ func (d *deletion) commit(ctx context.Context, root victim) error {
 		}
 		r, err := d.s.client.Txn(ctx).If(cmps...).Then(ops...).Commit()
 		if err != nil {
-			return fmt.Errorf("delete %s: %w", d.root, err)
+			return fmt.Errorf("delete %s: %w", d.root, wrong(err))
 		}
 		if !r.Succeeded {
 			return errRaced

@@ -20,6 +20,8 @@ var (
 	ErrExpired   = errors.New("continue token expired: list again")    // List
 	ErrToken     = errors.New("continue token is not valid")           // List
 	ErrBusy      = errors.New("gave up after losing too many races")   // Put, Delete
+	ErrFull      = errors.New("the store is over its quota")           // any write
+	ErrReadOnly  = errors.New("the store takes no writes")             // any write
 	ErrBroken    = errors.New("stored object can't be read")           // Broken, BrokenError
 	ErrLocked    = errors.New("data directory is in use by a process") // LockedError
 )

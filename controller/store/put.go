@@ -222,7 +222,7 @@ func (w *write) commit(ctx context.Context, value []byte) (PutResult, error) {
 	}
 	r, err := w.s.client.Txn(ctx).If(cmps...).Then(ops...).Else(look...).Commit()
 	if err != nil {
-		return PutResult{}, fmt.Errorf("write %s: %w", w.want.Ref(), err)
+		return PutResult{}, fmt.Errorf("write %s: %w", w.want.Ref(), wrong(err))
 	}
 	if !r.Succeeded {
 		return PutResult{}, w.lost(fresh, r)

@@ -133,9 +133,10 @@ func (s *Store) Close() error {
 }
 
 // Revision is the store's current revision. It asks etcd, so it also tells
-// whether the store can be read.
+// whether the store can be read. It asks for one key that is not there: any
+// range would be counted through.
 func (s *Store) Revision(ctx context.Context) (int64, error) {
-	r, err := s.client.Get(ctx, string(s.keys)+"/", clientv3.WithCountOnly(), clientv3.WithLimit(1))
+	r, err := s.client.Get(ctx, string(s.keys)+"/", clientv3.WithKeysOnly())
 	if err != nil {
 		return 0, fmt.Errorf("read revision: %w", err)
 	}
