@@ -34,6 +34,7 @@ var layers = [][]string{
 	{"controller/api"},
 	{"lab/netns"},
 	{"lab/probe"},
+	{"lab/sim"},
 	{"lab"},
 	{"lab/bench"},
 	{"cmd/weft"},
