@@ -35,6 +35,7 @@ func init() { commands = append(commands, newControllerCommand) }
 // controllerOptions are the flags of "weft controller".
 type controllerOptions struct {
 	dir, logLevel string
+	pprof         string
 	endpoints     []string
 	listen        []string
 	asn           uint32
@@ -61,6 +62,7 @@ etcd runs inside this process, with its data in the data directory, unless
 				return err
 			}
 			o.dir, o.logLevel = a.config.GetString("data-dir"), a.config.GetString("log-level")
+			o.pprof = a.config.GetString("pprof")
 			o.endpoints, o.listen = a.list("etcd-endpoints"), a.list("listen")
 			if err := o.bgp(a.config.GetUint32("asn"), a.config.GetString("bgp-address"), a.config.GetString("bgp-router-id")); err != nil {
 				return err
@@ -78,6 +80,7 @@ etcd runs inside this process, with its data in the data directory, unless
 	f.String("bgp-address", "", "address from which EVPN leaves are dialled; the one that the route to them has by default")
 	f.String("bgp-router-id", "", "BGP identifier, an IPv4 address that no leaf has; made from the host's name by default")
 	f.String("log-level", "info", "debug, info, warn or error")
+	f.String("pprof", "", "serve Go profiles on this loopback ADDRESS:PORT, under /debug/pprof/")
 	return c
 }
 
@@ -183,6 +186,16 @@ func (o controllerOptions) run(ctx context.Context) error {
 			l.Close()
 		}
 	}()
+	profiles, err := listenPprof(o.pprof)
+	if err != nil {
+		return err
+	}
+	if profiles != nil {
+		var serving sync.WaitGroup
+		defer serving.Wait()
+		defer profiles.Close()
+		serving.Go(func() { servePprof(profiles) })
+	}
 	config := store.Config{Endpoints: o.endpoints, Logger: log}
 	if len(o.endpoints) == 0 {
 		config.Dir = o.dir
