@@ -65,7 +65,7 @@ func (r *resource[T, P]) registerList(path string, ofTenant bool) {
 		Errors: []int{400, 410, 503},
 		Responses: map[string]*huma.Response{"200": {Content: map[string]*huma.MediaType{
 			"application/json": {}, "text/event-stream": {Schema: events}}}},
-		Middlewares: huma.Middlewares{r.s.watchInstead(r.kind)},
+		Middlewares: huma.Middlewares{r.s.watchInstead(r.kind), r.s.bound},
 	}
 	switch {
 	case r.kind == intent.KindPort && ofTenant:
@@ -112,12 +112,19 @@ func (r *resource[T, P]) list(ctx context.Context, in selection) (*listOutput[T]
 	}
 	sctx, cancel := context.WithTimeout(ctx, r.s.cfg.StoreTimeout)
 	defer cancel()
+	if err := take(sctx, r.s.reading); err != nil {
+		return nil, r.s.fail(ctx, crowded())
+	}
+	defer func() { <-r.s.reading }()
 	l, err := r.s.cfg.Store.List(sctx, r.kind, store.ListOptions{Tenant: in.tenant, Limit: in.Limit, Continue: in.Continue})
 	if err != nil {
 		return nil, r.s.fail(ctx, err)
 	}
 	out := &listOutput[T]{Body: client.List[*T]{Kind: string(r.kind) + "List", Items: []*T{},
 		Revision: l.Revision, Continue: l.Continue, Remaining: l.Remaining}}
+	for _, b := range l.Broken {
+		out.Body.Broken = append(out.Body.Broken, b.Error())
+	}
 	for _, o := range l.Objects {
 		if !hasLabels(o, labels) {
 			continue
@@ -129,6 +136,42 @@ func (r *resource[T, P]) list(ctx context.Context, in selection) (*listOutput[T]
 		out.Body.Items = append(out.Body.Items, (*T)(withStatus(o, st).(P)))
 	}
 	return out, nil
+}
+
+// Clients that list everything over and over hold no more memory and keep etcd
+// no busier than this: so many pages are read at a time, and so many wait for
+// that or for their client to take them.
+const (
+	maxReading = 4
+	maxPages   = 32
+)
+
+// take takes one of what there is, or waits for it.
+func take(ctx context.Context, from chan struct{}) error {
+	select {
+	case from <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func crowded() *client.Problem {
+	return &client.Problem{Type: client.TypeUnavailable, Title: "Too many lists", Status: http.StatusServiceUnavailable,
+		Detail: "too many clients list objects at this moment: try again, or watch instead of listing over and over"}
+}
+
+// bound holds a list back while there are too many others.
+func (s *Server) bound(ctx huma.Context, next func(huma.Context)) {
+	wait, cancel := context.WithTimeout(ctx.Context(), s.cfg.StoreTimeout)
+	defer cancel()
+	if take(wait, s.pages) != nil {
+		r, w := humago.Unwrap(ctx)
+		writeProblem(w, r, crowded())
+		return
+	}
+	defer func() { <-s.pages }()
+	next(ctx)
 }
 
 func (p PortParams) match(port *intent.Port, st *intent.Status) bool {

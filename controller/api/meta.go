@@ -69,13 +69,7 @@ type versionOutput struct{ Body client.Version }
 
 type eventsOutput struct{ Body client.Events }
 
-// Health is the answer of the health checks.
-type Health struct {
-	Status   string `json:"status" doc:"alive or ready"`
-	Revision int64  `json:"revision,omitempty" doc:"Store revision"`
-}
-
-type healthOutput struct{ Body Health }
+type healthOutput struct{ Body client.Health }
 
 func (s *Server) registerMeta() {
 	s.api.OpenAPI().Tags = append(s.api.OpenAPI().Tags, &huma.Tag{Name: "Controller", Description: "The controller itself."})
@@ -93,8 +87,11 @@ func (s *Server) registerMeta() {
 		}
 		return out, nil
 	})
-	huma.Register(s.api, op("getHealth", "/healthz", "Whether the process runs"), func(context.Context, *struct{}) (*healthOutput, error) {
-		return &healthOutput{Health{Status: "alive"}}, nil
+	health := op("getHealth", "/healthz", "Whether the process runs")
+	health.Description = "Answers 200 as long as the process runs, and names what is wrong: what the store can't do, intent that is not loaded, objects that can't be read. None of that is mended by starting the controller again."
+	huma.Register(s.api, health, func(ctx context.Context, _ *struct{}) (*healthOutput, error) {
+		rev, problems := s.problems(ctx)
+		return &healthOutput{client.Health{Status: "alive", Revision: rev, Problems: problems}}, nil
 	})
 	ready := op("getReady", "/readyz", "Whether the store answers and the intent is loaded")
 	ready.Errors = []int{http.StatusServiceUnavailable}
@@ -104,7 +101,7 @@ func (s *Server) registerMeta() {
 			return nil, &client.Problem{Type: client.TypeUnavailable, Title: "Not ready", Status: http.StatusServiceUnavailable,
 				Detail: fmt.Sprintf("the controller is not ready: %v", err), Instance: instance(ctx)}
 		}
-		return &healthOutput{Health{Status: "ready", Revision: rev}}, nil
+		return &healthOutput{client.Health{Status: "ready", Revision: rev}}, nil
 	})
 }
 

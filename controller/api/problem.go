@@ -122,6 +122,12 @@ func (s *Server) problem(ctx context.Context, err error) *client.Problem {
 		p = malformed("%v", err)
 		p.Errors = []client.ProblemField{{Location: "query", Field: "continue", Message: "is not a token of a list like this"}}
 		return p
+	case errors.Is(err, store.ErrFull):
+		return set(client.TypeFull, "Store is full", http.StatusInsufficientStorage)
+	case errors.Is(err, store.ErrReadOnly):
+		return set(client.TypeUnavailable, "Store takes no writes", http.StatusServiceUnavailable)
+	case errors.Is(err, store.ErrBroken):
+		return set(client.TypeBroken, "Stored object is broken", http.StatusInternalServerError)
 	case errors.Is(err, store.ErrBusy):
 		return set(client.TypeBusy, "Too many writers", http.StatusConflict)
 	case s.storeAway(ctx, err):

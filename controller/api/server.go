@@ -28,6 +28,8 @@ type Store interface {
 	Reader
 	Put(ctx context.Context, o intent.Object, opt store.PutOptions) (store.PutResult, error)
 	Delete(ctx context.Context, r intent.Ref, opt store.DeleteOptions) (store.DeleteResult, error)
+	// Compact forgets history and gives its space back.
+	Compact(ctx context.Context) error
 }
 
 // Reader is the reading half of a Store.
@@ -36,6 +38,7 @@ type Reader interface {
 	List(ctx context.Context, k intent.Kind, opt store.ListOptions) (store.List, error)
 	Watch(ctx context.Context, from int64) iter.Seq2[[]store.Event, error]
 	Revision(ctx context.Context) (int64, error)
+	Health(ctx context.Context) (store.Health, error)
 }
 
 // Status tells what the devices say; *engine.Engine is one.
@@ -103,6 +106,8 @@ type Server struct {
 	handler http.Handler
 
 	patience  time.Duration // with slow clients of a watch
+	pages     chan struct{} // one entry for each page that is in memory
+	reading   chan struct{} // one entry for each page that is being read
 	closing   chan struct{} // closed when watches and waits must end
 	closeOnce sync.Once
 }
@@ -110,11 +115,13 @@ type Server struct {
 // New returns a server that does not listen yet.
 func New(cfg Config) *Server {
 	cfg.complete()
-	s := &Server{cfg: cfg, log: cfg.Logger, mux: http.NewServeMux(), patience: defaultPatience, closing: make(chan struct{})}
+	s := &Server{cfg: cfg, log: cfg.Logger, mux: http.NewServeMux(), patience: defaultPatience, closing: make(chan struct{}),
+		pages: make(chan struct{}, maxPages), reading: make(chan struct{}, maxReading)}
 	s.api = humago.New(s.mux, s.describe())
 	s.registerKinds()
 	s.registerMeta()
 	s.registerOperation()
+	s.registerStore()
 	s.registerAgent()
 	s.registerDocs()
 	s.handler = s.wrap(s.mux)

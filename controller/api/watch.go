@@ -134,6 +134,9 @@ func (st *stream) sendBatch(batch []store.Event) error {
 	var mine []store.Event
 	for _, e := range batch {
 		st.after = max(st.after, e.Revision)
+		if e.Broken != nil || e.Mended != "" {
+			continue // an alarm tells of it
+		}
 		if e.Ref.Kind == st.kind && (st.tenant == "" || e.Ref.Tenant == st.tenant) {
 			mine = append(mine, e)
 		}

@@ -329,6 +329,20 @@ func (c *Client) Ready(ctx context.Context) error {
 	return err
 }
 
+// Health tells what is wrong with a controller that runs.
+func (c *Client) Health(ctx context.Context) (Health, error) {
+	var h Health
+	err := c.get(ctx, "/healthz", &h)
+	return h, err
+}
+
+// CompactStore forgets the objects' history and gives its space back; a store
+// that was over its quota takes writes again then.
+func (c *Client) CompactStore(ctx context.Context) error {
+	_, _, err := c.do(ctx, http.MethodPost, "/v1/store/compact", nil, nil, nil)
+	return err
+}
+
 func (c *Client) get(ctx context.Context, path string, into any) error {
 	_, b, err := c.do(ctx, http.MethodGet, path, nil, nil, nil)
 	if err != nil {

@@ -60,9 +60,18 @@ const (
 	TypeMedia        = "/problems/media-type"         // 415
 	TypeInvalid      = "/problems/invalid"            // 422: fields at fault
 	TypeInternal     = "/problems/internal"           // 500
+	TypeBroken       = "/problems/broken"             // 500: what is stored can't be read: write it again, or delete it
+	TypeFull         = "/problems/full"               // 507: the store is over its quota
 	TypeUnavailable  = "/problems/unavailable"        // 503: the store is away
 	TypeNotApplied   = "/problems/not-applied"        // 504: not Ready in time
 )
+
+// Health is the answer of the health checks.
+type Health struct {
+	Status   string   `json:"status" doc:"alive or ready"`
+	Revision int64    `json:"revision,omitempty" doc:"Store revision"`
+	Problems []string `json:"problems,omitempty" doc:"What is wrong beside that, and what to do about it"`
+}
 
 // Action tells what a Put did.
 type Action string
@@ -84,6 +93,8 @@ type List[T any] struct {
 	Revision  int64  `json:"revision" doc:"Store revision that all pages show; watch from here"`
 	Continue  string `json:"continue,omitempty" doc:"Give it as ?continue= for the next page; left out on the last one"`
 	Remaining int64  `json:"remaining,omitempty" doc:"How many objects follow, before selectors"`
+	// Broken tells of stored objects of this page that can't be read.
+	Broken []string `json:"broken,omitempty" doc:"What is stored of this kind and can't be read: which, why and what to do"`
 }
 
 // Deleted is the answer to a DELETE.
