@@ -100,3 +100,10 @@ func TestPortWinsOverWhatIsLearned(t *testing.T) {
 	r, _ = s.Get(k)
 	require.Equal(t, leafB, r.VTEP)
 }
+
+// TestMovesAreMeasuredByAMonotonicClock: a clock that is set meanwhile makes no
+// duplicate and hides none.
+func TestMovesAreMeasuredByAMonotonicClock(t *testing.T) {
+	var s Segment
+	require.Contains(t, s.now().String(), " m=+", "the time has a monotonic reading")
+}

@@ -30,7 +30,8 @@ type Conn struct {
 	log      *slog.Logger
 	features Features
 	xid      atomic.Uint32
-	lastRead atomic.Int64 // nanoseconds
+	began    time.Time    // monotonic: the clock may be set meanwhile
+	lastRead atomic.Int64 // nanoseconds after began
 	done     chan struct{}
 	wg       sync.WaitGroup
 
@@ -67,7 +68,7 @@ func Dial(ctx context.Context, endpoint string, config Config) (*Conn, error) {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	c := &Conn{c: nc, log: config.Logger, done: make(chan struct{}), waiting: map[uint32]*call{}}
+	c := &Conn{c: nc, began: time.Now(), log: config.Logger, done: make(chan struct{}), waiting: map[uint32]*call{}}
 	r := bufio.NewReaderSize(nc, 64<<10)
 	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Now()) })
 	err = c.agree(r)
@@ -81,7 +82,7 @@ func Dial(ctx context.Context, endpoint string, config Config) (*Conn, error) {
 		}
 		return nil, fmt.Errorf("OpenFlow hello: %w", err)
 	}
-	c.lastRead.Store(time.Now().UnixNano())
+	c.lastRead.Store(int64(time.Since(c.began)))
 	c.wg.Go(func() { c.read(r) })
 	c.wg.Go(func() { c.keepAlive(config.EchoInterval) })
 	err = c.do(ctx, simple(typeFeaturesRequest, c.next()), func(kind uint8, body []byte) (bool, error) {
@@ -202,7 +203,7 @@ func (c *Conn) read(r *bufio.Reader) {
 	for {
 		m, err := readMessage(r)
 		if err == nil {
-			c.lastRead.Store(time.Now().UnixNano())
+			c.lastRead.Store(int64(time.Since(c.began)))
 			err = c.take(m)
 		}
 		if err != nil {
@@ -344,7 +345,7 @@ func (c *Conn) keepAlive(every time.Duration) {
 			return
 		case <-t.C:
 		}
-		silent := time.Since(time.Unix(0, c.lastRead.Load()))
+		silent := time.Since(c.began) - time.Duration(c.lastRead.Load())
 		if silent > 3*every {
 			c.end(fmt.Errorf("the switch has been silent for %s", silent.Round(time.Second)))
 			return

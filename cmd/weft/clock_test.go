@@ -1,0 +1,51 @@
+package main
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// wallClock finds what loses a time's monotonic reading, so that a span between
+// two such times is wrong when somebody sets the clock.
+var wallClock = regexp.MustCompile(`time\.(Unix|UnixMilli|UnixMicro)\(|\.(Unix|UnixNano|UnixMilli|UnixMicro|UTC)\(\)|\.Round\(0\)|\.Truncate\(time\.`)
+
+// dates are where a time is only shown or told apart from others; nothing is
+// measured with it.
+var dates = map[string]int{
+	"controller/store/put.go":   2, // metadata.created
+	"southbound/leaf/driver.go": 1, // a revision unlike that of an earlier controller
+	"lab/up.go":                 1,
+	"lab/probe/table.go":        1,
+	"lab/probe/underlay.go":     1,
+}
+
+// TestNothingIsMeasuredByTheWallClock: hold times, timeouts, duplicate
+// detection and ages must not notice a clock that jumps.
+func TestNothingIsMeasuredByTheWallClock(t *testing.T) {
+	root, seen := filepath.Join("..", ".."), 0
+	require.NoError(t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		seen++
+		rel, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		if found := wallClock.FindAllString(string(b), -1); len(found) > dates[rel] {
+			t.Errorf("%s uses %v: measure with time.Since and time.Time.Sub of untouched times, or add the file to dates and say why", rel, found)
+		}
+		return nil
+	}))
+	require.Greater(t, seen, 100)
+}
