@@ -19,6 +19,7 @@ var wallClock = regexp.MustCompile(`time\.(Unix|UnixMilli|UnixMicro)\(|\.(Unix|U
 // measured with it.
 var dates = map[string]int{
 	"controller/store/put.go":   2, // metadata.created
+	"controller/store/codec.go": 3, // metadata.created
 	"southbound/leaf/driver.go": 1, // a revision unlike that of an earlier controller
 	"lab/up.go":                 1,
 	"lab/probe/table.go":        1,

@@ -96,7 +96,7 @@ func (s *Store) strangers(ctx context.Context, rev int64) ([]*Broken, error) {
 	return out, gap(at, clientv3.GetPrefixRangeEnd(s.keys.objects()))
 }
 
-// leftovers are the claims and index keys of an object that can't be read.
+// leftovers are the claims of an object that can't be read.
 func (s *Store) leftovers(ctx context.Context, r intent.Ref, rev int64) (map[string]bool, error) {
 	out := map[string]bool{}
 	_, err := s.pages(ctx, s.keys.dir("claim"), rev, func(resp *clientv3.GetResponse) error {
@@ -107,26 +107,18 @@ func (s *Store) leftovers(ctx context.Context, r intent.Ref, rev int64) (map[str
 		}
 		return nil
 	})
-	if err != nil || r.Kind != intent.KindPort {
-		return out, err
-	}
-	_, err = s.pages(ctx, s.keys.dir("index", "network-ports", r.Tenant), rev, func(resp *clientv3.GetResponse) error {
-		for _, kv := range resp.Kvs {
-			if lastPart(string(kv.Key)) == r.Name {
-				out[string(kv.Key)] = true
-			}
-		}
-		return nil
-	}, clientv3.WithKeysOnly())
 	return out, err
 }
 
-// read decodes a key's value, or tells why it can't be.
+// readKV decodes a key's value, or tells why it can't be.
 func (s *Store) readKV(kv *mvccpb.KeyValue) (intent.Object, *Broken) {
 	r, err := s.keys.ref(string(kv.Key))
 	if err == nil {
 		var o intent.Object
 		if o, err = decode(r, kv.Value, kv.ModRevision); err == nil {
+			err = whole(o)
+		}
+		if err == nil {
 			return o, nil
 		}
 	}

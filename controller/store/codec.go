@@ -2,41 +2,63 @@ package store
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/weft-sdn/weft/controller/intent"
 )
 
-// encode writes an object as it is stored: without revision, which is the
-// key's, and without status, which is never stored.
+// record is an object as it is stored. Kind, tenant, name and version are the
+// key's, the revision is that of the key, and status is never stored.
+type record[S any] struct {
+	Version string            `json:"apiVersion,omitempty"` // only when it is not intent.APIVersion
+	Labels  map[string]string `json:"labels,omitempty"`
+	Created int64             `json:"created,omitempty"` // seconds since 1970
+	Spec    S                 `json:"spec"`
+}
+
+func pack[S any](m *intent.Metadata, spec S) ([]byte, error) {
+	r := record[S]{Labels: m.Labels, Spec: spec}
+	if m.Created != nil {
+		r.Created = m.Created.Unix()
+	}
+	return json.Marshal(&r)
+}
+
+func unpack[S any](r intent.Ref, rev int64, value []byte, m *intent.Metadata, spec *S) error {
+	var in record[S]
+	if err := json.Unmarshal(value, &in); err != nil {
+		return err
+	}
+	if in.Version != "" && in.Version != intent.APIVersion {
+		return fmt.Errorf("its version is %q, and this program knows %q only", in.Version, intent.APIVersion)
+	}
+	*m = intent.Metadata{Name: r.Name, Tenant: r.Tenant, Labels: in.Labels, Revision: rev}
+	if in.Created != 0 {
+		t := time.Unix(in.Created, 0).UTC()
+		m.Created = &t
+	}
+	*spec = in.Spec
+	return nil
+}
+
+// encode writes an object as it is stored.
 func encode(o intent.Object) ([]byte, error) {
 	switch o := o.(type) {
 	case *intent.Tenant:
-		c := *o
-		c.Header, c.Metadata.Revision, c.Status = header(intent.KindTenant), 0, nil
-		return json.Marshal(&c)
+		return pack(&o.Metadata, &o.Spec)
 	case *intent.Node:
-		c := *o
-		c.Header, c.Metadata.Revision, c.Status = header(intent.KindNode), 0, nil
-		return json.Marshal(&c)
+		return pack(&o.Metadata, &o.Spec)
 	case *intent.Link:
-		c := *o
-		c.Header, c.Metadata.Revision, c.Status = header(intent.KindLink), 0, nil
-		return json.Marshal(&c)
+		return pack(&o.Metadata, &o.Spec)
 	case *intent.Network:
-		c := *o
-		c.Header, c.Metadata.Revision, c.Status = header(intent.KindNetwork), 0, nil
-		return json.Marshal(&c)
+		return pack(&o.Metadata, &o.Spec)
 	case *intent.Port:
-		c := *o
-		c.Header, c.Metadata.Revision, c.Status = header(intent.KindPort), 0, nil
-		return json.Marshal(&c)
+		return pack(&o.Metadata, &o.Spec)
 	}
 	return nil, fmt.Errorf("%T is not an object of the store", o)
-}
-
-func header(k intent.Kind) intent.Header {
-	return intent.Header{APIVersion: intent.APIVersion, Kind: k}
 }
 
 func decode(r intent.Ref, value []byte, rev int64) (intent.Object, error) {
@@ -44,34 +66,37 @@ func decode(r intent.Ref, value []byte, rev int64) (intent.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := json.Unmarshal(value, o); err != nil {
+	switch o := o.(type) {
+	case *intent.Tenant:
+		err = unpack(r, rev, value, &o.Metadata, &o.Spec)
+	case *intent.Node:
+		err = unpack(r, rev, value, &o.Metadata, &o.Spec)
+	case *intent.Link:
+		err = unpack(r, rev, value, &o.Metadata, &o.Spec)
+	case *intent.Network:
+		err = unpack(r, rev, value, &o.Metadata, &o.Spec)
+	case *intent.Port:
+		err = unpack(r, rev, value, &o.Metadata, &o.Spec)
+	}
+	if err != nil {
 		return nil, err
 	}
-	if v := version(o); v != intent.APIVersion {
-		return nil, fmt.Errorf("its version is %q, and this program knows %q only", v, intent.APIVersion)
-	}
-	if got := o.Ref(); got != r {
-		return nil, fmt.Errorf("its key is that of another object: it says that it is %s", got)
-	}
-	o.Meta().Revision = rev
 	return o, nil
 }
 
-// version is the apiVersion that an object has.
-func version(o intent.Object) string {
+// whole checks that a stored object has what is allocated before it is stored.
+func whole(o intent.Object) error {
 	switch o := o.(type) {
-	case *intent.Tenant:
-		return o.APIVersion
-	case *intent.Node:
-		return o.APIVersion
-	case *intent.Link:
-		return o.APIVersion
 	case *intent.Network:
-		return o.APIVersion
+		if o.Spec.VNI == 0 {
+			return errors.New("it has no VNI")
+		}
 	case *intent.Port:
-		return o.APIVersion
+		if o.Spec.MAC.IsZero() || o.Spec.Network == "" {
+			return errors.New("it has no MAC address or network")
+		}
 	}
-	return ""
+	return nil
 }
 
 // clone copies an object as it would be stored.
@@ -83,14 +108,15 @@ func clone(o intent.Object) (intent.Object, error) {
 	return decode(o.Ref(), b, 0)
 }
 
-// encodeRef writes the owner of a claim.
-func encodeRef(r intent.Ref) string {
-	b, _ := json.Marshal(r) // three strings
-	return string(b)
-}
+// encodeRef writes the owner of a claim: "Port blue/vm1", "Node leaf1".
+func encodeRef(r intent.Ref) string { return r.String() }
 
+// decodeRef reads what encodeRef wrote; a damaged claim has no owner to name.
 func decodeRef(b []byte) intent.Ref {
-	var r intent.Ref
-	_ = json.Unmarshal(b, &r) // a damaged claim has no owner to name
+	kind, name, _ := strings.Cut(string(b), " ")
+	r := intent.Ref{Kind: intent.Kind(kind), Name: name}
+	if r.Kind.Tenanted() {
+		r.Tenant, r.Name, _ = strings.Cut(name, "/")
+	}
 	return r
 }

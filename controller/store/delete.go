@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -72,7 +73,7 @@ type victim struct {
 	ref  intent.Ref
 	rev  int64
 	port *intent.Port // when it is one that can be read
-	keys []string     // its claims and index keys
+	keys []string     // its claims
 }
 
 // victim makes one of a key, whether its object can be read or not.
@@ -85,7 +86,7 @@ func (d *deletion) victim(ctx context.Context, kv *mvccpb.KeyValue) (victim, err
 		}
 		return victim{ref: b.Object, rev: b.Revision, keys: slices.Collect(maps.Keys(left))}, nil
 	}
-	v := victim{ref: o.Ref(), rev: o.Meta().Revision, keys: d.s.keys.index(o)}
+	v := victim{ref: o.Ref(), rev: o.Meta().Revision}
 	v.port, _ = o.(*intent.Port)
 	for _, c := range d.s.keys.claims(o) {
 		v.keys = append(v.keys, c.key)
@@ -131,7 +132,7 @@ func (k keyspace) dependents(r intent.Ref) []string {
 	case intent.KindTenant:
 		return []string{k.kind(intent.KindNetwork, r.Name)}
 	case intent.KindNetwork:
-		return []string{k.ports(r)}
+		return []string{k.macs(r)}
 	case intent.KindNode:
 		return []string{k.links(r.Name), k.binds(r.Name)}
 	}
@@ -140,11 +141,8 @@ func (k keyspace) dependents(r intent.Ref) []string {
 
 // dependent tells which object such a key is of.
 func (k keyspace) dependent(of intent.Ref, key string, value []byte) (intent.Ref, error) {
-	switch of.Kind {
-	case intent.KindTenant:
+	if of.Kind == intent.KindTenant {
 		return k.ref(key)
-	case intent.KindNetwork:
-		return intent.Ref{Kind: intent.KindPort, Tenant: of.Tenant, Name: lastPart(key)}, nil
 	}
 	return decodeRef(value), nil
 }
@@ -157,6 +155,7 @@ func (d *deletion) collect(ctx context.Context, o victim) error {
 		dup  = map[intent.Ref]bool{}
 	)
 	for _, prefix := range k.dependents(o.ref) {
+		before := len(refs)
 		_, err := d.s.pages(ctx, prefix, d.rev, func(r *clientv3.GetResponse) error {
 			for _, kv := range r.Kvs {
 				ref, err := k.dependent(o.ref, string(kv.Key), kv.Value)
@@ -173,6 +172,9 @@ func (d *deletion) collect(ctx context.Context, o victim) error {
 		if err != nil {
 			return fmt.Errorf("read what names %s: %w", o.ref, err)
 		}
+		slices.SortFunc(refs[before:], func(a, b intent.Ref) int {
+			return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Name, b.Name))
+		})
 	}
 	if len(refs) > 0 && !d.opt.Cascade {
 		return &InUseError{Object: o.ref, By: refs[:min(shown, len(refs))], Total: len(refs)}

@@ -213,11 +213,10 @@ func (w *write) encapsulation(ctx context.Context, n *intent.Network) error {
 		return nil
 	}
 	f := intent.NewFaults(n.Ref())
-	prefix := w.s.keys.ports(n.Ref())
+	prefix := w.s.keys.macs(n.Ref())
 	_, err := w.s.pages(ctx, prefix, w.rev, func(r *clientv3.GetResponse) error {
 		for _, kv := range r.Kvs {
-			ref := intent.Ref{Kind: intent.KindPort, Tenant: n.Metadata.Tenant, Name: lastPart(string(kv.Key))}
-			if err := w.portCan(ctx, f, ref, n); err != nil {
+			if err := w.portCan(ctx, f, decodeRef(kv.Value), n); err != nil {
 				return err
 			}
 		}

@@ -1,7 +1,8 @@
 // Package store keeps the intent objects in etcd. It is the only package that
 // imports etcd.
 //
-// Each object is one key, its value JSON, its revision the key's ModRevision:
+// Each object is one key, its value JSON without what the key says already, its
+// revision the key's ModRevision:
 //
 //	/weft/v1/<kinds>/[<tenant>/]<name>
 //
@@ -15,8 +16,7 @@
 //	/weft/claim/link/<node>/<interface>
 //	/weft/claim/vtep/<address>
 //
-// and /weft/index/network-ports/<tenant>/<network>/<port> lists the ports of a
-// network. Parts of a key are percent-encoded, so that an interface such as
+// The MAC claims of a network also list its ports. Parts of a key are percent-encoded, so that an interface such as
 // Ethernet1/1 stays one part.
 //
 // An object and its claims are written by one transaction. It compares that

@@ -82,8 +82,11 @@ func (k keyspace) vnis() string { return k.dir("claim", "vni") }
 func (k keyspace) addrs(n intent.Ref) string {
 	return k.dir("claim", "addr", n.Tenant, n.Name)
 }
-func (k keyspace) ports(n intent.Ref) string {
-	return k.dir("index", "network-ports", n.Tenant, n.Name)
+
+// macs is the prefix of the claims of a network's MAC addresses. Each port has
+// exactly one, so it also lists the ports.
+func (k keyspace) macs(n intent.Ref) string {
+	return k.dir("claim", "mac", n.Tenant, n.Name)
 }
 func (k keyspace) mac(n intent.Ref, m intent.MAC) string {
 	return k.join("claim", "mac", n.Tenant, n.Name, m.String())
@@ -138,15 +141,6 @@ func (k keyspace) claims(o intent.Object) []claim {
 		}
 	}
 	return cs
-}
-
-// index are the keys, beside claims, that an object has under itself.
-func (k keyspace) index(o intent.Object) []string {
-	if p, ok := o.(*intent.Port); ok {
-		n := p.NetworkRef()
-		return []string{k.join("index", "network-ports", n.Tenant, n.Name, p.Metadata.Name)}
-	}
-	return nil
 }
 
 // lastPart is the address at the end of a claim's key.

@@ -174,7 +174,7 @@ func (w *write) prepare(ctx context.Context) error {
 	return nil
 }
 
-// commit writes the object, its index and its claims, if all is still as it
+// commit writes the object and its claims, if all is still as it
 // was read; otherwise it finds out why not.
 func (w *write) commit(ctx context.Context, value []byte) (PutResult, error) {
 	k, key := w.s.keys, w.s.keys.object(w.want.Ref())
@@ -187,9 +187,6 @@ func (w *write) commit(ctx context.Context, value []byte) (PutResult, error) {
 	if w.old != nil {
 		for _, c := range k.claims(w.old) {
 			held[c.key] = true
-		}
-		for _, i := range k.index(w.old) {
-			held[i] = true
 		}
 	}
 	owner := encodeRef(w.want.Ref())
@@ -204,12 +201,6 @@ func (w *write) commit(ctx context.Context, value []byte) (PutResult, error) {
 			cmps = append(cmps, clientv3.Compare(clientv3.CreateRevision(c.key), "=", 0))
 			ops = append(ops, clientv3.OpPut(c.key, owner))
 			look = append(look, clientv3.OpGet(c.key))
-		}
-	}
-	for _, i := range k.index(w.want) {
-		keep[i] = true
-		if !held[i] {
-			ops = append(ops, clientv3.OpPut(i, ""))
 		}
 	}
 	for h := range held {
