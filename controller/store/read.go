@@ -14,32 +14,6 @@ import (
 	"github.com/weft-sdn/weft/controller/intent"
 )
 
-// pageSize is how many keys are read at once.
-const pageSize = 1000
-
-// pages reads all keys under a prefix at one revision, the present one when
-// rev is 0, and returns that revision.
-func (s *Store) pages(ctx context.Context, prefix string, rev int64, f func(*clientv3.GetResponse) error, opts ...clientv3.OpOption) (int64, error) {
-	end := clientv3.GetPrefixRangeEnd(prefix)
-	for key := prefix; ; {
-		r, err := s.client.Get(ctx, key, append([]clientv3.OpOption{
-			clientv3.WithRange(end), clientv3.WithLimit(pageSize), clientv3.WithRev(rev)}, opts...)...)
-		if err != nil {
-			return 0, err
-		}
-		if rev == 0 {
-			rev = r.Header.Revision
-		}
-		if err := f(r); err != nil {
-			return 0, err
-		}
-		if !r.More {
-			return rev, nil
-		}
-		key = string(r.Kvs[len(r.Kvs)-1].Key) + "\x00"
-	}
-}
-
 // Get reads one object; NotFoundError when there is none.
 func (s *Store) Get(ctx context.Context, r intent.Ref) (intent.Object, error) {
 	resp, err := s.client.Get(ctx, s.keys.object(r))
@@ -107,32 +81,46 @@ type List struct {
 	Broken    []*Broken // on this page, what can't be read
 }
 
+// token says where a list goes on: after which key, at which revision, how many
+// objects follow, and how long the scan's ranges were.
 type token struct {
-	Revision int64  `json:"r"`
-	Last     string `json:"k"`
+	Revision  int64  `json:"r"`
+	Last      string `json:"k"`
+	Remaining int64  `json:"n"`
+	Depth     int    `json:"d"`
 }
 
-// List reads the objects of a kind that can be read. All pages show one revision; ErrExpired
-// tells that it is gone from the store, ErrToken that Continue is not of a
-// list like this.
+// resume makes the scan that a token stands for.
+func (s *Store) resume(prefix, text string) (*scan, int64, bool) {
+	var t token
+	b, err := base64.RawURLEncoding.DecodeString(text)
+	if err != nil || json.Unmarshal(b, &t) != nil || t.Revision <= 0 || t.Remaining <= 0 || !strings.HasPrefix(t.Last, prefix) {
+		return nil, 0, false
+	}
+	c := s.scan(prefix, t.Revision)
+	c.key, c.depth = t.Last+"\x00", min(max(t.Depth, 0), len(t.Last))
+	return c, t.Remaining, true
+}
+
+// List reads the objects of a kind that can be read. All pages show one
+// revision; ErrExpired tells that it is gone from the store, ErrToken that
+// Continue is not of a list like this.
 func (s *Store) List(ctx context.Context, k intent.Kind, o ListOptions) (List, error) {
 	prefix := s.keys.kind(k, o.Tenant)
-	key, rev := prefix, int64(0)
+	c, remaining := s.scan(prefix, 0), int64(-1)
 	if o.Continue != "" {
-		var t token
-		b, err := base64.RawURLEncoding.DecodeString(o.Continue)
-		if err != nil || json.Unmarshal(b, &t) != nil || t.Revision <= 0 || !strings.HasPrefix(t.Last, prefix) {
+		var ok bool
+		if c, remaining, ok = s.resume(prefix, o.Continue); !ok {
 			return List{}, fmt.Errorf("list %s: %w", k.Plural(), ErrToken)
 		}
-		key, rev = t.Last+"\x00", t.Revision
 	}
-	out := List{Objects: []intent.Object{}}
-	for {
+	out, last := List{Objects: []intent.Object{}}, ""
+	for have := 0; !c.done && remaining != 0 && (o.Limit == 0 || have < o.Limit); have = len(out.Objects) + len(out.Broken) {
 		limit := int64(pageSize)
-		if left := o.Limit - len(out.Objects) - len(out.Broken); o.Limit > 0 && int64(left) < limit {
-			limit = int64(left)
+		if left := int64(o.Limit - have); o.Limit > 0 && left < limit {
+			limit = left
 		}
-		r, err := s.client.Get(ctx, key, clientv3.WithRange(clientv3.GetPrefixRangeEnd(prefix)), clientv3.WithLimit(limit), clientv3.WithRev(rev))
+		r, err := c.next(ctx, limit)
 		switch {
 		case errors.Is(err, rpctypes.ErrCompacted):
 			return List{}, fmt.Errorf("list %s: %w", k.Plural(), ErrExpired)
@@ -141,8 +129,8 @@ func (s *Store) List(ctx context.Context, k intent.Kind, o ListOptions) (List, e
 		case err != nil:
 			return List{}, fmt.Errorf("list %s: %w", k.Plural(), err)
 		}
-		if rev == 0 {
-			rev = r.Header.Revision
+		if remaining < 0 {
+			remaining = r.Count
 		}
 		for _, kv := range r.Kvs {
 			if ob, b := s.readKV(kv); b == nil {
@@ -150,17 +138,15 @@ func (s *Store) List(ctx context.Context, k intent.Kind, o ListOptions) (List, e
 			} else {
 				out.Broken = append(out.Broken, b)
 			}
+			last = string(kv.Key)
 		}
-		out.Revision = rev
-		if !r.More {
-			return out, nil
-		}
-		last := string(r.Kvs[len(r.Kvs)-1].Key)
-		if len(out.Objects)+len(out.Broken) == o.Limit {
-			b, err := json.Marshal(token{rev, last})
-			out.Continue, out.Remaining = base64.RawURLEncoding.EncodeToString(b), r.Count-int64(len(r.Kvs))
-			return out, err
-		}
-		key = last + "\x00"
+		remaining -= int64(len(r.Kvs))
 	}
+	out.Revision = c.rev
+	if remaining <= 0 {
+		return out, nil
+	}
+	b, err := json.Marshal(token{c.rev, last, remaining, c.depth})
+	out.Continue, out.Remaining = base64.RawURLEncoding.EncodeToString(b), remaining
+	return out, err
 }
