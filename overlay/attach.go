@@ -189,6 +189,7 @@ func (m *Model) serve(a Attachment) {
 		m.flood(a.Node, e, a.VNI, a.VTEP)
 	}
 	e.local[a.Port] = a.LocalPort
+	e.localRev++
 	if a.Standby {
 		e.standby[a.Port] = struct{}{}
 	} else {
@@ -201,6 +202,7 @@ func (m *Model) serve(a Attachment) {
 func (m *Model) unserve(a Attachment) {
 	e := m.nodes[a.Node]
 	delete(e.local, a.Port)
+	e.localRev++
 	delete(e.standby, a.Port)
 	m.touchedNodes[a.Node] = struct{}{}
 	m.count(a.Node, e, a.VNI, -1, a.VTEP)
@@ -297,7 +299,7 @@ func (m *Model) replicator(e *edge, v intent.VNI) netip.Addr {
 	if e.serviced() == 0 {
 		return netip.Addr{}
 	}
-	for _, n := range m.Carriers(v) {
+	for _, n := range slices.Sorted(m.Carriers(v)) {
 		if o := m.nodes[n]; o.spec != nil && o.spec.Spec.VSwitch != nil {
 			return o.vtep()
 		}

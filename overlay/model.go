@@ -108,6 +108,7 @@ type edge struct {
 	reported bool
 	ifaces   map[string]Interface
 	local    map[intent.Ref]LocalPort
+	localRev uint64                    // counts the changes of local
 	onVNI    map[intent.VNI]int        // local ports per VNI
 	floods   map[intent.VNI]netip.Addr // the IMET routes it originates
 	learned  map[Learned]struct{}      // as reported

@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"iter"
 	"maps"
 	"net/netip"
 	"slices"
@@ -15,6 +16,20 @@ func (m *Model) Local(node string) map[intent.Ref]LocalPort {
 		return maps.Clone(e.local)
 	}
 	return nil
+}
+
+// Behind lists, in no order, the segments of the cursors that have newer rows,
+// and counts the changes of what Local returns, from one on.
+func (m *Model) Behind(node string, cursors map[intent.VNI]evpn.Revision) (local uint64, newer []intent.VNI) {
+	for v, at := range cursors {
+		if s := m.segments[v]; s != nil && s.Rev() != at {
+			newer = append(newer, v)
+		}
+	}
+	if e := m.nodes[node]; e != nil {
+		local = e.localRev
+	}
+	return local + 1, newer
 }
 
 // Segment returns the table of a VNI, nil when there is none. The model keeps
@@ -74,8 +89,8 @@ func (m *Model) Edges() []string {
 	return names
 }
 
-// Carriers lists, by name, the nodes that have local ports on a VNI.
-func (m *Model) Carriers(v intent.VNI) []string { return slices.Sorted(maps.Keys(m.carriers[v])) }
+// Carriers yields the nodes that have local ports on a VNI, in no order.
+func (m *Model) Carriers(v intent.VNI) iter.Seq[string] { return maps.Keys(m.carriers[v]) }
 
 // Carries reports whether a node has ports of a VNI.
 func (m *Model) Carries(node string, v intent.VNI) bool {

@@ -16,6 +16,10 @@ import (
 type Feed interface {
 	// Wake receives after something that concerns the device changed.
 	Wake() <-chan struct{}
+	// Behind tells a driver that has the rows of segments up to some cursors
+	// which of the segments have newer ones, in no order, and the revision of
+	// what Local returns: it rises with each change.
+	Behind(cursors map[intent.VNI]evpn.Revision) (local uint64, newer []intent.VNI)
 	// Local returns the ports that the device must serve now.
 	Local() map[intent.Ref]overlay.LocalPort
 	// Rows returns the rows of a segment that changed after since, and the

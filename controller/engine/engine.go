@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/weft-sdn/weft/controller/intent"
@@ -46,12 +47,13 @@ type Config struct {
 
 // Engine is the controller's core. Make it with New, then call Run.
 type Engine struct {
-	config Config
-	log    *slog.Logger
-	events *ring
-	alarms alarms
-	bgp    *reflector // nil without a speaker
-	moves  moveQueue
+	config  Config
+	log     *slog.Logger
+	events  *ring
+	alarms  alarms
+	bgp     *reflector // nil without a speaker
+	moves   moveQueue
+	readers readers
 
 	mu       sync.RWMutex
 	model    *overlay.Model
@@ -61,10 +63,13 @@ type Engine struct {
 	ending   map[string]*session // left the intent; the last of each node
 	rev      int64               // of the store, up to which intent was taken
 	loaded   bool
-	moving   map[intent.Ref]*moving // ports that moved, until all edges follow
+	moving   map[intent.Ref]*moving  // ports that moved, until all edges follow
+	trims    map[intent.VNI]struct{} // segments that may have deletions to forget
 	// nodesChanged is set until the sessions were compared with the nodes.
 	nodesChanged bool
 	loadErr      error
+
+	anyMoving atomic.Bool // moving has entries, or had until just now
 
 	changedMu sync.Mutex
 	changed   chan struct{} // closed and replaced at each change of status
@@ -77,7 +82,7 @@ func New(c Config) *Engine {
 	}
 	e := &Engine{
 		config: c, log: c.Logger, events: newRing(eventsKept), moves: newMoveQueue(),
-		model: overlay.NewModel(), objects: map[intent.Ref]int64{}, sessions: map[string]*session{}, ending: map[string]*session{}, moving: map[intent.Ref]*moving{},
+		model: overlay.NewModel(), objects: map[intent.Ref]int64{}, sessions: map[string]*session{}, ending: map[string]*session{}, moving: map[intent.Ref]*moving{}, trims: map[intent.VNI]struct{}{},
 		changed: make(chan struct{}),
 	}
 	if c.Speaker != nil {
@@ -103,6 +108,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		wg.Go(func() { e.bgp.run(ctx) })
 	}
 	wg.Go(func() { e.finishMoves(ctx) })
+	wg.Go(func() { e.trimAll(ctx) })
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		err := e.follow(ctx, func() { wait = 100 * time.Millisecond })
 		if ctx.Err() != nil {
@@ -236,7 +242,7 @@ func (e *Engine) wakeTouched() {
 		}
 	}
 	for _, v := range vnis {
-		for _, n := range e.model.Carriers(v) {
+		for n := range e.model.Carriers(v) {
 			if s := e.sessions[n]; s != nil {
 				s.notify()
 			}
@@ -244,7 +250,7 @@ func (e *Engine) wakeTouched() {
 		if e.bgp != nil {
 			e.bgp.touched[v] = struct{}{}
 		}
-		e.trim(v)
+		e.trims[v] = struct{}{}
 	}
 	if e.bgp != nil && (len(vnis) > 0 || e.bgp.waiting()) {
 		e.bgp.notify()
@@ -253,14 +259,43 @@ func (e *Engine) wakeTouched() {
 	e.takeMoved()
 }
 
-// trim lets the model forget the deletions that every session has passed.
-func (e *Engine) trim(v intent.VNI) {
+// trimEvery is how often deletions that all have read are forgotten.
+const trimEvery = 500 * time.Millisecond
+
+// trimAll forgets deletions in the segments that have some, until ctx ends.
+func (e *Engine) trimAll(ctx context.Context) {
+	tick := time.NewTicker(trimEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		e.mu.Lock()
+		for v := range e.trims {
+			if e.trim(v) {
+				delete(e.trims, v)
+			}
+		}
+		e.mu.Unlock()
+	}
+}
+
+// trim lets the model forget the deletions that every session has passed. It
+// reports whether nothing is left to forget. A pass costs as much as the segment
+// has rows, so it waits for a share of them to be deletions. The caller holds the
+// lock.
+func (e *Engine) trim(v intent.VNI) bool {
 	seg := e.model.Segment(v)
 	if seg == nil || seg.Len() > 0 && seg.Tombstones() == 0 {
-		return
+		return true
+	}
+	if seg.Len() > 0 && seg.Tombstones() < seg.Len()/8 {
+		return false
 	}
 	read, readers := seg.Rev(), 0
-	for _, s := range e.sessions {
+	for _, s := range e.readers.of(v) {
 		if at, ok := s.reading(v); ok {
 			read = min(read, at)
 			readers++
@@ -275,6 +310,7 @@ func (e *Engine) trim(v intent.VNI) {
 		delete(e.bgp.cursors, v)
 		delete(e.bgp.targets, v)
 	}
+	return e.model.Segment(v) == nil || seg.Tombstones() == 0 && seg.Len() > 0
 }
 
 // Ready reports why intent is not loaded, or nil when it is.

@@ -78,12 +78,13 @@ type edgeTook struct {
 // beginMoving notes which edges are to follow a port. The caller holds the lock.
 func (e *Engine) beginMoving(a overlay.Attachment) {
 	m := &moving{since: time.Now(), to: a, rev: e.newest(a), waiting: map[string]struct{}{a.Node: {}}}
-	for _, n := range e.model.Carriers(a.VNI) {
+	for n := range e.model.Carriers(a.VNI) {
 		if e.sessions[n] != nil {
 			m.waiting[n] = struct{}{}
 		}
 	}
 	e.moving[a.Port] = m
+	e.anyMoving.Store(true)
 }
 
 // follows notes what an edge confirmed of the ports that moved, and tells of
@@ -117,6 +118,7 @@ func (e *Engine) follows(node string) {
 		delete(e.moving, port)
 		e.events.add(southbound.Event{Severity: southbound.Normal, Device: a.Node, Object: port.String(), Reason: "Followed", Message: m.String()})
 	}
+	e.anyMoving.Store(len(e.moving) > 0)
 }
 
 // slowestTold is how many of the edges that followed last are named.

@@ -160,7 +160,7 @@ func (r *reflector) changes(v intent.VNI) (add []evpn.Route, withdraw []evpn.Rou
 		return nil, nil
 	}
 	r.cursors[v], r.targets[v] = seg.Rev(), exports
-	defer e.trim(v)
+	e.trims[v] = struct{}{}
 	rd := evpn.NewRD(e.config.ASN, v)
 	for row := range seg.Changes(since) {
 		route := evpn.Route{Key: row.Key, RD: rd, VNI: v, Targets: targets, VTEP: row.VTEP, Seq: row.Seq, Sticky: row.Sticky}

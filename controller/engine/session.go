@@ -77,6 +77,7 @@ func (e *Engine) start(ctx context.Context, n *intent.Node) {
 	e.sessions[s.node] = s
 	go func() {
 		defer close(s.done)
+		defer s.stopReading()
 		defer stopClean()
 		if before != nil {
 			before.stopClean()
@@ -87,6 +88,48 @@ func (e *Engine) start(ctx context.Context, n *intent.Node) {
 			s.withdraw(clean)
 		}
 	}()
+}
+
+// stopReading ends what holds back trim.
+func (s *session) stopReading() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for v := range s.reads {
+		s.engine.readers.remove(v, s)
+	}
+	clear(s.reads)
+}
+
+// readers are the sessions that read each segment.
+type readers struct {
+	mu sync.Mutex
+	by map[intent.VNI]map[*session]struct{}
+}
+
+func (r *readers) add(v intent.VNI, s *session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.by == nil {
+		r.by = map[intent.VNI]map[*session]struct{}{}
+	}
+	if r.by[v] == nil {
+		r.by[v] = map[*session]struct{}{}
+	}
+	r.by[v][s] = struct{}{}
+}
+
+func (r *readers) remove(v intent.VNI, s *session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if delete(r.by[v], s); len(r.by[v]) == 0 {
+		delete(r.by, v)
+	}
+}
+
+func (r *readers) of(v intent.VNI) []*session {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Collect(maps.Keys(r.by[v]))
 }
 
 // withdraw cleans a device that left the intent, unless it has come back.
@@ -136,6 +179,13 @@ func (s *session) reading(v intent.VNI) (evpn.Revision, bool) {
 // Wake implements southbound.Feed.
 func (s *session) Wake() <-chan struct{} { return s.wake }
 
+// Behind implements southbound.Feed.
+func (s *session) Behind(cursors map[intent.VNI]evpn.Revision) (local uint64, newer []intent.VNI) {
+	s.engine.mu.RLock()
+	defer s.engine.mu.RUnlock()
+	return s.engine.model.Behind(s.node, cursors)
+}
+
 // Local implements southbound.Feed.
 func (s *session) Local() map[intent.Ref]overlay.LocalPort {
 	s.engine.mu.RLock()
@@ -152,6 +202,9 @@ func (s *session) Rows(v intent.VNI, since evpn.Revision) ([]evpn.Row, evpn.Revi
 		return nil, 0
 	}
 	s.mu.Lock()
+	if _, ok := s.reads[v]; !ok {
+		s.engine.readers.add(v, s)
+	}
 	s.reads[v] = since
 	s.mu.Unlock()
 	return slices.Collect(seg.Changes(since)), seg.Rev()
@@ -191,18 +244,21 @@ func (s *session) Learned(all []overlay.Learned) {
 // Confirmed implements southbound.Feed.
 func (s *session) Confirmed() {
 	e := s.engine
-	e.mu.Lock()
-	cursors := s.driver.Cursors()
 	s.mu.Lock()
-	maps.DeleteFunc(s.reads, func(v intent.VNI, _ evpn.Revision) bool { _, ok := cursors[v]; return !ok })
+	for v := range s.reads {
+		if _, ok := s.driver.Cursor(v); !ok {
+			delete(s.reads, v)
+			e.readers.remove(v, s)
+		}
+	}
 	s.mu.Unlock()
-	for v := range cursors {
-		e.trim(v)
+	if e.anyMoving.Load() {
+		e.mu.Lock()
+		if e.sessions[s.node] == s {
+			e.follows(s.node)
+		}
+		e.mu.Unlock()
 	}
-	if e.sessions[s.node] == s {
-		e.follows(s.node)
-	}
-	e.mu.Unlock()
 	e.broadcast()
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/overlay"
@@ -17,7 +18,7 @@ func (e *Engine) Status(o intent.Object) *intent.Status {
 	defer e.mu.RUnlock()
 	switch o := o.(type) {
 	case *intent.Port:
-		return e.portStatus(o)
+		return e.portStatus(o, e.lagging)
 	case *intent.Network:
 		return e.networkStatus(o)
 	case *intent.Tenant:
@@ -38,7 +39,7 @@ func reason(err *southbound.OpError) intent.Reason {
 	return intent.Reason{Device: err.Device, Code: err.Code, Message: fmt.Sprintf("%s: %v", err.Op, err.Err), Action: err.Action}
 }
 
-func (e *Engine) portStatus(p *intent.Port) *intent.Status {
+func (e *Engine) portStatus(p *intent.Port, lagging func(intent.VNI) []laggard) *intent.Status {
 	known := e.model.Port(p.Ref())
 	if known == nil || known.Metadata.Revision < p.Metadata.Revision {
 		return pending("Loading", "controller", "wait a moment", "the controller has not taken revision %d yet", p.Metadata.Revision)
@@ -67,7 +68,7 @@ func (e *Engine) portStatus(p *intent.Port) *intent.Status {
 		return st
 	}
 	st.Phase, st.Applied = intent.PhaseReady, p.Metadata.Revision
-	for _, r := range e.behind(a) {
+	for _, r := range e.behind(a, lagging(a.VNI)) {
 		st.Reasons = append(st.Reasons, r)
 		if r.Code != southbound.CodeUnreachable {
 			st.Phase, st.Applied = intent.PhasePending, 0
@@ -133,20 +134,44 @@ func (e *Engine) newest(a overlay.Attachment) (newest evpn.Revision) {
 	return newest
 }
 
-// behind lists the other edges of the port's segment that have not confirmed
-// the port's routes.
-func (e *Engine) behind(a overlay.Attachment) []intent.Reason {
-	newest := e.newest(a)
-	var out []intent.Reason
-	for _, n := range e.model.Carriers(a.VNI) {
-		if n == a.Node {
-			continue
-		}
+// laggard is a session that has not confirmed all rows of a segment.
+type laggard struct {
+	*session
+	at evpn.Revision // what it has; zero when nothing
+}
+
+// lagging lists, by name, the sessions that have not confirmed all rows of a
+// segment.
+func (e *Engine) lagging(v intent.VNI) []laggard {
+	seg := e.model.Segment(v)
+	if seg == nil {
+		return nil
+	}
+	var out []laggard
+	for n := range e.model.Carriers(v) {
 		s := e.sessions[n]
 		if s == nil {
 			continue
 		}
-		if at, ok := s.driver.Cursor(a.VNI); ok && at >= newest {
+		if at, ok := s.driver.Cursor(v); !ok || at < seg.Rev() {
+			out = append(out, laggard{s, at})
+		}
+	}
+	slices.SortFunc(out, func(a, b laggard) int { return strings.Compare(a.node, b.node) })
+	return out
+}
+
+// behind lists the other edges of the port's segment that have not confirmed
+// the port's routes, out of those that lag.
+func (e *Engine) behind(a overlay.Attachment, lagging []laggard) []intent.Reason {
+	if len(lagging) == 0 {
+		return nil
+	}
+	newest := e.newest(a)
+	var out []intent.Reason
+	for _, s := range lagging {
+		n := s.node
+		if n == a.Node || s.at > 0 && s.at >= newest {
 			continue
 		}
 		if err := s.driver.Status().Err; err != nil {
@@ -229,8 +254,9 @@ func (e *Engine) networkStatus(n *intent.Network) *intent.Status {
 	}
 	st := &intent.Status{Phase: intent.PhaseReady, Applied: n.Metadata.Revision, Ports: &intent.Counts{}}
 	told := map[string]bool{}
+	lagging := sync.OnceValue(func() []laggard { return e.lagging(n.Spec.VNI) })
 	for _, r := range e.model.PortsOf(n.Ref()) {
-		p := e.portStatus(e.model.Port(r))
+		p := e.portStatus(e.model.Port(r), func(intent.VNI) []laggard { return lagging() })
 		st.Ports.Total++
 		if p.Phase == intent.PhaseReady {
 			st.Ports.Ready++

@@ -46,6 +46,12 @@ func (f *feed) Rows(v intent.VNI, since evpn.Revision) ([]evpn.Row, evpn.Revisio
 	return slices.Collect(s.Changes(since)), s.Rev()
 }
 
+func (f *feed) Behind(cursors map[intent.VNI]evpn.Revision) (uint64, []intent.VNI) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.model.Behind("hv1", cursors)
+}
+
 func (f *feed) Unreported() map[netip.Addr]struct{} {
 	f.mu.Lock()
 	defer f.mu.Unlock()

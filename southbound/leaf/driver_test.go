@@ -59,6 +59,10 @@ func (f *feed) Rows(_ intent.VNI, since evpn.Revision) ([]evpn.Row, evpn.Revisio
 	}
 	return out, f.seg.Rev()
 }
+
+// Behind is not asked by this driver.
+func (f *feed) Behind(map[intent.VNI]evpn.Revision) (uint64, []intent.VNI) { return 0, nil }
+
 func (f *feed) Unreported() map[netip.Addr]struct{} { return nil }
 func (f *feed) Observe(all []overlay.Interface) {
 	f.mu.Lock()

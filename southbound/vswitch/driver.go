@@ -229,6 +229,14 @@ func (d *Driver) confirm(p *programmed, flows int) {
 	d.feed.Confirmed()
 }
 
+// confirmRows publishes how far the device has come in some segments.
+func (d *Driver) confirmRows(cursors map[intent.VNI]evpn.Revision) {
+	d.mu.Lock()
+	maps.Copy(d.cursors, cursors)
+	d.mu.Unlock()
+	d.feed.Confirmed()
+}
+
 // Status implements southbound.Driver.
 func (d *Driver) Status() southbound.Status {
 	d.mu.Lock()

@@ -63,6 +63,9 @@ func (s *connection) bring(ctx context.Context) error {
 		// All edges have reported: what was kept for them can be judged.
 		return s.readAll(ctx, false)
 	}
+	if local, newer := s.feed.Behind(s.done.cursors); local == s.localRev {
+		return s.bringRows(ctx, newer)
+	}
 	var c changes
 	next := programmed{local: s.local(), cursors: map[intent.VNI]evpn.Revision{}, floods: map[intent.VNI]replication{}}
 	next.paths = s.pipe.paths()
@@ -85,6 +88,27 @@ func (s *connection) bring(ctx context.Context) error {
 	}
 	s.done = next
 	s.confirm(&s.done, -1)
+	return s.speakNow()
+}
+
+// bringRows is bring while the local ports stay: it looks at the segments that
+// have newer rows only.
+func (s *connection) bringRows(ctx context.Context, newer []intent.VNI) error {
+	if len(newer) == 0 {
+		return s.speakNow()
+	}
+	slices.Sort(newer)
+	var c changes
+	next := programmed{cursors: make(map[intent.VNI]evpn.Revision, len(newer)), floods: make(map[intent.VNI]replication, len(newer))}
+	for _, v := range newer {
+		s.bringSegment(&c, &next, v, s.done.floods[v].ports)
+	}
+	if err := s.send(ctx, &c); err != nil {
+		return err
+	}
+	maps.Copy(s.done.cursors, next.cursors)
+	maps.Copy(s.done.floods, next.floods)
+	s.confirmRows(next.cursors)
 	return s.speakNow()
 }
 

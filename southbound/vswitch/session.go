@@ -79,6 +79,7 @@ type connection struct {
 	pipe pipeline
 
 	done      programmed
+	localRev  uint64                   // of the feed's local ports that were read last
 	heard     chan uint32              // ports in standby that have spoken
 	told      map[intent.Ref]time.Time // when their feed was told
 	keptFlows flowSet                  // kept for edges that have not reported, until they do
@@ -141,6 +142,7 @@ func (s *connection) database(ctx context.Context) error {
 	s.observe(now)
 	err := s.checkOVSDB(now)
 	if now.Connected && err == nil && now.BridgeUUID == s.at.BridgeUUID && now.TunnelOFPort == s.at.TunnelOFPort && s.tunnelsChanged(now) {
+		s.localRev = 0 // the same ports, by other tunnels
 		if err := s.bring(ctx); err != nil {
 			return err
 		}

@@ -38,6 +38,7 @@ type tunnelPath struct {
 // open. It asks for the tunnel ports that are needed, and tells the pipeline of
 // them.
 func (s *connection) local() map[intent.Ref]overlay.LocalPort {
+	s.localRev, _ = s.feed.Behind(nil)
 	all := s.feed.Local()
 	need := map[intent.Encapsulation]bool{}
 	for _, l := range all {

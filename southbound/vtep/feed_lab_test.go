@@ -97,6 +97,9 @@ func (f *feed) Rows(v intent.VNI, since evpn.Revision) ([]evpn.Row, evpn.Revisio
 	return slices.Collect(s.Changes(since)), s.Rev()
 }
 
+// Behind is not asked by this driver.
+func (f *feed) Behind(map[intent.VNI]evpn.Revision) (uint64, []intent.VNI) { return 0, nil }
+
 func (f *feed) Unreported() map[netip.Addr]struct{} {
 	f.mu.Lock()
 	defer f.mu.Unlock()
