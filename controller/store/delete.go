@@ -30,9 +30,6 @@ type DeleteResult struct {
 	Revision int64        // of the store after it
 }
 
-// maxOps of one transaction, below etcd's default limit of 128.
-const maxOps = 120
-
 // Delete removes an object; NotFoundError when there is none, InUseError when
 // others name it. A cascade that has more keys than a transaction may have is
 // done in several, dependents first: when it is cut short, run it again.
@@ -180,7 +177,7 @@ func (d *deletion) collect(ctx context.Context, o victim) error {
 		return &InUseError{Object: o.ref, By: refs[:min(shown, len(refs))], Total: len(refs)}
 	}
 	for len(refs) > 0 {
-		n := min(len(refs), 100)
+		n := min(len(refs), d.s.maxOps)
 		objects, err := d.objects(ctx, refs[:n])
 		if err != nil {
 			return err
@@ -238,7 +235,7 @@ func (d *deletion) commit(ctx context.Context, root victim) error {
 		n := 0
 		for _, o := range rest {
 			key, guards := k.object(o.ref), k.dependents(o.ref)
-			if n > 0 && (len(ops)+1+len(o.keys) > maxOps || len(cmps)+1+len(guards) > maxOps) {
+			if n > 0 && (len(ops)+1+len(o.keys) > d.s.maxOps || len(cmps)+1+len(guards) > d.s.maxOps) {
 				break
 			}
 			cmps = append(cmps, at(key, o.rev))

@@ -14,12 +14,10 @@ import (
 // shown is how many objects a sentence names.
 const shown = 3
 
-// read reads the object and what it names at one revision, checks the one
-// against the other, and completes what was left out.
-func (w *write) read(ctx context.Context) error {
-	k := w.s.keys
-	refs := []intent.Ref{w.want.Ref()}
-	switch o := w.want.(type) {
+// mentions lists the object and what it names.
+func mentions(o intent.Object) []intent.Ref {
+	refs := []intent.Ref{o.Ref()}
+	switch o := o.(type) {
 	case *intent.Network:
 		refs = append(refs, intent.Ref{Kind: intent.KindTenant, Name: o.Metadata.Tenant})
 	case *intent.Port:
@@ -34,24 +32,59 @@ func (w *write) read(ctx context.Context) error {
 			refs = append(refs, intent.Ref{Kind: intent.KindNode, Name: e.Node})
 		}
 	}
+	return refs
+}
+
+// found is what a key of the store has: an object, or one that can't be read.
+type found struct {
+	object intent.Object
+	broken *Broken
+}
+
+// lookup reads objects at one revision, in one transaction: maxOps of them at
+// most.
+func (s *Store) lookup(ctx context.Context, refs []intent.Ref) (map[intent.Ref]found, int64, error) {
 	ops := make([]clientv3.Op, len(refs))
 	for i, r := range refs {
-		ops[i] = clientv3.OpGet(k.object(r))
+		ops[i] = clientv3.OpGet(s.keys.object(r))
 	}
-	r, err := w.s.client.Txn(ctx).Then(ops...).Commit()
+	r, err := s.client.Txn(ctx).Then(ops...).Commit()
 	if err != nil {
-		return fmt.Errorf("read %s: %w", refs[0], err)
+		return nil, 0, fmt.Errorf("read %s: %w", refs[0], err)
 	}
-	w.rev = r.Header.Revision
-	got := make([]intent.Object, len(refs))
-	for i := range refs {
+	out := make(map[intent.Ref]found, len(refs))
+	for i, ref := range refs {
 		if kvs := r.Responses[i].GetResponseRange().Kvs; len(kvs) > 0 {
-			var bad *Broken
-			if got[i], bad = w.s.readKV(kvs[0]); bad != nil && i > 0 {
-				return bad
-			} else if bad != nil {
-				got[i], w.bad = nil, bad // to be written over
-			}
+			var f found
+			f.object, f.broken = s.readKV(kvs[0])
+			out[ref] = f
+		}
+	}
+	return out, r.Header.Revision, nil
+}
+
+// read reads the object and what it names at one revision.
+func (w *write) read(ctx context.Context) error {
+	have, rev, err := w.s.lookup(ctx, mentions(w.want))
+	if err != nil {
+		return err
+	}
+	return w.check(ctx, have, rev)
+}
+
+// check checks the object against what was read at a revision, and completes
+// what was left out.
+func (w *write) check(ctx context.Context, have map[intent.Ref]found, rev int64) error {
+	w.rev = rev
+	refs := mentions(w.want)
+	got := make([]intent.Object, len(refs))
+	for i, r := range refs {
+		if f := have[r]; f.broken == nil {
+			got[i] = f.object
+		} else if i > 0 {
+			return f.broken
+		} else {
+			w.bad = f.broken // to be written over
 		}
 	}
 	w.old = got[0]

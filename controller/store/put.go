@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"time"
 
@@ -62,13 +63,8 @@ func retry(ctx context.Context, r intent.Ref, f func() error) error {
 // intent.FieldErrors for a faulty object, a ConflictError, an ExhaustedError, a
 // RevisionError, or one of the store itself. The object given is not changed.
 func (s *Store) Put(ctx context.Context, o intent.Object, opt PutOptions) (PutResult, error) {
-	if err := o.Validate(); err != nil {
+	if err := valid(o); err != nil {
 		return PutResult{}, err
-	}
-	if p, ok := o.(*intent.Port); ok && len(p.Spec.Addresses) > maxAddresses {
-		f := intent.NewFaults(o.Ref())
-		f.Add("spec.addresses", "has %d addresses: a port may have %d", len(p.Spec.Addresses), maxAddresses)
-		return PutResult{}, f.Err()
 	}
 	var (
 		res   PutResult
@@ -87,6 +83,19 @@ func (s *Store) Put(ctx context.Context, o intent.Object, opt PutOptions) (PutRe
 		return PutResult{}, err
 	}
 	return res, nil
+}
+
+// valid checks an object alone.
+func valid(o intent.Object) error {
+	if err := o.Validate(); err != nil {
+		return err
+	}
+	if p, ok := o.(*intent.Port); ok && len(p.Spec.Addresses) > maxAddresses {
+		f := intent.NewFaults(o.Ref())
+		f.Add("spec.addresses", "has %d addresses: a port may have %d", len(p.Spec.Addresses), maxAddresses)
+		return f.Err()
+	}
+	return nil
 }
 
 // write is one attempt at a Put.
@@ -124,32 +133,77 @@ func (w *write) run(ctx context.Context) (PutResult, error) {
 		w.giveBack()
 		return PutResult{}, err
 	}
-	value, err := encode(w.want)
+	p, err := w.plan()
 	if err != nil {
 		return PutResult{}, err
 	}
+	if p == nil {
+		return PutResult{Object: w.old}, nil
+	}
+	return w.commit(ctx, p)
+}
+
+// plan is what a transaction has to compare and to write for one object.
+type plan struct {
+	own   []clientv3.Cmp // that the object and its claims are as they were read
+	deps  []clientv3.Cmp // that what it names is
+	puts  []clientv3.Op
+	fresh []claim // that it did not have before
+}
+
+// plan is nil when the object is so already.
+func (w *write) plan() (*plan, error) {
+	value, err := encode(w.want)
+	if err != nil {
+		return nil, err
+	}
 	if w.old != nil {
 		before, err := encode(w.old)
-		if err != nil {
-			return PutResult{}, err
-		}
-		if bytes.Equal(before, value) {
-			return PutResult{Object: w.old}, nil
+		if err != nil || bytes.Equal(before, value) {
+			return nil, err
 		}
 	}
-	return w.commit(ctx, value)
+	k, key := w.s.keys, w.s.keys.object(w.want.Ref())
+	p := &plan{own: []clientv3.Cmp{w.unchanged(key)}, deps: w.deps, puts: []clientv3.Op{clientv3.OpPut(key, string(value))}}
+	held := maps.Clone(w.left)
+	if held == nil {
+		held = map[string]bool{}
+	}
+	if w.old != nil {
+		for _, c := range k.claims(w.old) {
+			held[c.key] = true
+		}
+	}
+	owner := encodeRef(w.want.Ref())
+	for _, c := range k.claims(w.want) {
+		if !held[c.key] {
+			p.fresh = append(p.fresh, c)
+			p.own = append(p.own, clientv3.Compare(clientv3.CreateRevision(c.key), "=", 0))
+			p.puts = append(p.puts, clientv3.OpPut(c.key, owner))
+		}
+		delete(held, c.key)
+	}
+	for h := range held {
+		p.puts = append(p.puts, clientv3.OpDelete(h))
+	}
+	return p, nil
 }
 
 // prepare reads what the object depends on, checks against it and completes
 // the object.
 func (w *write) prepare(ctx context.Context) error {
 	err := w.read(ctx)
+	if err == nil {
+		err = w.precondition(ctx)
+	}
 	if errors.Is(err, rpctypes.ErrCompacted) {
 		return errRaced
 	}
-	if err != nil {
-		return err
-	}
+	return err
+}
+
+// precondition checks what PutOptions ask for.
+func (w *write) precondition(ctx context.Context) (err error) {
 	have := int64(0)
 	if w.old != nil {
 		have = w.old.Meta().Revision
@@ -174,61 +228,39 @@ func (w *write) prepare(ctx context.Context) error {
 	return nil
 }
 
-// commit writes the object and its claims, if all is still as it
-// was read; otherwise it finds out why not.
-func (w *write) commit(ctx context.Context, value []byte) (PutResult, error) {
-	k, key := w.s.keys, w.s.keys.object(w.want.Ref())
-	cmps := append([]clientv3.Cmp{w.unchanged(key)}, w.deps...)
-	ops := []clientv3.Op{clientv3.OpPut(key, string(value))}
-	held, keep := map[string]bool{}, map[string]bool{}
-	for l := range w.left {
-		held[l] = true
+// commit writes the object and its claims, if all is still as it was read;
+// otherwise it finds out why not.
+func (w *write) commit(ctx context.Context, p *plan) (PutResult, error) {
+	look := make([]clientv3.Op, len(p.fresh))
+	for i, c := range p.fresh {
+		look[i] = clientv3.OpGet(c.key)
 	}
-	if w.old != nil {
-		for _, c := range k.claims(w.old) {
-			held[c.key] = true
-		}
-	}
-	owner := encodeRef(w.want.Ref())
-	var (
-		fresh []claim
-		look  []clientv3.Op
-	)
-	for _, c := range k.claims(w.want) {
-		keep[c.key] = true
-		if !held[c.key] {
-			fresh = append(fresh, c)
-			cmps = append(cmps, clientv3.Compare(clientv3.CreateRevision(c.key), "=", 0))
-			ops = append(ops, clientv3.OpPut(c.key, owner))
-			look = append(look, clientv3.OpGet(c.key))
-		}
-	}
-	for h := range held {
-		if !keep[h] {
-			ops = append(ops, clientv3.OpDelete(h))
-		}
-	}
+	ops := p.puts
 	if w.opt.DryRun {
 		ops = nil
 	}
-	r, err := w.s.client.Txn(ctx).If(cmps...).Then(ops...).Else(look...).Commit()
+	r, err := w.s.client.Txn(ctx).If(append(p.own, p.deps...)...).Then(ops...).Else(look...).Commit()
 	if err != nil {
 		return PutResult{}, fmt.Errorf("write %s: %w", w.want.Ref(), wrong(err))
 	}
 	if !r.Succeeded {
-		return PutResult{}, w.lost(fresh, r)
+		return PutResult{}, w.lost(p.fresh, r)
 	}
-	res := PutResult{Object: w.want, Created: w.old == nil && w.bad == nil, Changed: true}
+	return w.wrote(r.Header.Revision), nil
+}
+
+// wrote is the result of a transaction that succeeded.
+func (w *write) wrote(rev int64) PutResult {
 	switch {
-	case w.opt.DryRun:
-		w.giveBack()
-		if w.old != nil {
-			w.want.Meta().Revision = w.old.Meta().Revision
-		}
-	default:
-		w.want.Meta().Revision = r.Header.Revision
+	case !w.opt.DryRun:
+		w.want.Meta().Revision = rev
+	case w.old != nil:
+		w.want.Meta().Revision = w.old.Meta().Revision
 	}
-	return res, nil
+	if w.opt.DryRun {
+		w.giveBack()
+	}
+	return PutResult{Object: w.want, Created: w.old == nil && w.bad == nil, Changed: true}
 }
 
 // lost tells a claim that another object has from a race to be run again.

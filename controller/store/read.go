@@ -6,8 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
+	"sync"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -43,24 +46,60 @@ func (s *Store) Snapshot(ctx context.Context) ([]intent.Object, int64, error) {
 	}
 }
 
+// decoded is a page whose values were read.
+type decoded struct {
+	objects []intent.Object
+	broken  []*Broken
+}
+
+// snapshot reads page by page; what was read is decoded meanwhile, on as many
+// cores as there are.
 func (s *Store) snapshot(ctx context.Context) (out []intent.Object, broken []*Broken, rev int64, err error) {
+	var (
+		pages []*decoded
+		wg    sync.WaitGroup
+		busy  = make(chan struct{}, runtime.GOMAXPROCS(0))
+	)
 	for _, k := range intent.Kinds() {
 		rev, err = s.pages(ctx, s.keys.kind(k, ""), rev, func(r *clientv3.GetResponse) error {
-			for _, kv := range r.Kvs {
-				if o, b := s.readKV(kv); b == nil {
-					out = append(out, o)
-				} else {
-					broken = append(broken, b)
-				}
-			}
+			p := &decoded{}
+			pages = append(pages, p)
+			busy <- struct{}{}
+			wg.Go(func() {
+				p.decode(s, r.Kvs)
+				<-busy
+			})
 			return nil
 		})
 		if err != nil {
-			return nil, nil, 0, err
+			break
 		}
+	}
+	wg.Wait()
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	n := 0
+	for _, p := range pages {
+		n += len(p.objects)
+	}
+	out = make([]intent.Object, 0, n)
+	for _, p := range pages {
+		out, broken = append(out, p.objects...), append(broken, p.broken...)
 	}
 	strange, err := s.strangers(ctx, rev)
 	return out, append(broken, strange...), rev, err
+}
+
+func (p *decoded) decode(s *Store, kvs []*mvccpb.KeyValue) {
+	p.objects = make([]intent.Object, 0, len(kvs))
+	for _, kv := range kvs {
+		if o, b := s.readKV(kv); b == nil {
+			p.objects = append(p.objects, o)
+		} else {
+			p.broken = append(p.broken, b)
+		}
+	}
 }
 
 // ListOptions choose what List returns.

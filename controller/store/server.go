@@ -79,6 +79,7 @@ func etcdConfig(cfg Config, dir, sock string) *embed.Config {
 	c.InitialCluster = c.InitialClusterFromName(c.Name)
 	c.EnableGRPCGateway = false
 	c.QuotaBackendBytes = cfg.Quota
+	c.MaxTxnOps = embeddedOps
 	// A lone member elects itself; short ticks only shorten the start.
 	c.TickMs, c.ElectionMs = 20, 200
 	// By revisions rather than by time: bounded space whatever the load, and

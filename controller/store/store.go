@@ -38,6 +38,13 @@ type Config struct {
 	Logger *slog.Logger
 }
 
+// Operations of one transaction: a cluster's default limit is 128; the etcd in
+// this process may have more, still few enough that nobody waits for long.
+const (
+	defaultOps  = 120
+	embeddedOps = 500
+)
+
 // DefaultFirstVNI is the first VNI allocated when Config names none.
 const DefaultFirstVNI intent.VNI = 10000
 
@@ -74,7 +81,8 @@ type Store struct {
 	client *clientv3.Client
 	server *server // nil with endpoints
 
-	now func() time.Time
+	now    func() time.Time
+	maxOps int // of one transaction
 
 	vnis    pool[intent.VNI]
 	hostsMu sync.Mutex
@@ -89,7 +97,9 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	s := &Store{cfg: cfg, keys: keyspace(cfg.Prefix), now: time.Now, hosts: map[hostsKey]*pool[netip.Addr]{}}
 	endpoints := cfg.Endpoints
+	s.maxOps = defaultOps
 	if len(endpoints) == 0 {
+		s.maxOps = embeddedOps
 		srv, err := startServer(ctx, cfg)
 		if err != nil {
 			return nil, fmt.Errorf("open store: %w", err)

@@ -117,7 +117,8 @@ func expected(t testing.TB, s *Store, objects []intent.Object) map[string]string
 	out := map[string]string{}
 	for _, o := range objects {
 		for _, c := range s.keys.claims(o) {
-			require.NotContains(t, out, c.key, "claimed twice")
+			_, twice := out[c.key]
+			require.False(t, twice, "%s is claimed twice", c.key)
 			out[c.key] = encodeRef(o.Ref())
 		}
 		b, err := encode(o)

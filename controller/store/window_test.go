@@ -43,11 +43,11 @@ func TestWriteNoticesWhatCameBetween(t *testing.T) {
 			require.NoError(t, err)
 			w := &write{s: s, want: want, taken: map[string]bool{}}
 			require.NoError(t, w.prepare(t.Context()))
-			value, err := encode(w.want)
+			p, err := w.plan()
 			require.NoError(t, err)
 			c.between(t, s)
 			before := dump(t, s)
-			_, err = w.commit(t.Context(), value)
+			_, err = w.commit(t.Context(), p)
 			require.Error(t, err)
 			require.Equal(t, before, dump(t, s))
 			_, err = s.Put(t.Context(), c.object, PutOptions{})
