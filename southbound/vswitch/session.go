@@ -96,6 +96,16 @@ func (s *connection) serve(ctx context.Context, touched <-chan struct{}) error {
 	<-settle.C
 	defer settle.Stop()
 	calm, suspects := settleTime, false // how long a suspicion waits; whether one does
+	rest := time.NewTimer(0)
+	<-rest.C
+	defer rest.Stop()
+	var rested time.Time // when the device may be sent to again
+	bring := func() error {
+		began := time.Now()
+		err := s.bring(ctx)
+		rested = began.Add(restFor(time.Since(began)))
+		return err
+	}
 	for {
 		var err error
 		select {
@@ -106,7 +116,13 @@ func (s *connection) serve(ctx context.Context, touched <-chan struct{}) error {
 		case <-s.ovs.Changed():
 			err = s.database(ctx)
 		case <-s.feed.Wake():
-			err = s.bring(ctx)
+			if wait := time.Until(rested); wait > 0 {
+				rest.Reset(wait)
+			} else {
+				err = bring()
+			}
+		case <-rest.C:
+			err = bring()
 		case port := <-s.heard:
 			s.announced(port)
 		case <-s.poke:
@@ -134,6 +150,12 @@ func (s *connection) serve(ctx context.Context, touched <-chan struct{}) error {
 		}
 	}
 }
+
+// restFor is how long after the beginning of a bundle that took some time the
+// next one may begin. What changes meanwhile goes with that: a switch that has
+// little to do follows each change at once, one that is behind gets few large
+// bundles instead of many small ones, and has as long for its own work.
+func restFor(took time.Duration) time.Duration { return min(3*took, took+restMost) }
 
 // database takes a change of the device's database. A lost database does not
 // end the session: flows still go.
