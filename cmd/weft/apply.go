@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -25,8 +24,8 @@ func newApplyCommand(a *app) *cobra.Command {
 		Short: "Make objects as files say; repeating it changes nothing",
 		Long: `Make objects as files say, or change them; repeating it changes nothing.
 
-All files are read and checked before anything is sent. Objects are sent one by
-one, what is named before what names it; one that the controller refuses does
+All files are read and checked before anything is sent. Objects are sent many at
+a time, what is named before what names it; one that the controller refuses does
 not hold back the others, and the exit status is then 1.`,
 		Example: `  weft apply -f tenants.yaml
   weft apply -f intent/ -R --wait
@@ -50,20 +49,18 @@ not hold back the others, and the exit status is then 1.`,
 			if dryRun == "server" {
 				suffix = " (dry run)"
 			}
-			var sent []client.PutResult
-			for _, o := range objects {
-				res, err := cl.Put(c.Context(), o, client.PutOptions{DryRun: dryRun == "server"})
-				var lost *client.ConnectError
-				if errors.As(err, &lost) {
-					return err
-				}
-				if err != nil {
-					fmt.Fprintln(a.err, "Error:", err)
+			var sent []client.AppliedItem
+			err = cl.Apply(c.Context(), objects, dryRun == "server", func(i client.AppliedItem) {
+				if i.Problem != nil {
+					fmt.Fprintln(a.err, "Error:", i.Problem)
 					bad++
-					continue
+					return
 				}
-				fmt.Fprintf(a.out, "%s %s%s\n", shortRef(o.Ref()), res.Action, suffix)
-				sent = append(sent, res)
+				fmt.Fprintf(a.out, "%s %s%s\n", shortRef(i.Ref), i.Action, suffix)
+				sent = append(sent, i)
+			})
+			if err != nil {
+				return err
 			}
 			if wait && dryRun == "none" {
 				bad += a.awaitAll(c, cl, sent, timeout)
@@ -85,11 +82,11 @@ not hold back the others, and the exit status is then 1.`,
 }
 
 // awaitAll waits for what has a state on devices and returns how many failed.
-func (a *app) awaitAll(c *cobra.Command, cl *client.Client, sent []client.PutResult, timeout time.Duration) int {
+func (a *app) awaitAll(c *cobra.Command, cl *client.Client, sent []client.AppliedItem, timeout time.Duration) int {
 	bad := 0
 	end := time.Now().Add(timeout)
 	for _, s := range sent {
-		if _, err := cl.Await(c.Context(), s.Object.Ref(), s.Object.Meta().Revision, max(time.Until(end), time.Millisecond)); err != nil {
+		if _, err := cl.Await(c.Context(), s.Ref, s.Revision, max(time.Until(end), time.Millisecond)); err != nil {
 			fmt.Fprintln(a.err, "Error:", err)
 			bad++
 		}

@@ -86,6 +86,7 @@ type resource[T any, P object[T]] struct {
 func register[T any, P object[T]](s *Server, k intent.Kind, about string) {
 	s.api.OpenAPI().Tags = append(s.api.OpenAPI().Tags, &huma.Tag{Name: string(k), Description: about})
 	r := &resource[T, P]{s: s, kind: k, schema: schemaOf[T](s)}
+	s.readers[k] = func(ref intent.Ref, body []byte) (intent.Object, error) { return read[T, P](s, r.schema, ref, body) }
 	r.registerObject()
 	r.registerList("/v1/"+k.Plural(), false)
 	if k.Tenanted() {

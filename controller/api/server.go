@@ -27,6 +27,7 @@ import (
 type Store interface {
 	Reader
 	Put(ctx context.Context, o intent.Object, opt store.PutOptions) (store.PutResult, error)
+	PutAll(ctx context.Context, objects []intent.Object, dryRun bool) []store.Written
 	Delete(ctx context.Context, r intent.Ref, opt store.DeleteOptions) (store.DeleteResult, error)
 	// Compact forgets history and gives its space back.
 	Compact(ctx context.Context) error
@@ -102,6 +103,7 @@ type Server struct {
 	cfg     Config
 	log     *slog.Logger
 	api     huma.API
+	readers map[intent.Kind]reader
 	mux     *http.ServeMux
 	handler http.Handler
 
@@ -116,11 +118,12 @@ type Server struct {
 func New(cfg Config) *Server {
 	cfg.complete()
 	s := &Server{cfg: cfg, log: cfg.Logger, mux: http.NewServeMux(), patience: defaultPatience, closing: make(chan struct{}),
-		pages: make(chan struct{}, maxPages), reading: make(chan struct{}, maxReading)}
+		readers: map[intent.Kind]reader{}, pages: make(chan struct{}, maxPages), reading: make(chan struct{}, maxReading)}
 	s.api = humago.New(s.mux, s.describe())
 	s.registerKinds()
 	s.registerMeta()
 	s.registerOperation()
+	s.registerApply()
 	s.registerStore()
 	s.registerAgent()
 	s.registerDocs()

@@ -40,6 +40,8 @@ func TestStoreIsFull(t *testing.T) {
 	require.Equal(t, http.StatusInsufficientStorage, r.status, r.body)
 	require.Contains(t, r.body, client.TypeFull)
 	require.Contains(t, r.body, "run `weft store compact`")
+	r = b.do("POST", "/v1/apply", `{"items":[{"kind":"Tenant","metadata":{"name":"a"}},{"kind":"Tenant","metadata":{"name":"b"}}]}`)
+	require.Equal(t, http.StatusInsufficientStorage, r.status, r.body)
 	b.ok("GET", "/v1/tenants/keep", "")
 	b.ok("GET", "/v1/tenants", "")
 	b.ok("GET", "/readyz", "")

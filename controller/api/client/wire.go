@@ -97,6 +97,27 @@ type List[T any] struct {
 	Broken []string `json:"broken,omitempty" doc:"What is stored of this kind and can't be read: which, why and what to do"`
 }
 
+// MaxApply is how many objects one Apply may have.
+const MaxApply = 1000
+
+// Apply is the body that writes many objects.
+type Apply struct {
+	Items []json.RawMessage `json:"items" nullable:"false" doc:"Objects, each with kind and metadata"`
+}
+
+// Applied is the answer to it: what was done with each, in their order.
+type Applied struct {
+	Items []AppliedItem `json:"items" nullable:"false"`
+}
+
+// AppliedItem tells what was done with one object, or why nothing was.
+type AppliedItem struct {
+	Ref      intent.Ref `json:"ref"`
+	Action   Action     `json:"action,omitempty" enum:"created,configured,unchanged" doc:"What was done"`
+	Revision int64      `json:"revision,omitempty" doc:"The object's revision"`
+	Problem  *Problem   `json:"problem,omitempty" doc:"Why it was refused"`
+}
+
 // Deleted is the answer to a DELETE.
 type Deleted struct {
 	Deleted  []intent.Ref `json:"deleted" nullable:"false" doc:"What was deleted: dependents first, the object itself last"`
