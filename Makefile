@@ -12,7 +12,7 @@ TEST_PACKAGES := $(LAB_PACKAGES) gcc libc6-dev gobgpd tshark
 LAB_TESTS = $(shell grep -rl --include='*_test.go' '^//go:build lab' . | xargs -n1 dirname | sort -u)
 
 .DEFAULT_GOAL := help
-.PHONY: help build install-deps install-test-deps demo test test-unit test-lab test-edges lint fuzz bench bench-lab bench-churn bench-moves generate clean
+.PHONY: help build install-deps install-test-deps demo test test-unit test-lab test-edges lint fuzz bench bench-lab bench-churn bench-moves bench-scale generate clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +79,13 @@ bench-ovn: build ## the same work by Weft and by OVN, in one run: HV=10 NETS=10 
 	$(call install,ovn-nbctl ovn-northd ovn-controller ovs-vswitchd,ovn-central ovn-host openvswitch-switch)
 	$(GO) test -tags bench -count 1 -v -timeout 30m -run BesideOVN ./lab/bench -args -weft $(CURDIR)/$(BIN) \
 	  -hypervisors $(or $(HV),10) -networks $(or $(NETS),10) -ports $(or $(PORTS),1)
+
+SCALE_POINTS = $(if $(filter full,$(SCALE)),100:10000$(,)1000:10000$(,)1000:100000$(,)9800:1000000,$(or $(EDGES),200):$(or $(ENDPOINTS),10000))
+, := ,
+bench-scale: build ## one controller, many simulated edges: EDGES=200 ENDPOINTS=10000 SECONDS_AT_RATE=10 OUT=folder, or SCALE=full for all points (root)
+	$(call install,ovs-vswitchd ovs-ofctl,openvswitch-switch)
+	$(GO) test -tags bench -count 1 -v -timeout 4h -run Scale ./lab/bench -args -weft $(CURDIR)/$(BIN) \
+	  -points $(SCALE_POINTS) -seconds $(or $(SECONDS_AT_RATE),$(if $(filter full,$(SCALE)),60,10)) $(if $(OUT),-out $(abspath $(OUT)))
 
 clean: ## remove what was built
 	rm -rf bin
