@@ -54,6 +54,7 @@ type rig struct {
 	serial    atomic.Int64 // of ports, for MACs and addresses
 	apis      []*client.Client
 	cmd       *exec.Cmd
+	process   atomic.Pointer[os.Process] // of cmd, for guard
 	pprof     string
 	track     *tracker
 	out       *report
@@ -159,6 +160,7 @@ func (r *rig) startController() {
 	require.NoError(r.t, c.Start())
 	log.Close()
 	r.cmd = c
+	r.process.Store(c.Process)
 	r.apis = nil
 	for range 4 {
 		api, err := client.New("unix:" + at)
@@ -218,6 +220,7 @@ func (r *rig) stopController() {
 	if r.cmd == nil {
 		return
 	}
+	r.process.Store(nil)
 	_ = r.cmd.Process.Signal(syscall.SIGTERM)
 	done := make(chan struct{})
 	go func() { _ = r.cmd.Wait(); close(done) }()
@@ -282,10 +285,55 @@ func (r *rig) converged(what string) time.Duration {
 	})
 }
 
-// process is what the kernel says of the controller.
-type process struct{ rss, anon, file int64 }
+// spareMemory is what the machine must have left: below it the controller is
+// killed, before the kernel chooses whom to kill.
+const spareMemory = 1 << 30
 
-func (r *rig) memory() (p process) {
+// guard watches the machine's memory until the test ends.
+func (r *rig) guard() {
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		t := time.NewTicker(200 * time.Millisecond)
+		defer t.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-t.C:
+			}
+			if left := available(); left < spareMemory {
+				p := r.process.Load()
+				fmt.Printf("  only %d MB of memory are left: the controller is killed\n", left>>20)
+				if p != nil {
+					_ = p.Kill()
+				}
+				return
+			}
+		}
+	})
+	r.t.Cleanup(func() { close(stop); wg.Wait() })
+}
+
+// available is the memory that the machine could give, in bytes.
+func available() int64 {
+	b, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 1 << 62
+	}
+	_, rest, _ := strings.Cut(string(b), "MemAvailable:")
+	f := strings.Fields(rest)
+	if len(f) == 0 {
+		return 1 << 62
+	}
+	n, _ := strconv.ParseInt(f[0], 10, 64) // a number, says proc(5)
+	return n << 10
+}
+
+// usage is what the kernel says of the controller.
+type usage struct{ rss, anon, file int64 }
+
+func (r *rig) memory() (p usage) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.cmd.Process.Pid))
 	require.NoError(r.t, err)
 	for _, l := range strings.Split(string(b), "\n") {

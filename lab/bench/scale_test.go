@@ -68,6 +68,7 @@ func runPoint(t *testing.T, point string, edges, endpoints int, out *report) {
 	require.NoError(t, err)
 	t.Cleanup(r.farm.Close)
 	t.Cleanup(r.stopController)
+	r.guard()
 	r.farm.Observe(r.track.observe)
 	say := func(name, unit string, v float64) { out.say(point, name, unit, v) }
 	file := func(what string) string { return fmt.Sprintf("%d-%d-%s", edges, endpoints, what) }
