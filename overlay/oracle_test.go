@@ -1,0 +1,321 @@
+package overlay
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/overlay/evpn"
+)
+
+// oracleOps is how many operations TestOracle does; `make oracle` asks for
+// 100,000 by the environment.
+const oracleOps = 4000
+
+// number reads a number from the environment.
+func number(t *testing.T, name string, otherwise uint64) uint64 {
+	s := os.Getenv(name)
+	if s == "" {
+		return otherwise
+	}
+	n, err := strconv.ParseUint(s, 10, 64)
+	require.NoError(t, err, name)
+	return n
+}
+
+// world is one model that lives through all operations, and what it was told
+// last of each thing.
+type world struct {
+	*rand.Rand
+	m       *Model
+	now     time.Time
+	objects map[intent.Ref]intent.Object
+	reports map[string][]Interface
+	learned map[string][]Learned
+	routes  map[string]map[evpn.RouteID]RouteChange
+	readers map[intent.VNI]*tableReader
+	did     []string // the last operations
+}
+
+// tableReader is an edge that reads a segment by a cursor.
+type tableReader struct {
+	rows map[evpn.Key]netip.Addr
+	at   evpn.Revision
+}
+
+const (
+	oracleNodes, oracleLeaves, oracleNetworks, oraclePorts = 5, 2, 6, 12
+	firstVNI                                               = intent.VNI(100)
+	lastVNI                                                = firstVNI + oracleNetworks + 1
+)
+
+func (w *world) hv() int           { return 1 + w.IntN(oracleNodes) }
+func (w *world) port() string      { return fmt.Sprintf("p%02d", w.IntN(oraclePorts)) }
+func (w *world) leaf() string      { return fmt.Sprintf("leaf%d", 8+w.IntN(oracleLeaves)) }
+func (w *world) often(in int) bool { return w.IntN(in) != 0 }
+
+// step does one operation and tells what it was.
+func (w *world) step() string {
+	// Nothing is taken for a duplicate that moves every hour.
+	w.now = w.now.Add(time.Hour)
+	switch w.IntN(12) {
+	case 0:
+		n := hypervisor(w.hv())
+		if w.IntN(2) == 0 {
+			n.Spec.VTEP = netip.AddrFrom4([4]byte{10, 0, 1, n.Spec.VTEP.As4()[3]})
+		}
+		return w.put(n)
+	case 1:
+		n := leaf(8 + w.IntN(oracleLeaves))
+		return w.put(n)
+	case 2:
+		i := w.IntN(oracleNetworks)
+		n := network(fmt.Sprintf("n%d", i), firstVNI+intent.VNI(i))
+		if i == oracleNetworks-1 && w.IntN(2) == 0 {
+			n.Spec.VNI = lastVNI // this one changes its VNI
+		}
+		n.Spec.RouteTargets.Import = [][]string{nil, nil, {"1:1"}, {"1:1", "1:2"}}[w.IntN(4)]
+		return w.put(n)
+	case 3:
+		return w.delete()
+	case 4, 5, 6:
+		return w.putPort()
+	case 7, 8, 9:
+		return w.observe()
+	case 10:
+		return w.learn()
+	}
+	return w.route()
+}
+
+func (w *world) put(o intent.Object) string {
+	w.m.Put(o)
+	w.objects[o.Ref()] = o
+	return "put " + o.Ref().String()
+}
+
+func (w *world) delete() string {
+	refs := slices.SortedFunc(maps.Keys(w.objects), func(a, b intent.Ref) int { return cmpString(a.String(), b.String()) })
+	if len(refs) == 0 {
+		return "delete nothing"
+	}
+	r := refs[w.IntN(len(refs))]
+	w.m.Delete(r)
+	delete(w.objects, r)
+	if r.Kind == intent.KindNode { // as the engine: its session ends, and with it what it said
+		delete(w.reports, r.Name)
+		delete(w.learned, r.Name)
+		delete(w.routes, r.Name)
+	}
+	return "delete " + r.String()
+}
+
+func cmpString(a, b string) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+func (w *world) putPort() string {
+	name := w.port()
+	i, _ := strconv.Atoi(name[1:])
+	b := intent.Binding{IfaceID: name}
+	if w.IntN(3) == 0 {
+		b = intent.Binding{Node: fmt.Sprintf("hv%d", w.hv()), Interface: "if-" + name, VLAN: uint16(w.IntN(2))}
+	}
+	p := port(name, fmt.Sprintf("n%d", w.IntN(oracleNetworks)), byte(10+2*i+w.IntN(2)), b)
+	if w.IntN(4) == 0 {
+		p.Spec.Requested = intent.Place{Node: fmt.Sprintf("hv%d", w.hv())}
+	}
+	return w.put(p)
+}
+
+func (w *world) observe() string {
+	n := fmt.Sprintf("hv%d", w.hv())
+	var ifs []Interface
+	for i := range oraclePorts {
+		name := fmt.Sprintf("p%02d", i)
+		if w.IntN(3) == 0 {
+			ifs = append(ifs, Interface{Name: "tap" + name, IfaceID: name, OFPort: uint32(w.IntN(4))})
+		}
+		if w.IntN(3) == 0 {
+			ifs = append(ifs, Interface{Name: "if-" + name, OFPort: uint32(w.IntN(4))})
+		}
+	}
+	w.m.Observe(n, ifs)
+	w.reports[n] = ifs
+	return fmt.Sprintf("%s reports %d interfaces", n, len(ifs))
+}
+
+// learn tells stations; each is on one node only, or which row wins would
+// depend on the order.
+func (w *world) learn() string {
+	i := w.hv()
+	n := fmt.Sprintf("hv%d", i)
+	var ls []Learned
+	for s := range 3 {
+		if w.often(3) {
+			ls = append(ls, Learned{VNI: firstVNI + intent.VNI(w.IntN(oracleNetworks)), MAC: intent.MAC{2, 9, 0, 0, byte(i), byte(s)}})
+		}
+	}
+	w.m.Learn(n, ls)
+	w.learned[n] = ls
+	return fmt.Sprintf("%s learned %d stations", n, len(ls))
+}
+
+// route tells a route, of which sequence number and place belong together.
+func (w *world) route() string {
+	n := w.leaf()
+	if !w.often(12) {
+		w.m.TakePeerLost(n)
+		delete(w.routes, n)
+		return n + " is lost"
+	}
+	c := macRoute(byte(w.IntN(3)), firstVNI+intent.VNI(w.IntN(oracleNetworks)), []string{"", "192.168.0.1", "192.168.0.2"}[w.IntN(3)],
+		[]string{"1:1", "1:2", "65001:100", "65001:101"}[w.IntN(4)])
+	c.VTEP = netip.AddrFrom4([4]byte{10, 0, 0, n[4] - '0'})
+	c.Withdrawn = w.IntN(4) == 0
+	w.m.TakeRoutes(n, []RouteChange{c})
+	if w.routes[n] == nil {
+		w.routes[n] = map[evpn.RouteID]RouteChange{}
+	}
+	if c.Withdrawn {
+		delete(w.routes[n], c.ID())
+	} else {
+		w.routes[n][c.ID()] = c
+	}
+	return fmt.Sprintf("%s tells %v, withdrawn %v", n, c.Key, c.Withdrawn)
+}
+
+// scratch is a model that is told only the end, as a controller that starts is:
+// the edges say which interfaces are in use, and nobody is placed before.
+func (w *world) scratch() *Model {
+	want := NewModel()
+	want.Clock = w.m.Clock
+	want.Hold(true)
+	for _, o := range w.objects {
+		want.Put(o)
+	}
+	active := map[place]bool{}
+	for r := range w.objects {
+		if a, ok := w.m.Attachment(r); ok {
+			active[place{a.Node, a.Interface}] = true
+		}
+	}
+	for n, ifs := range w.reports {
+		ifs = slices.Clone(ifs)
+		for i := range ifs {
+			ifs[i].Active = active[place{n, ifs[i].Name}]
+		}
+		want.Observe(n, ifs)
+	}
+	want.Hold(false)
+	for n, ls := range w.learned {
+		want.Learn(n, ls)
+	}
+	for n, rs := range w.routes {
+		for _, c := range rs {
+			want.TakeRoutes(n, []RouteChange{c})
+		}
+	}
+	return want
+}
+
+// compare tells where the model differs from one made from scratch.
+func (w *world) compare(t *testing.T) {
+	want := w.scratch()
+	for v := firstVNI; v <= lastVNI; v++ {
+		require.Equal(t, rowsOf(want, v), rowsOf(w.m, v), "VNI %d", v)
+		require.Equal(t, slices.Sorted(want.Carriers(v)), slices.Sorted(w.m.Carriers(v)), "carriers of VNI %d", v)
+	}
+	for i := 1; i <= oracleNodes; i++ {
+		n := fmt.Sprintf("hv%d", i)
+		got, expected := w.m.Local(n), want.Local(n)
+		require.Equal(t, len(expected), len(got), "ports of %s: %v, want %v", n, got, expected)
+		for r, p := range expected {
+			require.True(t, p.Equal(got[r]), "%s: %s is %v, want %v", n, r, got[r], p)
+		}
+	}
+	for v, r := range w.readers {
+		r.read(w.m.Segment(v))
+		rows := 0
+		if s := w.m.Segment(v); s != nil {
+			rows = s.Len()
+		}
+		require.Len(t, r.rows, rows, "a reader of VNI %d", v)
+	}
+}
+
+func (r *tableReader) read(s *evpn.Segment) {
+	if s == nil { // forgotten, once every reader had passed its end
+		clear(r.rows)
+		r.at = 0
+		return
+	}
+	r.at = follow(s, r.rows, r.at)
+}
+
+// TestOracle: one model lives through random operations of all kinds; ever and
+// again it must equal one that is told only the end, and so must the tables of
+// those who read its changes by cursors. WEFT_ORACLE_OPS and WEFT_ORACLE_SEED
+// say how many operations, and which.
+func TestOracle(t *testing.T) {
+	ops, seed := number(t, "WEFT_ORACLE_OPS", oracleOps), number(t, "WEFT_ORACLE_SEED", rand.Uint64())
+	w := &world{Rand: rand.New(rand.NewPCG(seed, 1)), m: NewModel(), now: time.Now(), objects: map[intent.Ref]intent.Object{}, reports: map[string][]Interface{},
+		learned: map[string][]Learned{}, routes: map[string]map[evpn.RouteID]RouteChange{}, readers: map[intent.VNI]*tableReader{}}
+	w.m.Clock = func() time.Time { return w.now }
+	for v := firstVNI; v <= lastVNI; v++ {
+		w.readers[v] = &tableReader{rows: map[evpn.Key]netip.Addr{}}
+	}
+	n := uint64(0)
+	defer func() {
+		if t.Failed() {
+			t.Logf("WEFT_ORACLE_SEED=%d, after %d operations; the last ones were %v", seed, n, w.did)
+		}
+	}()
+	for next := uint64(1); n < ops; n++ {
+		w.did = append(w.did, w.step())
+		w.m.Touched()
+		w.m.TakeMoved()
+		w.m.TakeAlarms()
+		if w.IntN(4) == 0 { // somebody reads, and what all have passed is forgotten
+			v := firstVNI + intent.VNI(w.IntN(int(lastVNI-firstVNI)+1))
+			r := w.readers[v]
+			r.read(w.m.Segment(v))
+			if s := w.m.Segment(v); s != nil {
+				w.m.Trim(v, r.at, 1)
+			}
+		}
+		if n == next || n == ops-1 {
+			w.compare(t)
+			w.did = nil
+			next = n + 1 + w.Uint64N(50)
+		}
+	}
+	t.Logf("%d operations, seed %d", n, seed)
+}
+
+// TestSameNetworkAgain is what random routes once failed on.
+func TestSameNetworkAgain(t *testing.T) {
+	m := NewModel()
+	m.Put(leaf(1))
+	for range 25 {
+		m.Put(network("na", 100))
+		m.TakeRoutes("leaf1", []RouteChange{macRoute(0, 100, "", "65001:100")})
+	}
+	require.Len(t, rowsOf(m, 100), 1)
+	require.Empty(t, m.TakeAlarms())
+}
