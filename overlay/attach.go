@@ -25,6 +25,8 @@ func (m *Model) settleAt(r intent.Ref, prefer place) {
 	if had == has && (!had || old.equal(now)) && slices.EqualFunc(was, next, Attachment.equal) {
 		return
 	}
+	m.countHeld(had, was, -1)
+	m.countHeld(has, next, 1)
 	if has {
 		m.attached[r] = now
 		m.serve(now)
@@ -55,6 +57,18 @@ func (m *Model) settleAt(r intent.Ref, prefer place) {
 			m.unserve(old)
 		}
 		m.withdraw(old, now, has)
+	}
+}
+
+// countHeld counts the places of a port that is prepared but nowhere in use.
+func (m *Model) countHeld(used bool, prepared []Attachment, by int) {
+	if used {
+		return
+	}
+	for _, a := range prepared {
+		if m.held[a.VTEP] += by; m.held[a.VTEP] == 0 {
+			delete(m.held, a.VTEP)
+		}
 	}
 }
 

@@ -80,6 +80,7 @@ type Model struct {
 	attached map[intent.Ref]Attachment
 	standby  map[intent.Ref][]Attachment // where ports are prepared beside that
 	fresh    map[standbyPlace]struct{}   // where they were plugged in since they moved last
+	held     map[netip.Addr]int          // VTEPs of places of ports that are held back, and how many
 	left     map[intent.Ref]place        // where ports were that are nowhere now
 	moved    []Moved
 	holding  bool                    // see Hold
@@ -126,7 +127,7 @@ func NewModel() *Model {
 		carriers: map[intent.VNI]map[string]struct{}{}, unreported: map[string]struct{}{},
 		portsOf: map[intent.Ref]map[intent.Ref]struct{}{}, byIface: map[string]intent.Ref{},
 		byPlace: map[place]map[intent.Ref]struct{}{}, seen: map[string]map[place]struct{}{},
-		attached: map[intent.Ref]Attachment{}, standby: map[intent.Ref][]Attachment{}, left: map[intent.Ref]place{}, fresh: map[standbyPlace]struct{}{},
+		attached: map[intent.Ref]Attachment{}, standby: map[intent.Ref][]Attachment{}, held: map[netip.Addr]int{}, left: map[intent.Ref]place{}, fresh: map[standbyPlace]struct{}{},
 		leaves: map[netip.Addr]struct{}{}, byVNI: map[intent.VNI]*intent.Network{}, imports: map[intent.RouteTarget]map[intent.VNI]struct{}{},
 		strays: map[intent.VNI]map[taken]struct{}{}, owners: map[address]intent.MAC{}, refused: map[address]map[taken]struct{}{},
 		touchedNodes: map[string]struct{}{}, touchedVNIs: map[intent.VNI]struct{}{},

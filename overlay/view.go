@@ -98,12 +98,16 @@ func (m *Model) Carries(node string, v intent.VNI) bool {
 	return ok
 }
 
-// Unreported lists the VTEPs of edges that have never reported: what is behind
-// them is not known yet, and nothing of it may be taken for gone.
+// Unreported lists the VTEPs of edges that have never reported, or have ports
+// that are held back (see Hold): what is behind them is not known yet, and nothing
+// of it may be taken for gone.
 func (m *Model) Unreported() map[netip.Addr]struct{} {
 	vteps := make(map[netip.Addr]struct{}, len(m.unreported))
 	for name := range m.unreported {
 		vteps[m.nodes[name].vtep()] = struct{}{}
+	}
+	for vtep := range m.held {
+		vteps[vtep] = struct{}{}
 	}
 	return vteps
 }

@@ -179,6 +179,9 @@ func (e *Engine) release() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.model.Hold(false)
+	for _, s := range e.sessions {
+		s.notify() // what is kept for ports that were held back can be judged now
+	}
 	e.wakeTouched()
 	e.broadcast()
 }

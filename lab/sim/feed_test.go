@@ -26,6 +26,7 @@ type feed struct {
 
 	mu    sync.Mutex
 	model *overlay.Model
+	read  func(*overlay.Model) // called once, after rows were read
 }
 
 func (f *feed) Wake() <-chan struct{} { return f.wake }
@@ -39,6 +40,10 @@ func (f *feed) Local() map[intent.Ref]overlay.LocalPort {
 func (f *feed) Rows(v intent.VNI, since evpn.Revision) ([]evpn.Row, evpn.Revision) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.read != nil {
+		defer func(read func(*overlay.Model)) { read(f.model) }(f.read)
+		f.read = nil
+	}
 	s := f.model.Segment(v)
 	if s == nil {
 		return nil, 0
@@ -94,6 +99,18 @@ func port(name string, mac byte, addresses ...string) *intent.Port {
 // 10.0.0.2, and one without addresses at fd00::2.
 func newFeed(at *intent.VSwitch) *feed {
 	m := overlay.NewModel()
+	fill(m, at)
+	plug(m, "hv2", "c")
+	plug(m, "hv3", "d")
+	return &feed{wake: make(chan struct{}, 1), model: m}
+}
+
+// plug has an edge report one interface.
+func plug(m *overlay.Model, node, id string) {
+	m.Observe(node, []overlay.Interface{{Name: id, IfaceID: id, OFPort: 1}})
+}
+
+func fill(m *overlay.Model, at *intent.VSwitch) {
 	m.Put(node("hv1", "10.0.0.1", at))
 	m.Put(node("hv2", "10.0.0.2", &intent.VSwitch{OVSDB: "unix:/nowhere"}))
 	m.Put(node("hv3", "fd00::2", &intent.VSwitch{OVSDB: "unix:/nowhere"}))
@@ -102,9 +119,6 @@ func newFeed(at *intent.VSwitch) *feed {
 	m.Put(port("b", 2))
 	m.Put(port("c", 9, "192.168.0.9", "fd00::9"))
 	m.Put(port("d", 10))
-	m.Observe("hv2", []overlay.Interface{{Name: "c", IfaceID: "c", OFPort: 1}})
-	m.Observe("hv3", []overlay.Interface{{Name: "d", IfaceID: "d", OFPort: 1}})
-	return &feed{wake: make(chan struct{}, 1), model: m}
 }
 
 // drive runs the real driver against an edge until stop.

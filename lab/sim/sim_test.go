@@ -172,3 +172,35 @@ func TestWhatEdgesDo(t *testing.T) {
 	})
 	require.Zero(t, e.Stats().Refused)
 }
+
+// A controller starts again, and an edge reports just after the rows of its
+// segment were read for another: that one's flows for it stay as they are.
+func TestReportWhileADeviceIsReadChangesNothing(t *testing.T) {
+	farm := start(t, 1)
+	e := farm.Edge(0)
+	e.Plug("a", "b")
+	at := farm.VSwitch(0)
+	f := newFeed(at)
+	d, stop := drive(t, f, at)
+	settled(t, d, func() int { return e.Stats().Flows }, len(wanted(t)))
+	stop()
+	before := e.Stats()
+
+	f = newFeed(at)
+	f.model = overlay.NewModel()
+	fill(f.model, at)
+	f.read = func(m *overlay.Model) { plug(m, "hv2", "c") }
+	plug(f.model, "hv3", "d")
+	d, stop = drive(t, f, at)
+	eventually(t, "the edge is in sync", func() bool { return inSync(d) })
+	f.change(func(*overlay.Model) {})
+	eventually(t, "all rows are confirmed", func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		_, newer := f.model.Behind("hv1", d.Cursors())
+		return inSync(d) && len(newer) == 0 && f.read == nil
+	})
+	stop()
+	require.Equal(t, before.FlowMods, e.Stats().FlowMods, "flows were written")
+	require.Equal(t, before.Flows, e.Stats().Flows)
+}

@@ -96,8 +96,11 @@ func (s *connection) readAll(ctx context.Context, tell bool) error {
 // settle brings the device from the flows that it has to those that it should
 // have.
 func (s *connection) settle(ctx context.Context, has flowSet, tell bool) error {
+	// Before the rows are read: what an edge that reports meanwhile has is in
+	// them, or still kept.
+	away := s.feed.Unreported()
 	d := s.compile()
-	s.kept = s.keep(d, has)
+	s.kept = s.keep(d, has, away)
 	var c changes
 	var found findings
 	for _, f := range has.sorted() {
@@ -147,8 +150,7 @@ func (s *connection) dump(ctx context.Context) (flowSet, error) {
 // reported yet, and reports whether there was any. Their MACs are known by
 // the tunnel's end in the remote table; addresses by their MACs; their place
 // in flood lists by the end alone.
-func (s *connection) keep(d *desired, has flowSet) bool {
-	away := s.feed.Unreported()
+func (s *connection) keep(d *desired, has flowSet, away map[netip.Addr]struct{}) bool {
 	delete(away, s.vtep)
 	if len(away) == 0 {
 		s.keptFlows = nil
