@@ -32,6 +32,7 @@ var layers = [][]string{
 	{"controller/engine"},
 	{"controller/api/client"},
 	{"controller/api"},
+	{"lab/budget"},
 	{"lab/netns"},
 	{"lab/probe"},
 	{"lab/sim"},

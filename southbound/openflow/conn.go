@@ -40,6 +40,9 @@ type Conn struct {
 	mu       sync.Mutex
 	err      error
 	waiting  map[uint32]*call // by transaction id
+	bundle   *call            // waits for errors to any message from first to last
+	first    uint32
+	last     uint32
 	onFlow   func(FlowUpdate)
 	onPacket func(PacketIn)
 	bundles  sync.Mutex // one bundle at a time
@@ -175,17 +178,16 @@ func (c *Conn) end(err error) {
 		return
 	}
 	c.err = err
-	waiting := c.waiting
-	c.waiting = nil
+	waiting, bundle := c.waiting, c.bundle
+	c.waiting, c.bundle = nil, nil
 	c.mu.Unlock()
 	c.c.Close()
 	close(c.done)
-	told := map[*call]bool{}
 	for _, w := range waiting {
-		if !told[w] {
-			told[w] = true
-			w.finish(err)
-		}
+		w.finish(err)
+	}
+	if bundle != nil {
+		bundle.finish(err)
 	}
 }
 
@@ -242,6 +244,9 @@ func (c *Conn) take(m []byte) error {
 	}
 	c.mu.Lock()
 	w := c.waiting[xid]
+	if w == nil && c.bundle != nil && xid-c.first <= c.last-c.first {
+		w = c.bundle
+	}
 	c.mu.Unlock()
 	if w == nil {
 		if kind == typeError {
@@ -291,39 +296,48 @@ func (c *Conn) write(b []byte) error {
 func (c *Conn) do(ctx context.Context, m []byte, part func(uint8, []byte) (bool, error)) error {
 	w := &call{part: part, done: make(chan error, 1)}
 	xid := binary.BigEndian.Uint32(m[4:])
-	if err := c.await(w, xid, xid); err != nil {
+	if err := c.await(w, xid); err != nil {
 		return err
 	}
-	defer c.forget(xid, xid)
+	defer c.forget(xid)
 	if err := c.write(m); err != nil {
 		c.end(err)
 	}
 	return c.wait(ctx, w)
 }
 
-func (c *Conn) await(w *call, first, last uint32) error {
+func (c *Conn) await(w *call, xid uint32) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
 		return c.err
 	}
-	for x := first; ; x++ {
-		c.waiting[x] = w
-		if x == last {
-			return nil
-		}
-	}
+	c.waiting[xid] = w
+	return nil
 }
 
-func (c *Conn) forget(first, last uint32) {
+func (c *Conn) forget(xid uint32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for x := first; c.waiting != nil; x++ {
-		delete(c.waiting, x)
-		if x == last {
-			return
-		}
+	delete(c.waiting, xid)
+}
+
+// awaitBundle makes w wait for errors to the messages of a bundle; there is one
+// bundle at a time.
+func (c *Conn) awaitBundle(w *call, first, last uint32) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return c.err
 	}
+	c.bundle, c.first, c.last = w, first, last
+	return nil
+}
+
+func (c *Conn) forgetBundle() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.bundle = nil
 }
 
 func (c *Conn) wait(ctx context.Context, w *call) error {

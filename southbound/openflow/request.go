@@ -99,10 +99,10 @@ func (c *Conn) Bundle(ctx context.Context, mods []FlowMod) error {
 	first := c.xid.Add(uint32(len(mods))) - uint32(len(mods)) + 1
 	last := first + uint32(len(mods)) - 1
 	refused := &call{part: reply, done: make(chan error, 1)}
-	if err := c.await(refused, first, last); err != nil {
+	if err := c.awaitBundle(refused, first, last); err != nil {
 		return err
 	}
-	defer c.forget(first, last)
+	defer c.forgetBundle()
 	if err := c.sendMods(ctx, id, first, mods); err != nil {
 		return err
 	}

@@ -1,0 +1,55 @@
+//go:build budget
+
+package openflow
+
+import (
+	"encoding/hex"
+	"net"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/weft-sdn/weft/lab/budget"
+)
+
+// sink is a connection that takes all that is written.
+type sink struct{ net.Conn }
+
+func (sink) Write(b []byte) (int, error) { return len(b), nil }
+
+func TestBudget(t *testing.T) {
+	counts := map[string]float64{}
+	buf := make([]byte, 0, 4096)
+	for _, f := range examples() {
+		f.Cookie = 7
+		counts["allocations to encode a flow"] += testing.AllocsPerRun(100, func() {
+			buf = appendBundleAdd(buf[:0], 1, 1, FlowMod{Flow: f})
+		})
+	}
+	var mods []FlowMod
+	for range 1000 {
+		for _, f := range examples() {
+			mods = append(mods, FlowMod{Flow: f})
+		}
+	}
+	c := &Conn{c: sink{}, waiting: map[uint32]*call{}}
+	send := func() {
+		if err := c.awaitBundle(&call{}, 1, uint32(len(mods))); err != nil {
+			panic(err)
+		}
+		if err := c.sendMods(t.Context(), 1, 1, mods); err != nil {
+			panic(err)
+		}
+		c.forgetBundle()
+	}
+	counts["allocations to send a bundle of 13,000 flows"] = testing.AllocsPerRun(10, send)
+	m, err := hex.DecodeString(dumped)
+	require.NoError(t, err)
+	counts["allocations to decode a flow"] = testing.AllocsPerRun(100, func() {
+		if _, _, err := readFlowDesc(m[16:]); err != nil {
+			panic(err)
+		}
+	})
+	counts["bytes of a flow-mod"] = float64(len(appendBundleAdd(nil, 1, 1, mods[7])))
+	budget.Check(t, counts)
+}
