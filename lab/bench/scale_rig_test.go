@@ -155,7 +155,7 @@ func (r *rig) startController() {
 	os.Remove(at)
 	log, err := os.OpenFile(r.dir+"/controller.log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	require.NoError(r.t, err)
-	c := exec.Command(*weftBinary, "controller", "--data-dir", r.dir+"/data", "--listen", "unix:"+at, "--log-level", "warn", "--pprof", r.pprof)
+	c := exec.Command(*weftBinary, "controller", "--data-dir", r.dir+"/data", "--listen", "unix:"+at, "--log-level", "error", "--pprof", r.pprof)
 	c.Stdout, c.Stderr = log, log
 	require.NoError(r.t, c.Start())
 	log.Close()
@@ -173,46 +173,72 @@ func (r *rig) startController() {
 const applied = 500
 
 // apply writes objects by few requests, several at once, and returns the
-// store's last revision. A controller that has no such request gets each object
-// by itself.
-func (r *rig) apply(objects []intent.Object, progress func(int)) (last int64) {
+// store's last revision and how many requests had to be repeated. A controller
+// that has no such request gets each object by itself.
+func (r *rig) apply(objects []intent.Object, progress func(int)) (last int64, again int) {
 	c := http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 8, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", r.dir+"/api.sock")
 	}}}
 	defer c.CloseIdleConnections()
 	var mu sync.Mutex
-	saw := func(rev int64, n int) {
-		mu.Lock()
-		defer mu.Unlock()
-		last = max(last, rev)
-		progress(n)
-	}
 	parallel(4, (len(objects)+applied-1)/applied, func(w, i int) {
 		batch := objects[i*applied : min(len(objects), (i+1)*applied)]
 		body, err := json.Marshal(map[string]any{"items": batch})
 		require.NoError(r.t, err)
-		resp, err := c.Post("http://weft/v1/apply", "application/json", bytes.NewReader(body))
-		require.NoError(r.t, err)
-		defer resp.Body.Close()
-		if resp.StatusCode == http.StatusNotFound {
-			parallel(16, len(batch), func(w, i int) { saw(r.put(w, batch[i]), 1) })
-			return
-		}
-		var out struct {
-			Items []struct {
-				Revision int64           `json:"revision"`
-				Problem  json.RawMessage `json:"problem"`
-			} `json:"items"`
-		}
-		require.NoError(r.t, json.NewDecoder(resp.Body).Decode(&out))
-		require.Equal(r.t, http.StatusOK, resp.StatusCode)
-		require.Len(r.t, out.Items, len(batch))
-		for _, it := range out.Items {
-			require.Empty(r.t, string(it.Problem))
-			saw(it.Revision, 1)
+		for try := 0; ; try++ {
+			rev, why := r.applyBatch(&c, w, batch, body)
+			mu.Lock()
+			if why == nil {
+				last = max(last, rev)
+				progress(len(batch))
+				mu.Unlock()
+				return
+			}
+			again++
+			mu.Unlock()
+			fmt.Println("  apply again:", why)
+			if try > 100 {
+				r.t.Errorf("apply: %v", why)
+				return
+			}
 		}
 	})
-	return last
+	require.False(r.t, r.t.Failed(), "not all objects could be written")
+	return last, again
+}
+
+func (r *rig) applyBatch(c *http.Client, w int, batch []intent.Object, body []byte) (last int64, err error) {
+	resp, err := c.Post("http://weft/v1/apply", "application/json", bytes.NewReader(body))
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusNotFound {
+		for _, o := range batch {
+			res, err := r.api(w).Put(context.Background(), o, client.PutOptions{})
+			if err != nil {
+				return 0, err
+			}
+			last = res.Object.Meta().Revision
+		}
+		return last, nil
+	}
+	var out struct {
+		Items []struct {
+			Revision int64           `json:"revision"`
+			Problem  json.RawMessage `json:"problem"`
+		} `json:"items"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&out); err != nil || resp.StatusCode != http.StatusOK || len(out.Items) != len(batch) {
+		return 0, fmt.Errorf("%s, %d answers to %d objects, %v", resp.Status, len(out.Items), len(batch), err)
+	}
+	for _, it := range out.Items {
+		if len(it.Problem) > 0 {
+			return 0, fmt.Errorf("%s", it.Problem)
+		}
+		last = max(last, it.Revision)
+	}
+	return last, nil
 }
 
 // stopController ends it in good order; the data stay.

@@ -233,6 +233,7 @@ func (r *rig) putPorts(ports []intent.Object, say sayer, file func(string) strin
 	before, used := r.farm.Totals(), r.cpu()
 	first := r.put(0, ports[0])
 	var last int64
+	var again int
 	var done atomic.Int64
 	began := time.Now()
 	stop := make(chan struct{})
@@ -249,7 +250,7 @@ func (r *rig) putPorts(ports []intent.Object, say sayer, file func(string) strin
 	}()
 	put, more := time.Duration(0), time.Duration(0)
 	r.profiling(file("cpu-bulk"), min(30, max(5, len(ports)/5000)), func() {
-		last = r.apply(ports[1:], func(n int) { done.Add(int64(n)) })
+		last, again = r.apply(ports[1:], func(n int) { done.Add(int64(n)) })
 		put = time.Since(began)
 		more = r.converged("all edges have all rows")
 	})
@@ -258,6 +259,7 @@ func (r *rig) putPorts(ports []intent.Object, say sayer, file func(string) strin
 	close(stop)
 	say("all ports declared by REST after", "s", put.Seconds())
 	say("ports declared", "1/s", float64(len(ports))/put.Seconds())
+	say("requests that had to be repeated", "", float64(again))
 	say("etcd transactions per port", "", float64(last-first)/float64(len(ports)-1))
 	say("all edges have all rows after the last write", "s", more.Seconds())
 	say("controller CPU until then", "s", used.Seconds())
