@@ -63,6 +63,7 @@ const (
 	retryWait  = 300 * time.Millisecond
 	heartbeat  = 3 * time.Second
 	auditEvery = 15 * time.Second // the state is applied again: what others changed is mended
+	gatherTime = time.Millisecond // a route changes several tables
 )
 
 // Run works until ctx ends; it returns ctx's error.
@@ -145,10 +146,18 @@ func (a *Agent) serve(ctx context.Context, wanted <-chan leafstate.State, again 
 		case <-audit.C:
 			a.apply(ctx)
 		case <-a.Tables.Changed():
+			if err := sleep(ctx, gatherTime); err != nil {
+				return err
+			}
 		case <-again:
 		case <-beat.C:
 		}
+		began := time.Now()
 		a.report(ctx)
+		// As long as a report takes is for what it is about.
+		if err := sleep(ctx, time.Since(began)); err != nil {
+			return err
+		}
 	}
 }
 

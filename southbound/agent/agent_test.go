@@ -131,6 +131,7 @@ func TestAgentAppliesAndReports(t *testing.T) {
 			w.add = []leafstate.Entry{{Kind: leafstate.Remote, VNI: 100, MAC: intent.MAC{2}, VTEP: netip.MustParseAddr("10.0.0.1")}}
 		})
 		w.changed <- struct{}{}
+		time.Sleep(gatherTime)
 		synctest.Wait()
 		require.Len(t, w.last().Add, 1, "what changed is told at once")
 

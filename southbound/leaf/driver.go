@@ -74,7 +74,13 @@ func (d *Driver) Run(ctx context.Context) error {
 		d.feed.Observe(nil)
 	}
 	for {
+		began := time.Now()
 		d.bring()
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Until(began.Add(southbound.Rest(time.Since(began))))):
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

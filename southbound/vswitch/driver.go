@@ -33,7 +33,6 @@ const (
 	settleTime = 50 * time.Millisecond  // from a suspicious change to reading
 	settleMost = 3 * time.Second        // the same after many that were harmless
 	opTime     = 30 * time.Second       // of one bundle or dump
-	restMost   = 100 * time.Millisecond // between two bundles
 )
 
 // Driver keeps one Open vSwitch at what its feed says.

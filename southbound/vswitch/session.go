@@ -103,7 +103,7 @@ func (s *connection) serve(ctx context.Context, touched <-chan struct{}) error {
 	bring := func() error {
 		began := time.Now()
 		err := s.bring(ctx)
-		rested = began.Add(restFor(time.Since(began)))
+		rested = began.Add(southbound.Rest(time.Since(began)))
 		return err
 	}
 	for {
@@ -150,12 +150,6 @@ func (s *connection) serve(ctx context.Context, touched <-chan struct{}) error {
 		}
 	}
 }
-
-// restFor is how long after the beginning of a bundle that took some time the
-// next one may begin. What changes meanwhile goes with that: a switch that has
-// little to do follows each change at once, one that is behind gets few large
-// bundles instead of many small ones, and has as long for its own work.
-func restFor(took time.Duration) time.Duration { return min(3*took, took+restMost) }
 
 // database takes a change of the device's database. A lost database does not
 // end the session: flows still go.
