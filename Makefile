@@ -80,7 +80,7 @@ bench-ovn: build ## the same work by Weft and by OVN, in one run: HV=10 NETS=10 
 	$(GO) test -tags bench -count 1 -v -timeout 30m -run BesideOVN ./lab/bench -args -weft $(CURDIR)/$(BIN) \
 	  -hypervisors $(or $(HV),10) -networks $(or $(NETS),10) -ports $(or $(PORTS),1)
 
-SCALE_POINTS = $(if $(filter full,$(SCALE)),100:10000$(,)1000:10000$(,)1000:100000$(,)9800:1000000,$(or $(EDGES),200):$(or $(ENDPOINTS),10000))
+SCALE_POINTS = $(if $(filter full,$(SCALE)),100:10000$(,)1000:10000$(,)1000:100000$(,)9800:1000000:intent,$(or $(EDGES),200):$(or $(ENDPOINTS),10000))
 , := ,
 bench-scale: build ## one controller, many simulated edges: EDGES=200 ENDPOINTS=10000 SECONDS_AT_RATE=10 OUT=folder, or SCALE=full for all points (root)
 	$(call install,ovs-vswitchd ovs-ofctl,openvswitch-switch)

@@ -48,16 +48,18 @@ type rig struct {
 	farm      *sim.Farm
 	edges     int // real ones included; these come first
 	endpoints int
-	nets      []*scaleNet
-	wide      *scaleNet
-	spares    []*spare
-	serial    atomic.Int64 // of ports, for MACs and addresses
-	apis      []*client.Client
-	cmd       *exec.Cmd
-	process   atomic.Pointer[os.Process] // of cmd, for guard
-	pprof     string
-	track     *tracker
-	out       *report
+	// intentFirst has all ports written before any edge is known.
+	intentFirst bool
+	nets        []*scaleNet
+	wide        *scaleNet
+	spares      []*spare
+	serial      atomic.Int64 // of ports, for MACs and addresses
+	apis        []*client.Client
+	cmd         *exec.Cmd
+	process     atomic.Pointer[os.Process] // of cmd, for guard
+	pprof       string
+	track       *tracker
+	out         *report
 
 	// What each edge must have.
 	wantRemote, wantLocal, wantARP []int

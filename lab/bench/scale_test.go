@@ -25,7 +25,7 @@ import (
 )
 
 var (
-	scalePoints  = flag.String("points", "", "points as EDGES:ENDPOINTS, separated by commas")
+	scalePoints  = flag.String("points", "", "points as EDGES:ENDPOINTS, separated by commas; with :intent the intent is there before the edges")
 	scaleReal    = flag.Int("real", 20, "real vSwitches among the edges")
 	scaleSpares  = flag.Int("spares", 4000, "ports that come and go at a rate")
 	scaleRate    = flag.Int("rate", 5000, "changes a second")
@@ -45,33 +45,36 @@ func TestScale(t *testing.T) {
 	out := newReport(t, dir)
 	defer out.table(os.Stdout)
 	for _, p := range strings.Split(*scalePoints, ",") {
+		p, intentFirst := strings.CutSuffix(p, ":intent")
 		e, n, ok := strings.Cut(p, ":")
 		edges, err1 := strconv.Atoi(e)
 		endpoints, err2 := strconv.Atoi(n)
 		require.True(t, ok && err1 == nil && err2 == nil && edges >= *scaleReal+2*edgesPerNet && edges%edgesPerNet == 0, "point %q: edges are a multiple of %d, at least %d", p, edgesPerNet, *scaleReal+2*edgesPerNet)
 		point := fmt.Sprintf("%d/%d", edges, endpoints)
 		out.points = append(out.points, point)
-		if !t.Run(point, func(t *testing.T) { runPoint(t, point, edges, endpoints, out) }) {
+		if !t.Run(point, func(t *testing.T) {
+			runPoint(t, &rig{t: t, edges: edges, endpoints: endpoints, intentFirst: intentFirst, out: out}, point)
+		}) {
 			return
 		}
 	}
 }
 
-func runPoint(t *testing.T, point string, edges, endpoints int, out *report) {
+func runPoint(t *testing.T, r *rig, point string) {
 	dir, err := os.MkdirTemp("", "weft-scale") // t.TempDir is too long for a socket's path
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	r := &rig{t: t, dir: dir, edges: edges, endpoints: endpoints, out: out}
+	r.t, r.dir = t, dir
 	r.track = &tracker{rig: r, all: map[uint64]*arrival{}, mods: map[[2]uint8]int64{}}
 	r.real = newSandbox(t, *scaleReal)
-	r.farm, err = sim.Start(edges - *scaleReal)
+	r.farm, err = sim.Start(r.edges - *scaleReal)
 	require.NoError(t, err)
 	t.Cleanup(r.farm.Close)
 	t.Cleanup(r.stopController)
 	r.guard()
 	r.farm.Observe(r.track.observe)
-	say := func(name, unit string, v float64) { out.say(point, name, unit, v) }
-	file := func(what string) string { return fmt.Sprintf("%d-%d-%s", edges, endpoints, what) }
+	say := func(name, unit string, v float64) { r.out.say(point, name, unit, v) }
+	file := func(what string) string { return fmt.Sprintf("%d-%d-%s", r.edges, r.endpoints, what) }
 	r.layOut()
 	r.load(say, file)
 	r.checkReal(say)
@@ -106,11 +109,10 @@ func (r *rig) load(say sayer, file func(string) string) {
 	r.ready()
 	empty := r.memory()
 	say("resident memory, empty", "MB", float64(empty.rss)/1e6)
-	took := r.makeNodes()
-	say("all edges connected after", "s", took.Seconds())
-	bare := r.memory()
-	say("memory per edge with its interfaces reported", "KB", float64(bare.anon-empty.anon)/float64(r.edges)/1e3)
-	say("idle, interfaces reported", "% of a core", 100*r.idle(5*time.Second))
+	bare := empty
+	if !r.intentFirst {
+		bare = r.loadNodes(say, empty)
+	}
 	for i := range 10 {
 		r.put(0, &intent.Tenant{Metadata: intent.Metadata{Name: fmt.Sprintf("t%d", i)}})
 	}
@@ -120,6 +122,13 @@ func (r *rig) load(say sayer, file func(string) string) {
 	}
 	r.apply(nets, func(int) {})
 	r.putPorts(ports, say, file)
+	if r.intentFirst {
+		say("resident memory, intent without edges", "MB", float64(r.memory().rss)/1e6)
+		r.connectAll(say, file)
+	}
+	ready, asking := r.networksReady()
+	say("status Ready of all networks after that", "s", ready.Seconds())
+	say("listing all networks with status takes", "s", asking.Seconds())
 	full := r.memory()
 	heap := r.heap()
 	per := float64(len(ports))
@@ -133,6 +142,38 @@ func (r *rig) load(say sayer, file func(string) string) {
 	say("etcd database per endpoint", "B", float64(r.etcdSize())/per)
 	r.profile(file("heap-loaded"), "heap")
 	say("idle, all loaded", "% of a core", 100*r.idle(5*time.Second))
+}
+
+// loadNodes declares the edges before there are ports, and returns the memory
+// that the controller has then.
+func (r *rig) loadNodes(say sayer, empty usage) usage {
+	began := time.Now()
+	r.makeNodes()
+	say("all edges connected after", "s", time.Since(began).Seconds())
+	bare := r.memory()
+	say("memory per edge with its interfaces reported", "KB", float64(bare.anon-empty.anon)/float64(r.edges)/1e3)
+	say("idle, interfaces reported", "% of a core", 100*r.idle(5*time.Second))
+	return bare
+}
+
+// connectAll declares the edges when all ports are there already.
+func (r *rig) connectAll(say sayer, file func(string) string) {
+	before, used, began := r.farm.Totals(), r.cpu(), time.Now()
+	r.profiling(file("cpu-connect"), 30, func() {
+		r.makeNodes()
+		r.converged("all edges have all rows")
+	})
+	say("all edges connected and full after", "s", time.Since(began).Seconds())
+	r.sent(say, before, used)
+}
+
+// sent says what it took to bring all edges to where they are.
+func (r *rig) sent(say sayer, before sim.Totals, used time.Duration) {
+	now := r.farm.Totals()
+	say("controller CPU until then", "s", (r.cpu() - used).Seconds())
+	say("flow-mods sent per flow in place", "", float64(now.FlowMods-before.FlowMods)/float64(r.flowsInPlace()))
+	say("flow-mods sent", "", float64(now.FlowMods-before.FlowMods))
+	say("bundles", "", float64(now.Bundles-before.Bundles))
 }
 
 // plan makes all ports and plugs in their interfaces.
@@ -169,8 +210,7 @@ func (r *rig) plan() []intent.Object {
 }
 
 // makeNodes declares all edges and waits until all are ready.
-func (r *rig) makeNodes() time.Duration {
-	began := time.Now()
+func (r *rig) makeNodes() {
 	var nodes []intent.Object
 	for i := range r.edges {
 		n := &intent.Node{Header: intent.Header{APIVersion: intent.APIVersion, Kind: intent.KindNode}, Metadata: intent.Metadata{Name: edgeName(i)}, Spec: intent.NodeSpec{Role: intent.RoleHypervisor, VTEP: netip.AddrFrom4([4]byte{172, byte(16 + (i+1)>>16), byte((i + 1) >> 8), byte(i + 1)})}}
@@ -183,7 +223,6 @@ func (r *rig) makeNodes() time.Duration {
 	}
 	r.apply(nodes, func(int) {})
 	r.nodesReady()
-	return time.Since(began)
 }
 
 func (r *rig) nodesReady() {
@@ -252,23 +291,21 @@ func (r *rig) putPorts(ports []intent.Object, say sayer, file func(string) strin
 	r.profiling(file("cpu-bulk"), min(30, max(5, len(ports)/5000)), func() {
 		last, again = r.apply(ports[1:], func(n int) { done.Add(int64(n)) })
 		put = time.Since(began)
-		more = r.converged("all edges have all rows")
+		if !r.intentFirst {
+			more = r.converged("all edges have all rows")
+		}
 	})
-	used = r.cpu() - used
-	say("full convergence", "s", (put + more).Seconds())
 	close(stop)
 	say("all ports declared by REST after", "s", put.Seconds())
 	say("ports declared", "1/s", float64(len(ports))/put.Seconds())
 	say("requests that had to be repeated", "", float64(again))
 	say("etcd transactions per port", "", float64(last-first)/float64(len(ports)-1))
+	if r.intentFirst {
+		return
+	}
+	say("full convergence", "s", (put + more).Seconds())
 	say("all edges have all rows after the last write", "s", more.Seconds())
-	say("controller CPU until then", "s", used.Seconds())
-	now := r.farm.Totals()
-	say("flow-mods sent per flow in place", "", float64(now.FlowMods-before.FlowMods)/float64(r.flowsInPlace()))
-	say("bundles", "", float64(now.Bundles-before.Bundles))
-	ready, asking := r.networksReady()
-	say("status Ready of all networks after that", "s", ready.Seconds())
-	say("listing all networks with status takes", "s", asking.Seconds())
+	r.sent(say, before, used)
 }
 
 // flowsInPlace counts the flows of all simulated edges.
