@@ -34,6 +34,11 @@ func (m *Model) settleAt(r intent.Ref, prefer place) {
 	} else {
 		delete(m.attached, r)
 	}
+	before := place{old.Node, old.Interface}
+	if !had {
+		before = m.left[r]
+	}
+	moved := has && before != (place{}) && before.node != now.Node
 	m.noteMove(r, old, had, now, has)
 	if len(next) > 0 {
 		m.standby[r] = next
@@ -58,6 +63,10 @@ func (m *Model) settleAt(r intent.Ref, prefer place) {
 		}
 		m.withdraw(old, now, has)
 	}
+	if has {
+		m.own(now)
+	}
+	m.judgePort(old, had, now, has, moved)
 }
 
 // countHeld counts the places of a port that is prepared but nowhere in use.
@@ -229,9 +238,6 @@ func (m *Model) originate(a Attachment) {
 		if seg.Move(k, evpn.Path{VTEP: a.VTEP, Source: source(a)}) {
 			m.touchedVNIs[a.VNI] = struct{}{}
 		}
-	}
-	for _, ip := range a.Addresses {
-		m.owners[address{a.VNI, ip}] = a.MAC
 	}
 }
 

@@ -51,10 +51,8 @@ func (m *Model) state(node string, e *edge, v intent.VNI, k evpn.Key, p evpn.Pat
 	if m.arrived(node, e, v, k.MAC) {
 		p.Seq = max(p.Seq, m.seqOf(v, k))
 	}
+	m.judge(node, e, v, k, p)
 	seg := m.segment(v)
-	if r, ok := seg.Get(k); ok && r.Origin == evpn.OriginPort && r.VTEP != p.VTEP {
-		m.say(node, e, m.spoofed(v, k), 1, fmt.Sprintf("%s announces %s, which is a port's at VTEP %s", node, keyWords(k), r.VTEP))
-	}
 	frozen := seg.Frozen(k.MAC)
 	if seg.Set(k, p) {
 		m.touchedVNIs[v] = struct{}{}
@@ -77,7 +75,7 @@ func (m *Model) unstate(node string, e *edge, v intent.VNI, k evpn.Key, src evpn
 	if m.segment(v).Withdraw(k, src) {
 		m.touchedVNIs[v] = struct{}{}
 	}
-	m.say(node, e, m.spoofed(v, k), -1, "")
+	m.acquit(node, e, v, k, src)
 }
 
 func learnedKey(l Learned) evpn.Key {

@@ -92,7 +92,10 @@ type Model struct {
 	strays  map[intent.VNI]map[taken]struct{}              // routes for VNIs that no network has
 	owners  map[address]intent.MAC                         // of addresses, by the ports that are attached
 	refused map[address]map[taken]struct{}                 // routes for addresses that a port owns
+	hosts   map[address][]taken                            // routes for addresses that are in the tables
 	alarms  []Alarm
+
+	offences map[rowOf]map[evpn.Source]offence // by the rows of ports that others announce
 
 	// Clock tells the time of moves; time.Now when nil. It is set before use.
 	Clock func() time.Time
@@ -130,6 +133,7 @@ func NewModel() *Model {
 		attached: map[intent.Ref]Attachment{}, standby: map[intent.Ref][]Attachment{}, held: map[netip.Addr]int{}, left: map[intent.Ref]place{}, fresh: map[standbyPlace]struct{}{},
 		leaves: map[netip.Addr]struct{}{}, byVNI: map[intent.VNI]*intent.Network{}, imports: map[intent.RouteTarget]map[intent.VNI]struct{}{},
 		strays: map[intent.VNI]map[taken]struct{}{}, owners: map[address]intent.MAC{}, refused: map[address]map[taken]struct{}{},
+		hosts: map[address][]taken{}, offences: map[rowOf]map[evpn.Source]offence{},
 		touchedNodes: map[string]struct{}{}, touchedVNIs: map[intent.VNI]struct{}{},
 	}
 }

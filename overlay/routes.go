@@ -85,6 +85,10 @@ func (m *Model) setRoute(node string, e *edge, id evpn.RouteID, r evpn.Route, ol
 	m.dropRoute(node, e, id, old, now.vnis)
 	e.routes[id] = now
 	for _, v := range now.vnis {
+		if id.Type == evpn.MACIP && id.IP.IsValid() {
+			at := address{v, id.IP}
+			m.hosts[at] = append(m.hosts[at], taken{node, id})
+		}
 		m.stateRoute(node, e, v, id, r)
 	}
 	for _, v := range now.owned {
@@ -108,8 +112,14 @@ func (m *Model) setRoute(node string, e *edge, id evpn.RouteID, r evpn.Route, ol
 // that it will be in again.
 func (m *Model) dropRoute(node string, e *edge, id evpn.RouteID, a announced, stays []intent.VNI) {
 	for _, v := range a.vnis {
+		if id.Type == evpn.MACIP && id.IP.IsValid() {
+			at := address{v, id.IP}
+			i := slices.Index(m.hosts[at], taken{node, id})
+			if m.hosts[at] = slices.Delete(m.hosts[at], i, i+1); len(m.hosts[at]) == 0 {
+				delete(m.hosts, at)
+			}
+		}
 		if slices.Contains(stays, v) {
-			m.say(node, e, m.spoofed(v, id.Key), -1, "")
 			continue
 		}
 		for _, s := range pathsOf(node, id) {
@@ -166,6 +176,31 @@ func (m *Model) isOwned(v intent.VNI, k evpn.Key) bool {
 	return ok && mac != k.MAC
 }
 
+// own notes whose an attached port's addresses are. Routes for them that were
+// taken, or refused, when they were nobody's or another MAC's are taken again.
+func (m *Model) own(a Attachment) {
+	for _, ip := range a.Addresses {
+		at := address{a.VNI, ip}
+		if mac, ok := m.owners[at]; ok && mac == a.MAC {
+			continue
+		}
+		m.owners[at] = a.MAC
+		m.retake(m.refused[at])
+		m.retake(setOf(m.hosts[at]))
+	}
+}
+
+func setOf(list []taken) map[taken]struct{} {
+	if len(list) == 0 {
+		return nil
+	}
+	out := make(map[taken]struct{}, len(list))
+	for _, t := range list {
+		out[t] = struct{}{}
+	}
+	return out
+}
+
 // disown forgets whose an address was; routes that were refused for it are
 // taken again.
 func (m *Model) disown(at address, mac intent.MAC) {
@@ -180,7 +215,10 @@ func (m *Model) disown(at address, mac intent.MAC) {
 func (m *Model) retake(routes map[taken]struct{}) {
 	for _, t := range slices.Collect(keys(routes)) {
 		e := m.nodes[t.node]
-		a := e.routes[t.id]
+		a, ok := e.routes[t.id]
+		if !ok {
+			continue
+		}
 		m.setRoute(t.node, e, t.id, a.route, a)
 	}
 }
@@ -235,6 +273,9 @@ func (m *Model) settleNetwork(old, now *intent.Network) {
 		if s.Rev() != before {
 			m.touchedVNIs[now.Spec.VNI] = struct{}{}
 		}
+	}
+	if same && old.Spec.Spoofing != now.Spec.Spoofing {
+		m.retake(m.routesIn(now.Spec.VNI))
 	}
 	if !same {
 		m.touchedVNIs[now.Spec.VNI] = struct{}{}

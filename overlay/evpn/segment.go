@@ -131,6 +131,12 @@ func (s *Segment) Paths(k Key) []Path {
 	return append([]Path{e.row.Path}, e.others...)
 }
 
+// Contested reports whether a route has more than one path.
+func (s *Segment) Contested(k Key) bool {
+	e := s.entries[k]
+	return e != nil && !e.row.Deleted && len(e.others) > 0
+}
+
 // choose makes paths, which is not empty, the paths of the entry.
 func (s *Segment) choose(e *entry, paths []Path) bool {
 	best := 0
