@@ -12,7 +12,7 @@ TEST_PACKAGES := $(LAB_PACKAGES) gcc libc6-dev gobgpd tshark
 LAB_TESTS = $(shell grep -rl --include='*_test.go' '^//go:build lab' . | xargs -n1 dirname | sort -u)
 
 .DEFAULT_GOAL := help
-.PHONY: help build install-deps install-test-deps demo test test-unit test-lab test-edges lint fuzz bench bench-lab bench-churn bench-moves bench-scale generate clean
+.PHONY: help build install-deps install-test-deps demo test test-unit test-lab test-edges lint fuzz bench bench-lab bench-churn bench-moves bench-scale bench-check oracle generate clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,7 +37,7 @@ install-test-deps: ## install those that the tests need (root)
 demo: install-deps build ## bring a fabric up, put tenants on it, check every packet, take it down (root)
 	./lab/demo.sh $(BIN)
 
-test: install-test-deps lint test-unit test-lab ## every test, real fabrics included (root)
+test: install-test-deps lint test-unit bench-check test-lab ## every test, real fabrics included (root)
 
 test-unit: ## unit tests with the race detector (needs gcc); no root needed
 	$(GO) test -race -timeout 5m ./...
@@ -86,6 +86,18 @@ bench-scale: build ## one controller, many simulated edges: EDGES=200 ENDPOINTS=
 	$(call install,ovs-vswitchd ovs-ofctl,openvswitch-switch)
 	$(GO) test -tags bench -count 1 -v -timeout 4h -run Scale ./lab/bench -args -weft $(CURDIR)/$(BIN) \
 	  -points $(SCALE_POINTS) -seconds $(or $(SECONDS_AT_RATE),$(if $(filter full,$(SCALE)),60,10)) $(if $(OUT),-out $(abspath $(OUT)))
+
+# Packages with counts that are held to committed figures.
+BUDGETS = $(shell grep -rl --include='*_test.go' '^//go:build budget' . | xargs -n1 dirname | sort -u)
+
+bench-check: ## allocations, rows, flow-mods, bytes and writes beside the committed figures; a rise fails (UPDATE=1 writes them anew)
+	$(GO) vet -tags budget $(BUDGETS)
+	WEFT_BUDGET_UPDATE=$(UPDATE) $(GO) test -tags budget -count 1 -timeout 5m -run '^TestBudget$$' $(BUDGETS)
+
+ORACLE_OPS = 100000
+oracle: ## 100,000 random operations: the model that took each equals one that is told the end (ORACLE_OPS=N)
+	WEFT_ORACLE_OPS=$(ORACLE_OPS) $(GO) test -count 1 -timeout 20m -v -run '^TestOracle$$' ./overlay
+	$(GO) test -count 1 -timeout 20m -run 'FromScratch' ./overlay -rapid.checks=$$(($(ORACLE_OPS)/30))
 
 clean: ## remove what was built
 	rm -rf bin
