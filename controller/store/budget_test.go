@@ -3,6 +3,7 @@
 package store
 
 import (
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -41,6 +42,7 @@ func TestBudget(t *testing.T) {
 	}
 	counts["allocations to decode a port"] = budget.Allocs(len(ports), func() { decodeAll() })
 	counts["heap bytes of a port"] = budget.Heap(len(ports), decodeAll)
+	runtime.KeepAlive(values)
 
 	s := open(t, 1)[0]
 	importing := func(ops int, objects []intent.Object) float64 {
