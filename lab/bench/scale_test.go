@@ -141,7 +141,8 @@ func (r *rig) load(say sayer, file func(string) string) {
 	say("etcd database", "MB", float64(r.etcdSize())/1e6)
 	say("etcd database per endpoint", "B", float64(r.etcdSize())/per)
 	r.profile(file("heap-loaded"), "heap")
-	say("idle, all loaded", "% of a core", 100*r.idle(5*time.Second))
+	r.quiet()
+	r.profiling(file("cpu-idle"), 10, func() { say("idle, all loaded", "% of a core", 100*r.idle(10*time.Second)) })
 }
 
 // loadNodes declares the edges before there are ports, and returns the memory
