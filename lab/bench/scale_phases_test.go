@@ -228,6 +228,7 @@ func (r *rig) reconnect(say sayer, file func(string) string) {
 func (r *rig) rates(say sayer, file func(string) string) {
 	run := func(what string, perSecond int, change func(w int, s *spare) error) {
 		r.quiet()
+		was := r.farm.Totals()
 		var out rated
 		d := time.Duration(*scaleSeconds) * time.Second
 		r.profiling(file("cpu-"+what), min(20, *scaleSeconds), func() { out = r.drive(perSecond, d, change) })
@@ -239,6 +240,9 @@ func (r *rig) rates(say sayer, file func(string) string) {
 		say(name+": failed", "", float64(out.failed))
 		say(name+": not everywhere a minute later", "", float64(out.lost))
 		say(name+": controller CPU", "cores", out.cpu.Seconds()/out.wall.Seconds())
+		now := r.farm.Totals()
+		say(name+": edges that were connected anew", "", float64(now.OVSDBConnects-was.OVSDBConnects+now.OpenFlowConnects-was.OpenFlowConnects))
+		say(name+": flow-mods per change", "", float64(now.FlowMods-was.FlowMods)/float64(max(1, out.written)))
 	}
 	run("writes", *scaleRate, func(w int, s *spare) error { return s.toggle(r.api(w)) })
 	parallel(16, len(r.spares), func(w, i int) { // now all are there, and plugged in

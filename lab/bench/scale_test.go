@@ -173,6 +173,7 @@ func (r *rig) sent(say sayer, before sim.Totals, used time.Duration) {
 	now := r.farm.Totals()
 	say("controller CPU until then", "s", (r.cpu() - used).Seconds())
 	say("flow-mods sent per flow in place", "", float64(now.FlowMods-before.FlowMods)/float64(r.flowsInPlace()))
+	say("connections made anew meanwhile", "", float64(now.OpenFlowConnects-before.OpenFlowConnects))
 	say("flow-mods sent", "", float64(now.FlowMods-before.FlowMods))
 	say("bundles", "", float64(now.Bundles-before.Bundles))
 }
