@@ -3,10 +3,12 @@
 package bench
 
 import (
+	"bufio"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,7 +28,7 @@ type sandbox struct {
 
 type hypervisor struct {
 	name, dir string
-	vswitchd  int
+	vswitchd  *exec.Cmd
 }
 
 func (h *hypervisor) db() string { return "unix:" + h.dir + "/db.sock" }
@@ -83,13 +85,34 @@ func newSandbox(t *testing.T, n int) *sandbox {
 		start(t, env, "ovsdb-server", h.dir+"/conf.db", "--remote=p"+h.db(), "--unixctl="+h.dir+"/db.ctl")
 		waitFile(t, h.dir+"/db.sock")
 		run(t, nil, "ovs-vsctl", "--db="+h.db(), "--no-wait", "init", "--", "add-br", "br-int", "--", "set", "bridge", "br-int", "datapath_type=dummy", "fail-mode=secure")
-		h.vswitchd = start(t, env, "ovs-vswitchd", "--enable-dummy=override", "--disable-system", "--disable-system-route", "--unixctl="+h.dir+"/vs.ctl", h.db())
-		s.pids = append(s.pids, h.vswitchd)
+		h.startSwitch(t)
+		t.Cleanup(h.stopSwitch)
+		s.pids = append(s.pids, h.vswitchd.Process.Pid)
 	}
 	for _, h := range s.hvs {
 		waitFile(t, h.dir+"/br-int.mgmt")
 	}
 	return s
+}
+
+// startSwitch starts ovs-vswitchd.
+func (h *hypervisor) startSwitch(t *testing.T) {
+	h.vswitchd = exec.Command("ovs-vswitchd", "--enable-dummy=override", "--disable-system", "--disable-system-route", "--unixctl="+h.dir+"/vs.ctl", h.db())
+	h.vswitchd.Env = append(os.Environ(), "OVS_RUNDIR="+h.dir, "OVS_LOGDIR="+h.dir)
+	require.NoError(t, h.vswitchd.Start())
+}
+
+func (h *hypervisor) stopSwitch() {
+	_ = h.vswitchd.Process.Kill()
+	_ = h.vswitchd.Wait()
+}
+
+// restart kills a hypervisor's switch and starts another, which has no flows.
+func (s *sandbox) restart(h *hypervisor) {
+	h.stopSwitch()
+	require.NoError(s.t, os.Remove(h.dir+"/br-int.mgmt"))
+	h.startSwitch(s.t)
+	waitFile(s.t, h.dir+"/br-int.mgmt")
 }
 
 // plug adds interfaces, named by their iface-id.
@@ -99,6 +122,82 @@ func (h *hypervisor) plug(t *testing.T, ids ...string) {
 		args = append(args, "--", "add-port", "br-int", id, "--", "set", "interface", id, "type=dummy", "external_ids:iface-id="+id)
 	}
 	run(t, nil, "ovs-vsctl", args...)
+}
+
+// unplug removes an interface.
+func (h *hypervisor) unplug(t *testing.T, id string) {
+	run(t, nil, "ovs-vsctl", "--db="+h.db(), "--no-wait", "del-port", "br-int", id)
+}
+
+// watcher reads the changes of a switch's flows as they come.
+type watcher struct {
+	lines chan change
+}
+
+type change struct {
+	at   time.Time
+	text string
+}
+
+// watch begins to watch a switch's flows.
+func (h *hypervisor) watch(t *testing.T) *watcher {
+	c := exec.Command("ovs-ofctl", "-O", "OpenFlow15", "monitor", "unix:"+h.dir+"/br-int.mgmt", "watch:!initial")
+	c.Env = append(os.Environ(), "OVS_RUNDIR="+h.dir)
+	out, err := c.StderrPipe() // where it prints what comes by itself
+	require.NoError(t, err)
+	require.NoError(t, c.Start())
+	w := &watcher{lines: make(chan change, 1<<16)}
+	ready := make(chan struct{})
+	go func() {
+		for s := bufio.NewScanner(out); s.Scan(); {
+			select {
+			case <-ready:
+			default:
+				close(ready) // the answer to the request
+			}
+			w.lines <- change{time.Now(), s.Text()}
+		}
+		close(w.lines)
+	}()
+	t.Cleanup(func() { _ = c.Process.Kill(); _ = c.Wait() })
+	<-ready
+	return w
+}
+
+// until waits for a change whose words are all there and returns when it came.
+func (w *watcher) until(t *testing.T, words ...string) time.Time {
+	end := time.After(time.Minute)
+	for {
+		select {
+		case c, ok := <-w.lines:
+			require.True(t, ok, "ovs-ofctl ended")
+			if !slices.ContainsFunc(words, func(s string) bool { return !strings.Contains(c.text, s) }) {
+				return c.at
+			}
+		case <-end:
+			require.Fail(t, "no such change", "%v", words)
+		}
+	}
+}
+
+// calm waits until nothing has changed for a while.
+func (w *watcher) calm(d time.Duration) {
+	for {
+		select {
+		case <-w.lines:
+		case <-time.After(d):
+			return
+		}
+	}
+}
+
+// count is the number of flows; none while the switch does not answer.
+func (h *hypervisor) count() int {
+	out, _ := exec.Command("ovs-ofctl", "-O", "OpenFlow15", "dump-aggregate", "unix:"+h.dir+"/br-int.mgmt").Output()
+	_, text, _ := strings.Cut(string(out), "flow_count=")
+	n := 0
+	_, _ = fmt.Sscan(text, &n)
+	return n
 }
 
 func (h *hypervisor) flows(t *testing.T) string {
