@@ -17,6 +17,9 @@ type update struct {
 	body  *bgp.BGPUpdate
 	lost  int   // routes that were taken as withdrawn, or could not be read
 	cause error // why
+
+	gone             []table.RouteID // those that were taken as withdrawn
+	unread, unreadUn []string        // NLRI that could not be read, and withdrawals of such
 }
 
 // mend reads an UPDATE. What is malformed in it withdraws its routes (RFC 7606
@@ -40,9 +43,9 @@ func mend(m message) (update, error) {
 		switch v := a.value; {
 		case a.kind == bgp.BGP_ATTR_TYPE_MP_REACH_NLRI && evpn(v) && len(v) >= 5+int(v[3]) && nextHop == nil:
 			nextHop = v[:5+int(v[3])]
-			err = errors.Join(err, u.keep(&reach, v[len(nextHop):]))
+			err = errors.Join(err, u.keep(&reach, v[len(nextHop):], &u.unread))
 		case a.kind == bgp.BGP_ATTR_TYPE_MP_UNREACH_NLRI && evpn(v):
-			err = errors.Join(err, u.keep(&unreach, v[3:]))
+			err = errors.Join(err, u.keep(&unreach, v[3:], &u.unreadUn))
 		case a.kind == bgp.BGP_ATTR_TYPE_MP_REACH_NLRI || a.kind == bgp.BGP_ATTR_TYPE_MP_UNREACH_NLRI:
 			err = errors.Join(err, fmt.Errorf("%s can't be read", a.kind))
 		default:
@@ -56,6 +59,13 @@ func mend(m message) (update, error) {
 		return u.judged(), nil
 	}
 	u.lost += count(reach)
+	if len(reach) > 0 {
+		if b, err := parse(appendWithdraw(nil, reach)); err == nil {
+			for _, c := range changes(b) {
+				u.gone = append(u.gone, c.ID())
+			}
+		}
+	}
 	u.wire, u.body = nil, nil
 	if gone := append(unreach, reach...); len(gone) > 0 {
 		u.wire = appendWithdraw(nil, gone)
@@ -72,8 +82,9 @@ func (u update) judged() update {
 	return u
 }
 
-// keep adds to list the NLRI of b that GoBGP can read.
-func (u *update) keep(list *[]byte, b []byte) error {
+// keep adds to list the NLRI of b that GoBGP can read, and those that it can't
+// to unread.
+func (u *update) keep(list *[]byte, b []byte, unread *[]string) error {
 	for len(b) > 0 {
 		if len(b) < 2 || len(b) < 2+int(b[1]) {
 			return errors.New("the NLRI have no proper lengths")
@@ -84,6 +95,7 @@ func (u *update) keep(list *[]byte, b []byte) error {
 			*list = append(*list, one...)
 		} else if t := table.RouteType(one[0]); t >= 1 && t <= table.PREFIX {
 			u.lost++
+			*unread = append(*unread, string(one))
 			u.cause = fmt.Errorf("route of type %d: %w", one[0], err)
 		}
 	}

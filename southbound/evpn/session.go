@@ -52,6 +52,7 @@ type session struct {
 	ribMu  sync.Mutex // guards these, and the order of what is told of routes
 	rib    adjIn
 	expiry *time.Timer // of stale routes; nil when there are none
+	bad    bad
 
 	mu       sync.Mutex
 	state    intent.BGPSession
@@ -338,9 +339,12 @@ func (p *session) established() {
 	if p.rib.stale > 0 {
 		p.expire(staleLimit)
 	}
+	p.bad = bad{}
 	p.ribMu.Unlock()
 	p.s.cfg.Logger.Info("BGP session established", "device", p.peer.Name)
-	p.alarm(southbound.AlarmMalformed, "")
+	if !caps.restart { // else at End-of-RIB
+		p.calm()
+	}
 	switch {
 	case !caps.family:
 		p.alarm(southbound.AlarmSession, "the leaf does not offer the address family l2vpn evpn to the controller: activate it for this neighbor")
@@ -361,25 +365,51 @@ func (p *session) endOfRIB() {
 	p.synced = true
 	p.mu.Unlock()
 	p.alarm(southbound.AlarmSession, "")
+	p.ribMu.Lock()
+	good := p.bad.none()
+	p.ribMu.Unlock()
+	if good {
+		p.alarm(southbound.AlarmMalformed, "")
+	}
 	p.s.tell(event{peer: p.peer.Name})
 	p.s.recheck()
 }
 
-// received takes in what an UPDATE says.
-func (p *session) received(u update) {
-	if u.lost > 0 {
-		p.malformed.Add(uint64(u.lost))
-		p.alarm(southbound.AlarmMalformed, fmt.Sprintf("an UPDATE could not be read, its routes count as withdrawn (RFC 7606): %v", u.cause))
-	}
-	if u.body == nil {
-		return
-	}
-	p.ribMu.Lock()
-	defer p.ribMu.Unlock()
-	p.tellRoutes(p.rib.apply(changes(u.body)))
+// calm ends the alarm about a malformed UPDATE in an earlier session with a leaf
+// that will not say when it has announced all, once this one has lasted.
+func (p *session) calm() {
+	since := p.status().Since
+	time.AfterFunc(absence, func() {
+		p.ribMu.Lock()
+		good := p.bad.none()
+		p.ribMu.Unlock()
+		if st := p.status(); good && st.State == stateEstablished && st.Since.Equal(since) {
+			p.alarm(southbound.AlarmMalformed, "")
+		}
+	})
 }
 
-// alarm raises or ends an alarm, if that changes anything.
+// received takes in what an UPDATE says.
+func (p *session) received(u update) {
+	p.ribMu.Lock()
+	defer p.ribMu.Unlock()
+	var said []Change
+	if u.body != nil {
+		said = changes(u.body)
+	}
+	lost, mended := p.bad.take(&u, said)
+	if lost > 0 {
+		p.malformed.Add(uint64(lost))
+		p.alarm(southbound.AlarmMalformed, fmt.Sprintf("an UPDATE could not be read, its routes count as withdrawn (RFC 7606): %v", u.cause))
+	} else if mended {
+		p.alarm(southbound.AlarmMalformed, "")
+	}
+	if u.body != nil {
+		p.tellRoutes(p.rib.apply(said))
+	}
+}
+
+// alarm raises or ends an alarm, if that changes anything. Who is told logs it.
 func (p *session) alarm(reason, message string) {
 	p.mu.Lock()
 	was := p.alarms[reason]
@@ -387,9 +417,6 @@ func (p *session) alarm(reason, message string) {
 	p.mu.Unlock()
 	if was == message || was != "" && message != "" && reason == southbound.AlarmMalformed {
 		return
-	}
-	if message != "" {
-		p.s.cfg.Logger.Warn("BGP alarm", "device", p.peer.Name, "reason", reason, "message", message)
 	}
 	p.s.tell(event{peer: p.peer.Name, alarm: southbound.AlarmKey{Reason: reason, Object: "BGP session with " + p.peer.Address.String()}, message: message})
 }

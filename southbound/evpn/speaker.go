@@ -46,7 +46,8 @@ type Config struct {
 	OnRoutes func(peer string, changes []Change)
 	// OnPeer tells that a peer's state changed; its counters change silently.
 	OnPeer func(peer string)
-	// OnAlarm raises an alarm about a peer, or with an empty message ends it.
+	// OnAlarm raises an alarm about a peer, or with an empty message ends it;
+	// the speaker does not log it.
 	OnAlarm func(peer string, key southbound.AlarmKey, message string)
 }
 

@@ -1,0 +1,57 @@
+package evpn
+
+import table "github.com/weft-sdn/weft/overlay/evpn"
+
+// badMost bounds the malformed routes that are remembered of a leaf.
+const badMost = 1024
+
+// bad are a leaf's malformed routes of this session: those that it has neither
+// announced well nor withdrawn since.
+type bad struct {
+	routes map[table.RouteID]struct{}
+	unread map[string]struct{} // NLRI as they came
+	more   bool                // and some that can't be told or are too many
+}
+
+func (b *bad) none() bool { return len(b.routes)+len(b.unread) == 0 && !b.more }
+
+// take takes in an UPDATE that says these changes. It returns how many routes
+// were malformed in it, and whether the last that was so is well now.
+func (b *bad) take(u *update, said []Change) (lost int, mended bool) {
+	was := !b.none()
+	if !was && u.lost == 0 {
+		return 0, false // as almost all
+	}
+	lost = u.lost
+	for _, c := range said {
+		delete(b.routes, c.ID())
+	}
+	for _, n := range u.unreadUn {
+		if _, ok := b.unread[n]; ok {
+			delete(b.unread, n)
+			lost--
+		} else {
+			b.more = true
+		}
+	}
+	if b.routes == nil {
+		b.routes, b.unread = map[table.RouteID]struct{}{}, map[string]struct{}{}
+	}
+	for _, id := range u.gone {
+		if b.room() {
+			b.routes[id] = struct{}{}
+		}
+	}
+	for _, n := range u.unread {
+		if b.room() {
+			b.unread[n] = struct{}{}
+		}
+	}
+	return lost, was && b.none()
+}
+
+// room reports whether one more can be remembered, and notes if not.
+func (b *bad) room() bool {
+	b.more = b.more || len(b.routes)+len(b.unread) >= badMost
+	return !b.more
+}
