@@ -5,6 +5,7 @@ package openflow
 import (
 	"encoding/hex"
 	"net"
+	"net/netip"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -19,7 +20,7 @@ func (sink) Write(b []byte) (int, error) { return len(b), nil }
 
 func TestBudget(t *testing.T) {
 	counts := map[string]float64{}
-	buf := make([]byte, 0, 4096)
+	buf, vtep := make([]byte, 0, 4096), netip.MustParseAddr("10.0.0.9")
 	for _, f := range examples() {
 		f.Cookie = 7
 		counts["allocations to encode a flow"] += testing.AllocsPerRun(100, func() {
@@ -50,6 +51,12 @@ func TestBudget(t *testing.T) {
 			panic(err)
 		}
 	})
+	var made Flow
+	counts["allocations to make a flow that leads to a VTEP"] = testing.AllocsPerRun(100, func() {
+		made = Flow{Match: NewMatch(Metadata(7), EthDst([6]byte{2, 0, 0, 0, 0, 9})),
+			Instructions: NewInstructions(Apply(SetField(TunnelID(7)), SetField(TunDst(vtep)), Output(65000)))}
+	})
+	require.NotEmpty(t, made.String())
 	counts["bytes of a flow-mod"] = float64(len(appendBundleAdd(nil, 1, 1, mods[7])))
 	budget.Check(t, counts)
 }

@@ -1,7 +1,6 @@
 package openflow
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/binary"
 	"fmt"
@@ -344,7 +343,7 @@ func NewMatch(fs ...Field) Match {
 		if r.size == 0 {
 			continue
 		}
-		if bytes.Equal(r.mask[:8], bytes.Repeat([]byte{255}, 8)) {
+		if binary.BigEndian.Uint64(r.mask[:8]) == ^uint64(0) {
 			r.masked, r.mask = false, [16]byte{}
 		}
 		out = append(out, r)

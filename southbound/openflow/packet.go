@@ -61,13 +61,13 @@ func packetOut(xid, inPort uint32, frame []byte, actions ...Action) []byte {
 	b = binary.BigEndian.AppendUint32(b, noBuffer)
 	n := 0
 	for _, a := range actions {
-		n += len(a.b)
+		n += int(a.n)
 	}
 	b = binary.BigEndian.AppendUint16(b, uint16(n))
 	b = append(b, 0, 0)
 	b = NewMatch(InPort(inPort)).appendStruct(b)
 	for _, a := range actions {
-		b = append(b, a.b...)
+		b = append(b, a.bytes()...)
 	}
 	return finish(append(b, frame...), 0)
 }
