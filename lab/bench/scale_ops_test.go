@@ -24,9 +24,9 @@ type tracker struct {
 	mu  sync.Mutex
 	all map[uint64]*arrival // by cookie
 	// mods counts flow-mods by table, additions and deletions apart, but for
-	// those with the cookie skip.
+	// those with a cookie of skip.
 	mods map[[2]uint8]int64
-	skip uint64
+	skip []uint64
 }
 
 // arrival is a change that is on its way to edges.
@@ -76,7 +76,7 @@ func (k *tracker) observe(c sim.Commit) {
 		if m.Delete {
 			d = 1
 		}
-		if m.Cookie != k.skip {
+		if !slices.Contains(k.skip, m.Cookie) {
 			k.mods[[2]uint8{m.Table, d}]++
 		}
 		a := k.all[m.Cookie]
@@ -94,9 +94,9 @@ func (k *tracker) observe(c sim.Commit) {
 	}
 }
 
-// since starts a count of flow-mods, but for those with a cookie; the function
-// that it returns says how many there were, and in words by table.
-func (k *tracker) since(skip uint64) func() (int64, string) {
+// since starts a count of flow-mods, but for those with given cookies; the
+// function that it returns says how many there were, and in words by table.
+func (k *tracker) since(skip ...uint64) func() (int64, string) {
 	k.mu.Lock()
 	clear(k.mods)
 	k.skip = skip

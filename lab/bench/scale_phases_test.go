@@ -282,7 +282,7 @@ func (r *rig) restart(say sayer, file func(string) string) {
 	r.plug(late.edge, "late")
 	r.counted(n, late.edge, 1)
 	was := r.farm.Totals()
-	others := r.track.since(late.cookie)
+	others := r.track.since(late.cookie, late.cookie&^(1<<48-1<<24)) // its own flows, and who floods
 	began = time.Now()
 	since := func(what string) { say("restart: "+what+" after", "s", time.Since(began).Seconds()) }
 	r.startController()

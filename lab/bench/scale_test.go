@@ -80,10 +80,10 @@ func runPoint(t *testing.T, r *rig, point string) {
 	r.checkReal(say)
 	r.single(say, file)
 	r.slowEdge(say)
-	r.wideNetwork(say, file)
 	r.reconnect(say, file)
 	r.rates(say, file)
 	r.restart(say, file)
+	r.wideNetwork(say, file)
 }
 
 type sayer func(name, unit string, v float64)
