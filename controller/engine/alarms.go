@@ -94,6 +94,39 @@ func (a *alarms) endDevice(device string) {
 	}
 }
 
+// endReasons ends all alarms of a device that have one of the reasons.
+func (a *alarms) endReasons(device string, reasons []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for id, have := range a.all {
+		if have.Device == device && slices.Contains(reasons, have.Reason) {
+			delete(a.all, id)
+		}
+	}
+}
+
+// recovered is the reason of a driver's event that its device is well again.
+const recovered = "Recovered"
+
+// troubles are the reasons of a driver's events that its device is not: one at a
+// time, until the device has recovered.
+var troubles = []string{southbound.CodeUnreachable, southbound.CodeNotReady, southbound.CodeRefused}
+
+// trouble keeps the alarm that a device is not as it should be. The event that
+// it is made of is logged already.
+func (e *Engine) trouble(s *session, ev southbound.Event) {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	if e.sessions[s.node] != s {
+		return // replaced or gone, and its alarms with it
+	}
+	others := slices.DeleteFunc(slices.Clone(troubles), func(r string) bool { return r == ev.Reason })
+	e.alarms.endReasons(s.node, others)
+	if ev.Reason != recovered {
+		e.alarms.raise(s.node, ev.Reason, "the device", ev.Message)
+	}
+}
+
 // Alarms lists what lasts, the oldest first.
 func (e *Engine) Alarms() []Alarm {
 	e.alarms.mu.Lock()

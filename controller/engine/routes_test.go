@@ -159,6 +159,37 @@ func TestDuplicateMACIsAnAlarmUntilCleared(t *testing.T) {
 	b.until("alarms go with their device", func() bool { return len(b.Alarms()) == 0 })
 }
 
+// A device that is not as it should be is an alarm until it is, or is another.
+func TestTroubleOfADeviceIsAnAlarm(t *testing.T) {
+	b := newBed(t, hv(1), hv(2))
+	feed := b.edge("hv1").feed
+	say := func(f southbound.Feed, reason, message string) {
+		f.Event(southbound.Event{Severity: southbound.Warning, Reason: reason, Message: message})
+	}
+	say(feed, southbound.CodeUnreachable, "connection refused")
+	say(feed, southbound.CodeUnreachable, "timed out")
+	alarms := b.Alarms()
+	require.Len(t, alarms, 1)
+	require.Equal(t, []any{"hv1", southbound.CodeUnreachable, "timed out", 2}, []any{alarms[0].Device, alarms[0].Reason, alarms[0].Message, alarms[0].Count})
+	require.ErrorIs(t, b.ClearAlarm(alarms[0].ID), ErrNotClear)
+	say(feed, southbound.CodeNotReady, "no such bridge")
+	alarms = b.Alarms()
+	require.Len(t, alarms, 1, "it is reached, but not ready")
+	require.Equal(t, southbound.CodeNotReady, alarms[0].Reason)
+	say(feed, "Repaired", "one flow")
+	say(feed, "Recovered", "it is well")
+	require.Empty(t, b.Alarms())
+
+	say(feed, southbound.CodeUnreachable, "connection refused")
+	n := hv(1)
+	n.Spec.VSwitch.OVSDB = "tcp:127.0.0.1:6699"
+	b.put(n)
+	b.until("another session", func() bool { return b.edge("hv1").feed != feed })
+	require.Empty(t, b.Alarms(), "the node is elsewhere")
+	say(feed, southbound.CodeUnreachable, "connection refused")
+	require.Empty(t, b.Alarms(), "what the old session says is of no interest")
+}
+
 func TestMoveIsFinishedAndSpokenFor(t *testing.T) {
 	p := vm(1)
 	p.Spec.Requested.Node = "hv2"

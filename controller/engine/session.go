@@ -51,6 +51,7 @@ func (e *Engine) settleSessions(ctx context.Context) {
 		case !reflect.DeepEqual(n.Spec, s.spec):
 			delete(e.sessions, name)
 			e.ending[name] = s
+			e.alarms.endReasons(name, troubles)
 			s.stop()
 		}
 	}
@@ -267,6 +268,9 @@ func (s *session) Event(ev southbound.Event) {
 	ev.Device = s.node
 	s.engine.events.add(ev)
 	s.engine.log.Info(ev.Message, "device", s.node, "reason", ev.Reason)
+	if ev.Reason == recovered || slices.Contains(troubles, ev.Reason) {
+		s.engine.trouble(s, ev)
+	}
 }
 
 // Announced implements southbound.Feed.

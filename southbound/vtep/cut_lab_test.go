@@ -119,6 +119,7 @@ func TestServerClosesMidTransaction(t *testing.T) {
 			require.Equal(t, before+1, s.written(), "one transaction was done, once")
 			require.Empty(t, r.said("Repaired"))
 			require.Len(t, r.said("Recovered"), 1)
+			require.Len(t, r.said(southbound.CodeUnreachable), 1, "once for three connections")
 
 			for i := range 5 {
 				c.cuts.Store(1)

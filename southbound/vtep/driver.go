@@ -121,14 +121,17 @@ func (d *Driver) lost(err error) {
 	d.mu.Lock()
 	was := d.status.Err
 	same := was != nil && was.Error() == op.Error()
+	told := same || was != nil && was.Code == op.Code && op.Code == southbound.CodeUnreachable // the words change from one attempt to the next
 	if !same {
 		d.status.Since = time.Now()
 	}
 	d.ports, d.cursors, d.refused = nil, nil, nil
 	d.status.Err, d.status.Synced = op, false
 	d.mu.Unlock()
-	if !same {
+	if !told {
 		d.feed.Event(southbound.Event{Severity: southbound.Warning, Reason: op.Code, Message: op.Error()})
+	}
+	if !same {
 		d.feed.Confirmed()
 	}
 }
