@@ -137,3 +137,16 @@ func TestCompactedUnderAWatch(t *testing.T) {
 	b.until("vm4", func() bool { return b.Status(vm(4)).Reasons[0].Code == "NotPlugged" })
 	require.NoError(t, b.Ready())
 }
+
+// TestHealthDoesNotWaitForTheEngine: while much is loaded or changed, the checks
+// answer all the same.
+func TestHealthDoesNotWaitForTheEngine(t *testing.T) {
+	e := New(Config{})
+	e.mu.Lock() // as load does
+	defer e.mu.Unlock()
+	require.EqualError(t, e.Ready(), "intent is not loaded yet")
+	e.setReady(nil)
+	require.NoError(t, e.Ready())
+	require.Empty(t, e.Alarms())
+	require.Empty(t, e.Events())
+}

@@ -67,7 +67,9 @@ type Engine struct {
 	trims    map[intent.VNI]struct{} // segments that may have deletions to forget
 	// nodesChanged is set until the sessions were compared with the nodes.
 	nodesChanged bool
-	loadErr      error
+
+	readyMu sync.Mutex // so that health checks don't wait for mu while much is loaded
+	ready   error      // why intent is not loaded, nil when it is
 
 	anyMoving atomic.Bool // moving has entries, or had until just now
 
@@ -89,6 +91,7 @@ func New(c Config) *Engine {
 		e.bgp = newReflector(e, c.Speaker)
 	}
 	e.model.Hold(true)
+	e.ready = errors.New("intent is not loaded yet")
 	return e
 }
 
@@ -114,9 +117,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		e.mu.Lock()
-		e.loadErr = err
-		e.mu.Unlock()
+		e.setReady(err)
 		e.log.Warn("reading intent failed; reading it again", "err", err)
 		select {
 		case <-ctx.Done():
@@ -170,7 +171,8 @@ func (e *Engine) load(ctx context.Context, objects []intent.Object, broken *stor
 		release := time.AfterFunc(holdTime, e.release)
 		context.AfterFunc(ctx, func() { release.Stop() })
 	}
-	e.rev, e.loaded, e.loadErr = rev, true, nil
+	e.rev, e.loaded = rev, true
+	e.setReady(nil)
 	e.settle(ctx)
 }
 
@@ -316,14 +318,18 @@ func (e *Engine) trim(v intent.VNI) bool {
 	return e.model.Segment(v) == nil || seg.Tombstones() == 0 && seg.Len() > 0
 }
 
-// Ready reports why intent is not loaded, or nil when it is.
+// Ready reports why intent is not loaded, or nil when it is. It never waits for
+// work of the engine.
 func (e *Engine) Ready() error {
-	e.mu.RLock()
-	defer e.mu.RUnlock()
-	if !e.loaded && e.loadErr == nil {
-		return errors.New("intent is not loaded yet")
-	}
-	return e.loadErr
+	e.readyMu.Lock()
+	defer e.readyMu.Unlock()
+	return e.ready
+}
+
+func (e *Engine) setReady(err error) {
+	e.readyMu.Lock()
+	defer e.readyMu.Unlock()
+	e.ready = err
 }
 
 // Changed returns a channel that is closed at the next change of any status.
