@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -16,7 +17,8 @@ import (
 // sink is a connection that takes all that is written.
 type sink struct{ net.Conn }
 
-func (sink) Write(b []byte) (int, error) { return len(b), nil }
+func (sink) Write(b []byte) (int, error)      { return len(b), nil }
+func (sink) SetWriteDeadline(time.Time) error { return nil }
 
 func TestBudget(t *testing.T) {
 	counts := map[string]float64{}
@@ -38,7 +40,7 @@ func TestBudget(t *testing.T) {
 		if err := c.awaitBundle(&call{}, 1, uint32(len(mods))); err != nil {
 			panic(err)
 		}
-		if err := c.sendMods(t.Context(), 1, 1, mods); err != nil {
+		if err := c.sendMods(t.Context(), nil, nil, 1, 1, mods); err != nil {
 			panic(err)
 		}
 		c.forgetBundle()

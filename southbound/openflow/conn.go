@@ -30,8 +30,9 @@ type Conn struct {
 	log      *slog.Logger
 	features Features
 	xid      atomic.Uint32
-	began    time.Time    // monotonic: the clock may be set meanwhile
-	lastRead atomic.Int64 // nanoseconds after began
+	began    time.Time     // monotonic: the clock may be set meanwhile
+	patience time.Duration // with a switch that reads or says nothing
+	lastRead atomic.Int64  // nanoseconds after began
 	done     chan struct{}
 	wg       sync.WaitGroup
 
@@ -71,8 +72,8 @@ func Dial(ctx context.Context, endpoint string, config Config) (*Conn, error) {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	c := &Conn{c: nc, began: time.Now(), log: config.Logger, done: make(chan struct{}), waiting: map[uint32]*call{}}
-	r := bufio.NewReaderSize(nc, 64<<10)
+	c := &Conn{c: nc, began: time.Now(), patience: 3 * config.EchoInterval, log: config.Logger, done: make(chan struct{}), waiting: map[uint32]*call{}}
+	r := bufio.NewReaderSize(nc, 16<<10)
 	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Now()) })
 	err = c.agree(r)
 	if !stop() && err == nil {
@@ -288,6 +289,10 @@ func (r *refusal) Unwrap() error { return r.err }
 func (c *Conn) write(b []byte) error {
 	c.writeMu.Lock()
 	defer c.writeMu.Unlock()
+	// A switch that reads nothing must not hold up for ever who writes to it.
+	if err := c.c.SetWriteDeadline(time.Now().Add(c.patience)); err != nil {
+		return err
+	}
 	_, err := c.c.Write(b)
 	return err
 }
@@ -360,12 +365,11 @@ func (c *Conn) keepAlive(every time.Duration) {
 		case <-t.C:
 		}
 		silent := time.Since(c.began) - time.Duration(c.lastRead.Load())
-		if silent > 3*every {
+		if silent > c.patience {
 			c.end(fmt.Errorf("the switch has been silent for %s", silent.Round(time.Second)))
 			return
 		}
 		if silent > every/2 {
-			_ = c.c.SetWriteDeadline(time.Now().Add(3 * every))
 			if err := c.write(simple(typeEchoRequest, c.next())); err != nil {
 				c.end(err)
 			}

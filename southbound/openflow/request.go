@@ -93,9 +93,13 @@ func (c *Conn) Bundle(ctx context.Context, mods []FlowMod) error {
 	defer c.bundles.Unlock()
 	id := c.next()
 	reply := func(uint8, []byte) (bool, error) { return true, nil }
-	if err := c.do(ctx, bundleControl(c.next(), id, bundleOpen), reply); err != nil {
-		return fmt.Errorf("open bundle: %w", err)
+	open, all := &call{part: reply, done: make(chan error, 1)}, &call{part: reply, done: make(chan error, 1)}
+	openID, allID := c.next(), c.next()
+	if err := errors.Join(c.await(open, openID), c.await(all, allID)); err != nil {
+		return err
 	}
+	defer c.forget(openID)
+	defer c.forget(allID)
 	first := c.xid.Add(uint32(len(mods))) - uint32(len(mods)) + 1
 	last := first + uint32(len(mods)) - 1
 	refused := &call{part: reply, done: make(chan error, 1)}
@@ -103,14 +107,17 @@ func (c *Conn) Bundle(ctx context.Context, mods []FlowMod) error {
 		return err
 	}
 	defer c.forgetBundle()
-	if err := c.sendMods(ctx, id, first, mods); err != nil {
-		return err
-	}
 	// A switch refuses a change when it gets it, and would commit the others:
 	// so ask whether all were taken before committing.
-	if err := c.Barrier(ctx); err != nil {
+	if err := c.sendMods(ctx, bundleControl(openID, id, bundleOpen), simple(typeBarrierRequest, allID), id, first, mods); err != nil {
+		return err
+	}
+	if err := c.wait(ctx, all); err != nil {
 		c.end(fmt.Errorf("send bundle: %w", err))
 		return fmt.Errorf("send bundle: %w", err)
+	}
+	if err := c.wait(ctx, open); err != nil {
+		return fmt.Errorf("open bundle: %w", err)
 	}
 	var why error
 	select {
@@ -147,13 +154,16 @@ func (c *Conn) refused(err, why error, first uint32, mods []FlowMod) error {
 	return err
 }
 
-// sendMods writes the changes without waiting for answers: there are none but
-// errors.
-func (c *Conn) sendMods(ctx context.Context, bundle, first uint32, mods []FlowMod) error {
-	buf := make([]byte, 0, bundleWrite+4096)
+// sendMods writes the changes, between what goes before and after them, without
+// waiting for answers: there are none but errors.
+func (c *Conn) sendMods(ctx context.Context, before, after []byte, bundle, first uint32, mods []FlowMod) error {
+	buf := make([]byte, 0, min(bundleWrite, 256*len(mods))+4096)
+	buf = append(buf, before...)
 	for i, m := range mods {
 		buf = appendBundleAdd(buf, first+uint32(i), bundle, m)
-		if len(buf) < bundleWrite && i < len(mods)-1 {
+		if i == len(mods)-1 {
+			buf = append(buf, after...)
+		} else if len(buf) < bundleWrite {
 			continue
 		}
 		if err := ctx.Err(); err != nil {

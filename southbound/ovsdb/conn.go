@@ -22,8 +22,8 @@ import (
 const (
 	connectTime  = 5 * time.Second // to connect and read the tables
 	transactTime = 10 * time.Second
-	echoEvery    = 2 * time.Second
-	echoTime     = 2 * time.Second
+	echoEvery    = 5 * time.Second
+	echoTime     = 5 * time.Second
 )
 
 // Causes why there is no connection, or why a change was not made.
