@@ -66,6 +66,11 @@ func Dial(ctx context.Context, endpoint string, config Config) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	return talk(ctx, nc, config)
+}
+
+// talk begins a connection.
+func talk(ctx context.Context, nc net.Conn, config Config) (*Conn, error) {
 	if config.EchoInterval == 0 {
 		config.EchoInterval = 5 * time.Second
 	}
@@ -75,7 +80,7 @@ func Dial(ctx context.Context, endpoint string, config Config) (*Conn, error) {
 	c := &Conn{c: nc, began: time.Now(), patience: 3 * config.EchoInterval, log: config.Logger, done: make(chan struct{}), waiting: map[uint32]*call{}}
 	r := bufio.NewReaderSize(nc, 16<<10)
 	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Now()) })
-	err = c.agree(r)
+	err := c.agree(r)
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}

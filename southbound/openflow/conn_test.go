@@ -2,63 +2,60 @@ package openflow
 
 import (
 	"bufio"
+	"encoding/binary"
 	"net"
-	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
-// answering is a switch that answers hello, features, echoes and barriers.
-func answering(t *testing.T) (endpoint string) {
-	path := filepath.Join(t.TempDir(), "s")
-	l, err := net.Listen("unix", path)
-	require.NoError(t, err)
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		c, err := l.Accept()
+// answering is a switch that answers hello, features, echoes and barriers until
+// the connection ends.
+func answering(c net.Conn) {
+	defer c.Close()
+	for r := bufio.NewReader(c); ; {
+		m, err := readMessage(r)
 		if err != nil {
 			return
 		}
-		defer c.Close()
-		if _, err := c.Write(hello(1)); err != nil {
+		answer, body := byte(0), []byte(nil)
+		switch m[1] {
+		case typeHello:
+			if _, err := c.Write(hello(1)); err != nil {
+				return
+			}
+			continue
+		case typeFeaturesRequest:
+			answer, body = typeFeaturesReply, make([]byte, 24)
+		case typeEchoRequest:
+			answer = typeEchoReply
+		case typeBarrierRequest:
+			answer = typeBarrierReply
+		default:
+			continue
+		}
+		if _, err := c.Write(simple(answer, binary.BigEndian.Uint32(m[4:]), body...)); err != nil {
 			return
 		}
-		for r := bufio.NewReader(c); ; {
-			m, err := readMessage(r)
-			if err != nil {
-				return
-			}
-			answer := map[byte]byte{typeFeaturesRequest: typeFeaturesReply, typeEchoRequest: typeEchoReply, typeBarrierRequest: typeBarrierReply}[m[1]]
-			if answer == 0 {
-				continue
-			}
-			var body []byte
-			if answer == typeFeaturesReply {
-				body = make([]byte, 24)
-			}
-			if _, err := c.Write(simple(answer, uint32(m[4])<<24|uint32(m[5])<<16|uint32(m[6])<<8|uint32(m[7]), body...)); err != nil {
-				return
-			}
-		}
-	}()
-	return "unix:" + path
+	}
 }
 
 // A connection that has been quiet, and then is busy for longer than a switch
 // may be silent, goes on.
 func TestBusyConnectionGoesOn(t *testing.T) {
-	const every = 20 * time.Millisecond
-	c, err := Dial(t.Context(), answering(t), Config{EchoInterval: every})
-	require.NoError(t, err)
-	defer c.Close()
-	quiet := time.Now()
-	for time.Since(quiet) < 3*every { // an echo is sent
-		time.Sleep(every / 4)
-	}
-	for began := time.Now(); time.Since(began) < 12*every; {
-		require.NoError(t, c.Barrier(t.Context()))
-	}
-	require.NoError(t, c.Err())
+	synctest.Test(t, func(t *testing.T) {
+		ours, theirs := net.Pipe()
+		go answering(theirs)
+		c, err := talk(t.Context(), ours, Config{})
+		require.NoError(t, err)
+		defer c.Close()
+		time.Sleep(20 * time.Second) // an echo is sent
+		for range 60 {
+			time.Sleep(time.Second)
+			require.NoError(t, c.Barrier(t.Context()))
+		}
+		require.NoError(t, c.Err())
+	})
 }
