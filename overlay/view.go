@@ -36,6 +36,9 @@ func (m *Model) Behind(node string, cursors map[intent.VNI]evpn.Revision) (local
 // owning it.
 func (m *Model) Segment(v intent.VNI) *evpn.Segment { return m.segments[v] }
 
+// VNIs yields the VNIs that have a table, in no order.
+func (m *Model) VNIs() iter.Seq[intent.VNI] { return maps.Keys(m.segments) }
+
 // Trim drops the tombstones of a VNI up to the revision that all readers have
 // passed, and the table itself once it is empty and has no reader left.
 func (m *Model) Trim(v intent.VNI, read evpn.Revision, readers int) {

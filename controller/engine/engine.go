@@ -306,7 +306,7 @@ func (e *Engine) trim(v intent.VNI) bool {
 			readers++
 		}
 	}
-	if e.bgp != nil && (seg.Len() > 0 || e.bgp.cursors[v] < seg.Rev()) {
+	if e.bgp != nil && !e.bgp.idle && (seg.Len() > 0 || e.bgp.cursors[v] < seg.Rev()) {
 		read = min(read, e.bgp.cursors[v])
 		readers++
 	}

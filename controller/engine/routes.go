@@ -50,6 +50,7 @@ type reflector struct {
 	// Guarded by the engine's lock.
 	touched map[intent.VNI]struct{}
 	peers   bool                         // they changed
+	idle    bool                         // there is no leaf to announce anything to
 	cursors map[intent.VNI]evpn.Revision // up to which was announced
 	targets map[intent.VNI]string        // with which the VNI's routes are announced
 }
@@ -61,7 +62,7 @@ const openWait = 20 * time.Second
 
 func newReflector(e *Engine, s Speaker) *reflector {
 	return &reflector{engine: e, speaker: s, wake: make(chan struct{}, 1), touched: map[intent.VNI]struct{}{},
-		cursors: map[intent.VNI]evpn.Revision{}, targets: map[intent.VNI]string{}}
+		cursors: map[intent.VNI]evpn.Revision{}, targets: map[intent.VNI]string{}, idle: true}
 }
 
 func (r *reflector) notify() {
@@ -114,16 +115,19 @@ func (r *reflector) bring() error {
 	e := r.engine
 	e.mu.Lock()
 	var peers []BGPPeer
-	if r.peers {
-		peers = e.bgpPeers()
-	}
-	setPeers := r.peers
-	r.peers = false
 	var add []evpn.Route
 	var withdraw []evpn.RouteID
-	for v := range r.touched {
-		a, w := r.changes(v)
-		add, withdraw = append(add, a...), append(withdraw, w...)
+	setPeers := r.peers
+	if r.peers {
+		r.peers = false
+		peers = e.bgpPeers()
+		withdraw = r.setIdle(len(peers) == 0)
+	}
+	if !r.idle {
+		for v := range r.touched {
+			a, w := r.changes(v)
+			add, withdraw = append(add, a...), append(withdraw, w...)
+		}
 	}
 	clear(r.touched)
 	e.mu.Unlock()
@@ -136,6 +140,35 @@ func (r *reflector) bring() error {
 		return nil
 	}
 	return r.speaker.Announce(add, withdraw)
+}
+
+// setIdle says whether there is nobody to announce anything to: then nothing is
+// held for them. It returns what is to be withdrawn. The caller holds the engine's
+// lock.
+func (r *reflector) setIdle(idle bool) (withdraw []evpn.RouteID) {
+	if r.idle == idle {
+		return nil
+	}
+	r.idle = idle
+	for v := range r.engine.model.VNIs() {
+		r.touched[v] = struct{}{}
+	}
+	if idle {
+		for v := range r.cursors {
+			seg := r.engine.model.Segment(v)
+			if seg == nil {
+				continue
+			}
+			for row := range seg.Changes(0) {
+				route := evpn.Route{Key: row.Key, RD: evpn.NewRD(r.engine.config.ASN, v)}
+				withdraw = append(withdraw, route.ID())
+			}
+			r.engine.trims[v] = struct{}{}
+		}
+		clear(r.cursors)
+		clear(r.targets)
+	}
+	return withdraw
 }
 
 // changes lists what is to be announced of a VNI's changes. The caller holds

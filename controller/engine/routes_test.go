@@ -231,3 +231,21 @@ func TestMoveIsFinishedAndSpokenFor(t *testing.T) {
 	defer d.mu.Unlock()
 	require.Equal(t, []intent.Ref{p.Ref()}, d.spoke)
 }
+
+// Without an EVPN leaf nothing is held for one; the first gets all, and with
+// the last all of it goes.
+func TestNothingIsAnnouncedToNobody(t *testing.T) {
+	p := vm(1)
+	b, s := newSpeakerBed(t, hv(1), web(), p)
+	b.edge("hv1").set(func() { b.edge("hv1").ifaces = tap(1) })
+	b.untilPhase(p, intent.PhaseReady)
+	b.until("sessions may start", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.opened })
+	announced := func() int { s.mu.Lock(); defer s.mu.Unlock(); return len(s.routes) }
+	require.Zero(t, announced())
+	for range 2 {
+		b.put(evpnLeaf())
+		b.until("the leaf gets what was there before it", func() bool { _, ok := s.has(evpn.MACKey(p.Spec.MAC)); return ok && announced() >= 2 })
+		b.del(evpnLeaf().Ref())
+		b.until("nothing is left", func() bool { return announced() == 0 })
+	}
+}

@@ -54,7 +54,7 @@ func (s *connection) compile() *desired {
 func (s *connection) compileSegment(d *desired, v intent.VNI, ports []uint32) {
 	since, had := s.done.cursors[v]
 	rows, rev := s.feed.Rows(v, 0)
-	rep := replication{ports: ports}
+	var floods []evpn.Row
 	d.flows.add(s.pipe.network(v)...)
 	for _, r := range rows {
 		if r.Rev > since || !had {
@@ -63,11 +63,12 @@ func (s *connection) compileSegment(d *desired, v intent.VNI, ports []uint32) {
 		switch {
 		case r.Deleted:
 		case r.Type == evpn.IMET:
-			rep.take(r, s.vtep)
+			floods = append(floods, r)
 		default:
 			d.flows.add(s.pipe.row(v, r)...)
 		}
 	}
+	rep := replication{ports: ports}.with(floods, s.vtep)
 	d.cursors[v], d.floods[v] = rev, rep
 	flood := s.pipe.flood(v, rep)
 	d.flows.add(flood...)

@@ -29,7 +29,7 @@ const openFlowPort = 6653
 // Times of the driver.
 const (
 	retryWait  = 500 * time.Millisecond // after a lost connection or a refusal
-	auditEvery = 60 * time.Second       // the slow reading of the whole device
+	auditEvery = 10 * time.Minute       // the slow reading of the whole device; the switch tells of most changes itself
 	settleTime = 50 * time.Millisecond  // from a suspicious change to reading
 	settleMost = 3 * time.Second        // the same after many that were harmless
 	opTime     = 30 * time.Second       // of one bundle or dump

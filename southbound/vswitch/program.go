@@ -32,11 +32,37 @@ func (r replication) equal(o replication) bool {
 	return slices.Equal(r.ports, o.ports) && slices.Equal(r.vteps, o.vteps) && slices.Equal(r.served, o.served)
 }
 
-// take takes an IMET row.
-func (r *replication) take(row evpn.Row, own netip.Addr) {
-	there := !row.Deleted && row.IP != own
-	r.vteps = member(r.vteps, row.IP, there)
-	r.served = member(r.served, row.IP, there && row.Replicator == own)
+// with is the replication after IMET rows changed.
+func (r replication) with(rows []evpn.Row, own netip.Addr) replication {
+	if len(rows) == 0 {
+		return r
+	}
+	changed := make(map[netip.Addr]struct{}, len(rows))
+	for _, row := range rows {
+		changed[row.IP] = struct{}{}
+	}
+	stay := func(list []netip.Addr) []netip.Addr {
+		out := make([]netip.Addr, 0, len(list)+len(rows))
+		for _, a := range list {
+			if _, ok := changed[a]; !ok {
+				out = append(out, a)
+			}
+		}
+		return out
+	}
+	vteps, served := stay(r.vteps), stay(r.served)
+	for _, row := range rows {
+		if row.Deleted || row.IP == own {
+			continue
+		}
+		vteps = append(vteps, row.IP)
+		if row.Replicator == own {
+			served = append(served, row.IP)
+		}
+	}
+	slices.SortFunc(vteps, netip.Addr.Compare)
+	slices.SortFunc(served, netip.Addr.Compare)
+	return replication{ports: r.ports, vteps: vteps, served: served}
 }
 
 // byVNI gives the numbers of the local ports per VNI, sorted; a VNI is there if
@@ -153,11 +179,11 @@ func (s *connection) bringSegment(c *changes, next *programmed, v intent.VNI, po
 	}
 	rows, rev := s.feed.Rows(v, since)
 	was := s.done.floods[v]
-	now := replication{ports: ports, vteps: was.vteps, served: was.served}
+	var floods []evpn.Row
 	for _, r := range rows {
 		switch {
 		case r.Type == evpn.IMET:
-			now.take(r, s.vtep)
+			floods = append(floods, r)
 		case r.Deleted, r.VTEP == s.vtep && !r.IP.IsValid():
 			if had {
 				c.drop(s.pipe.rowAnyVTEP(v, r)...)
@@ -171,6 +197,7 @@ func (s *connection) bringSegment(c *changes, next *programmed, v intent.VNI, po
 			c.put(s.notKept(s.pipe.row(v, r))...)
 		}
 	}
+	now := replication{ports: ports, vteps: was.vteps, served: was.served}.with(floods, s.vtep)
 	next.cursors[v], next.floods[v] = rev, now
 	if had {
 		if !was.equal(now) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/weft-sdn/weft/controller/intent"
@@ -90,7 +91,8 @@ type connection struct {
 // serve reacts to whatever happens: changes of the feed, of the database, and
 // of flows by others.
 func (s *connection) serve(ctx context.Context, touched <-chan struct{}) error {
-	audit := time.NewTicker(auditEvery)
+	// Devices are not all read at the same time.
+	audit := time.NewTimer(rand.N(auditEvery))
 	defer audit.Stop()
 	settle := time.NewTimer(0)
 	<-settle.C
@@ -144,6 +146,7 @@ func (s *connection) serve(ctx context.Context, touched <-chan struct{}) error {
 			}
 		case <-audit.C:
 			err = s.readAll(ctx, true)
+			audit.Reset(auditEvery)
 		}
 		if err != nil {
 			return err
