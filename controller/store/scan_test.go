@@ -14,7 +14,7 @@ import (
 // have every key once, in order, and etcd counts through some keys for each one
 // that is read, not through all the rest.
 func TestScanReadsEveryKeyOnceAndCountsFew(t *testing.T) {
-	const n = 12_000
+	const n = 6_000
 	r := rand.New(rand.NewPCG(1, 2))
 	for name, key := range map[string]func(i int) string{
 		"numbers":    func(i int) string { return fmt.Sprintf("vm%06d", i) },

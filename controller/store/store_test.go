@@ -27,7 +27,10 @@ func TestMain(m *testing.M) {
 		child(dir)
 		return
 	}
-	dir, err := os.MkdirTemp("", "weft-store-test-")
+	dir, err := os.MkdirTemp("/dev/shm", "weft-store-test-") // no disk to wait for
+	if err != nil {
+		dir, err = os.MkdirTemp("", "weft-store-test-")
+	}
 	if err != nil {
 		panic(err)
 	}
