@@ -153,6 +153,7 @@ func (o controllerOptions) newEngine(st *store.Store, log *slog.Logger) (*engine
 		OnPeer:  func(peer string) { eng.PeerChanged(peer) },
 		OnAlarm: func(peer string, key southbound.AlarmKey, message string) { eng.PeerAlarm(peer, key, message) },
 	})
+	gates := vswitch.NewGates()
 	eng = engine.New(engine.Config{Source: st, Logger: log, Speaker: bgpSpeaker{speaker}, ASN: o.asn, BGPSource: o.bgpAddress, Moved: st.Moved,
 		NewDriver: func(n *intent.Node, f southbound.Feed) southbound.Driver {
 			switch {
@@ -162,7 +163,7 @@ func (o controllerOptions) newEngine(st *store.Store, log *slog.Logger) (*engine
 				return leaf.New(n, f, leaf.Config{Logger: log, Source: o.bgpAddress, Network: func(v intent.VNI) *intent.Network { return eng.Network(v) },
 					Session: func() (intent.BGPSession, bool) { return speaker.Peer(n.Metadata.Name) }})
 			}
-			return vswitch.New(n, f, log)
+			return vswitch.New(n, f, gates, log)
 		}})
 	return eng, speaker
 }

@@ -160,13 +160,13 @@ func start(t *testing.T, rest int) *site {
 		at := fmt.Sprintf("away%d", i%away)
 		reports[at] = append(reports[at], overlay.Interface{Name: "tap" + id, IfaceID: id, OFPort: uint32(i/away + 1)})
 	}
-	log := slog.New(slog.DiscardHandler)
+	log, gates := slog.New(slog.DiscardHandler), vswitch.NewGates()
 	s.Engine = engine.New(engine.Config{Source: s.src, NewDriver: func(n *intent.Node, f southbound.Feed) southbound.Driver {
 		i, ok := index[n.Metadata.Name]
 		if !ok {
 			return &still{f, reports[n.Metadata.Name]}
 		}
-		return vswitch.New(n, counted{f, &s.rows[i], &s.mu}, log)
+		return vswitch.New(n, counted{f, &s.rows[i], &s.mu}, gates, log)
 	}})
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})

@@ -123,7 +123,7 @@ func fill(m *overlay.Model, at *intent.VSwitch) {
 
 // drive runs the real driver against an edge until stop.
 func drive(t *testing.T, f *feed, at *intent.VSwitch) (d *vswitch.Driver, stop func()) {
-	d = vswitch.New(node("hv1", "10.0.0.1", at), f, slog.New(slog.DiscardHandler))
+	d = vswitch.New(node("hv1", "10.0.0.1", at), f, vswitch.NewGates(), slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); _ = d.Run(ctx) }()

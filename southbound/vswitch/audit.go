@@ -85,18 +85,42 @@ func (d *desired) move(fs []openflow.Flow) {
 }
 
 // readAll reads all our flows from the device, brings them to what they should
-// be and, when asked to, tells what was found that nobody here had sent.
-func (s *connection) readAll(ctx context.Context, tell bool) error {
-	has, err := s.dump(ctx)
+// be and, when asked to, tells what was found that nobody here had sent. seen, if
+// there is one, gets what the device has before anything is done about it.
+func (s *connection) readAll(ctx context.Context, seen func(flowSet), tell bool) error {
+	d, c, found, err := s.difference(ctx, seen)
 	if err != nil {
 		return err
 	}
-	return s.settle(ctx, has, tell)
+	if err := s.send(ctx, c); err != nil {
+		return err
+	}
+	s.done = d.programmed
+	s.confirm(&s.done, len(d.flows))
+	if tell {
+		s.faults += found.n
+		found.tell(s.feed)
+	}
+	return s.speakNow()
 }
 
-// settle brings the device from the flows that it has to those that it should
-// have.
-func (s *connection) settle(ctx context.Context, has flowSet, tell bool) error {
+// difference compares what the device has with what it should have.
+func (s *connection) difference(ctx context.Context, seen func(flowSet)) (*desired, *changes, *findings, error) {
+	if err := s.gates.read.enter(ctx); err != nil {
+		return nil, nil, nil, err
+	}
+	defer s.gates.read.leave()
+	has, err := s.dump(ctx)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if seen != nil {
+		seen(has)
+	}
+	if err := s.gates.compare.enter(ctx); err != nil {
+		return nil, nil, nil, err
+	}
+	defer s.gates.compare.leave()
 	// Before the rows are read: what an edge that reports meanwhile has is in
 	// them, or still kept.
 	away := s.feed.Unreported()
@@ -121,16 +145,7 @@ func (s *connection) settle(ctx context.Context, has flowSet, tell bool) error {
 			c.put(f)
 		}
 	}
-	if err := s.send(ctx, &c); err != nil {
-		return err
-	}
-	s.done = d.programmed
-	s.confirm(&s.done, len(d.flows))
-	if tell {
-		s.faults += found.n
-		found.tell(s.feed)
-	}
-	return s.speakNow()
+	return d, &c, &found, nil
 }
 
 func (s *connection) dump(ctx context.Context) (flowSet, error) {

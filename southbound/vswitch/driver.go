@@ -43,6 +43,7 @@ type Driver struct {
 	openflow string // endpoint to dial
 	listen   string // what the switch must listen on; empty when it does anyway
 	feed     southbound.Feed
+	gates    *Gates
 	log      *slog.Logger
 
 	mu      sync.Mutex
@@ -56,8 +57,8 @@ type Driver struct {
 }
 
 // New returns the driver of a node that has a vSwitch.
-func New(n *intent.Node, feed southbound.Feed, log *slog.Logger) *Driver {
-	d := &Driver{name: n.Metadata.Name, spec: *n.Spec.VSwitch, vtep: n.Spec.VTEP, feed: feed,
+func New(n *intent.Node, feed southbound.Feed, gates *Gates, log *slog.Logger) *Driver {
+	d := &Driver{name: n.Metadata.Name, spec: *n.Spec.VSwitch, vtep: n.Spec.VTEP, feed: feed, gates: gates,
 		log: log.With("device", n.Metadata.Name), status: southbound.Status{Since: time.Now()},
 		speak: map[intent.Ref]overlay.LocalPort{}, poke: make(chan struct{}, 1)}
 	d.openflow, d.listen = openFlowEndpoint(d.spec)

@@ -139,7 +139,7 @@ func newBed(t *testing.T) *bed {
 }
 
 func (b *bed) start() {
-	b.Driver = New(node(1, b.DB()), b.feed, slog.New(slog.DiscardHandler))
+	b.Driver = New(node(1, b.DB()), b.feed, NewGates(), slog.New(slog.DiscardHandler))
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); _ = b.Driver.Run(ctx) }()

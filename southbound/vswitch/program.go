@@ -85,10 +85,44 @@ func byVNI(local map[intent.Ref]overlay.LocalPort) map[intent.VNI][]uint32 {
 // bring brings the device from what it has to what the feed says now, and
 // costs what changed.
 func (s *connection) bring(ctx context.Context) error {
-	if s.kept && len(s.feed.Unreported()) == 0 {
-		// All edges have reported: what was kept for them can be judged.
-		return s.readAll(ctx, false)
+	judge := s.kept && len(s.feed.Unreported()) == 0 // before what is brought now is read
+	if err := s.bringChanges(ctx); err != nil || !judge {
+		return err
 	}
+	return s.dropKept(ctx)
+}
+
+// dropKept deletes what was kept for edges that have reported by now, and did not
+// report it.
+func (s *connection) dropKept(ctx context.Context) error {
+	var c changes
+	for _, f := range s.keptFlows.sorted() {
+		c.drop(f)
+	}
+	floods := map[intent.VNI]replication{}
+	for v, was := range s.done.floods {
+		var imet []evpn.Row
+		rows, _ := s.feed.Rows(v, 0)
+		for _, r := range rows {
+			if r.Type == evpn.IMET {
+				imet = append(imet, r)
+			}
+		}
+		if now := (replication{ports: was.ports}).with(imet, s.vtep); !was.equal(now) {
+			c.replace(s.pipe.flood(v, was), s.pipe.flood(v, now))
+			floods[v] = now
+		}
+	}
+	if err := s.send(ctx, &c); err != nil {
+		return err
+	}
+	maps.Copy(s.done.floods, floods)
+	s.kept, s.keptFlows = false, nil
+	return nil
+}
+
+// bringChanges is bring, but for what was kept.
+func (s *connection) bringChanges(ctx context.Context) error {
 	if local, newer := s.feed.Behind(s.done.cursors); local == s.localRev {
 		return s.bringRows(ctx, newer)
 	}
@@ -189,7 +223,7 @@ func (s *connection) bringSegment(c *changes, next *programmed, v intent.VNI, po
 				c.drop(s.pipe.rowAnyVTEP(v, r)...)
 			}
 			if !r.Deleted {
-				c.put(s.pipe.row(v, r)...)
+				c.put(s.unkeep(s.pipe.row(v, r))...)
 			}
 		case had && r.Led <= since:
 			// It leads where it did.
@@ -219,6 +253,16 @@ func (s *connection) notKept(fs []openflow.Flow) []openflow.Flow {
 		delete(s.keptFlows, keyOf(f))
 		return ok && same(k, f)
 	})
+}
+
+// unkeep notes that flows are not kept any more but ours.
+func (s *connection) unkeep(fs []openflow.Flow) []openflow.Flow {
+	if len(s.keptFlows) > 0 {
+		for _, f := range fs {
+			delete(s.keptFlows, keyOf(f))
+		}
+	}
+	return fs
 }
 
 // rowAnyVTEP are the flows that a route may have left here, wherever it led.

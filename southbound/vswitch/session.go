@@ -44,17 +44,15 @@ func (d *Driver) session(ctx context.Context, ovs *ovsdb.VSwitch) error {
 	if err := s.hear(ctx); err != nil {
 		return d.fail(southbound.CodeRefused, "ask for packets", "use Open vSwitch 2.16 or newer", err)
 	}
-	has, err := s.dump(ctx)
-	if err != nil {
-		return err
-	}
 	// Which ports are in use is known by our flows: after a restart a port
 	// that could be in two places stays where it is.
-	d.mu.Lock()
-	d.active = inUse(has)
-	d.mu.Unlock()
-	d.observe(state)
-	if err := s.settle(ctx, has, false); err != nil {
+	seen := func(has flowSet) {
+		d.mu.Lock()
+		d.active = inUse(has)
+		d.mu.Unlock()
+		d.observe(state)
+	}
+	if err := s.readAll(ctx, seen, false); err != nil {
 		return err
 	}
 	d.setErr(nil)
@@ -139,13 +137,13 @@ func (s *connection) serve(ctx context.Context, touched <-chan struct{}) error {
 			before := s.faults
 			// Another program that works in our tables all the time, and does
 			// us no harm, must not keep both of us busy.
-			if err = s.readAll(ctx, true); s.faults != before {
+			if err = s.readAll(ctx, nil, true); s.faults != before {
 				calm = settleTime
 			} else {
 				calm = min(2*calm, settleMost)
 			}
 		case <-audit.C:
-			err = s.readAll(ctx, true)
+			err = s.readAll(ctx, nil, true)
 			audit.Reset(auditEvery)
 		}
 		if err != nil {
