@@ -113,12 +113,15 @@ const recovered = "Recovered"
 var troubles = []string{southbound.CodeUnreachable, southbound.CodeNotReady, southbound.CodeRefused}
 
 // trouble keeps the alarm that a device is not as it should be. The event that
-// it is made of is logged already.
+// it is made of is logged.
 func (e *Engine) trouble(s *session, ev southbound.Event) {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	if e.sessions[s.node] != s {
 		return // replaced or gone, and its alarms with it
+	}
+	if n := s.spec.EVPN; n != nil && n.Unmanaged {
+		return // all that can be lost is the BGP session, which has an alarm of its own
 	}
 	others := slices.DeleteFunc(slices.Clone(troubles), func(r string) bool { return r == ev.Reason })
 	e.alarms.endReasons(s.node, others)

@@ -171,6 +171,7 @@ func TestTroubleOfADeviceIsAnAlarm(t *testing.T) {
 	alarms := b.Alarms()
 	require.Len(t, alarms, 1)
 	require.Equal(t, []any{"hv1", southbound.CodeUnreachable, "timed out", 2}, []any{alarms[0].Device, alarms[0].Reason, alarms[0].Message, alarms[0].Count})
+	require.Len(t, b.Events(), 1, "told once, whatever the attempts say")
 	require.ErrorIs(t, b.ClearAlarm(alarms[0].ID), ErrNotClear)
 	say(feed, southbound.CodeNotReady, "no such bridge")
 	alarms = b.Alarms()
@@ -188,6 +189,13 @@ func TestTroubleOfADeviceIsAnAlarm(t *testing.T) {
 	require.Empty(t, b.Alarms(), "the node is elsewhere")
 	say(feed, southbound.CodeUnreachable, "connection refused")
 	require.Empty(t, b.Alarms(), "what the old session says is of no interest")
+
+	leaf := evpnLeaf()
+	leaf.Spec.EVPN.Unmanaged = true
+	b.put(leaf)
+	b.until("a session", func() bool { return b.edge("leaf1") != nil })
+	say(b.edge("leaf1").feed, southbound.CodeUnreachable, "no BGP")
+	require.Empty(t, b.Alarms(), "that is the speaker's to tell")
 }
 
 func TestMoveIsFinishedAndSpokenFor(t *testing.T) {

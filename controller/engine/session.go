@@ -33,6 +33,8 @@ type session struct {
 	// reads are the cursors that the driver asked from but did not confirm
 	// yet: they hold back Trim as confirmed cursors do.
 	reads map[intent.VNI]evpn.Revision
+	// trouble is the reason of the last event about the device as a whole.
+	trouble string
 }
 
 // settleSessions makes the sessions agree with the edges in the intent. A node
@@ -266,11 +268,18 @@ func (s *session) Confirmed() {
 // Event implements southbound.Feed.
 func (s *session) Event(ev southbound.Event) {
 	ev.Device = s.node
-	s.engine.events.add(ev)
-	s.engine.log.Info(ev.Message, "device", s.node, "reason", ev.Reason)
 	if ev.Reason == recovered || slices.Contains(troubles, ev.Reason) {
 		s.engine.trouble(s, ev)
+		s.mu.Lock()
+		again := ev.Reason == southbound.CodeUnreachable && s.trouble == ev.Reason
+		s.trouble = ev.Reason
+		s.mu.Unlock()
+		if again {
+			return // the words change from one attempt to the next
+		}
 	}
+	s.engine.events.add(ev)
+	s.engine.log.Info(ev.Message, "device", s.node, "reason", ev.Reason)
 }
 
 // Announced implements southbound.Feed.
