@@ -84,7 +84,7 @@ func newSandbox(t *testing.T, n int) *sandbox {
 		env := []string{"OVS_RUNDIR=" + h.dir, "OVS_LOGDIR=" + h.dir}
 		start(t, env, "ovsdb-server", h.dir+"/conf.db", "--remote=p"+h.db(), "--unixctl="+h.dir+"/db.ctl")
 		waitFile(t, h.dir+"/db.sock")
-		run(t, nil, "ovs-vsctl", "--db="+h.db(), "--no-wait", "init", "--", "add-br", "br-int", "--", "set", "bridge", "br-int", "datapath_type=dummy", "fail-mode=secure")
+		run(t, nil, "ovs-vsctl", "--db="+h.db(), "--retry", "--no-wait", "init", "--", "add-br", "br-int", "--", "set", "bridge", "br-int", "datapath_type=dummy", "fail-mode=secure")
 		h.startSwitch(t)
 		t.Cleanup(h.stopSwitch)
 		s.pids = append(s.pids, h.vswitchd.Process.Pid)
@@ -141,26 +141,21 @@ type change struct {
 
 // watch begins to watch a switch's flows.
 func (h *hypervisor) watch(t *testing.T) *watcher {
-	c := exec.Command("ovs-ofctl", "-O", "OpenFlow15", "monitor", "unix:"+h.dir+"/br-int.mgmt", "watch:!initial")
+	c := exec.Command("ovs-ofctl", "-O", "OpenFlow15", "monitor", "unix:"+h.dir+"/br-int.mgmt", "watch:")
 	c.Env = append(os.Environ(), "OVS_RUNDIR="+h.dir)
 	out, err := c.StderrPipe() // where it prints what comes by itself
 	require.NoError(t, err)
 	require.NoError(t, c.Start())
 	w := &watcher{lines: make(chan change, 1<<16)}
-	ready := make(chan struct{})
 	go func() {
 		for s := bufio.NewScanner(out); s.Scan(); {
-			select {
-			case <-ready:
-			default:
-				close(ready) // the answer to the request
-			}
 			w.lines <- change{time.Now(), s.Text()}
 		}
 		close(w.lines)
 	}()
 	t.Cleanup(func() { _ = c.Process.Kill(); _ = c.Wait() })
-	<-ready
+	w.until(t, "event=ADDED") // those that are there come first
+	w.calm(500 * time.Millisecond)
 	return w
 }
 
