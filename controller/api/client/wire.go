@@ -181,7 +181,7 @@ func decode(k intent.Kind, b []byte) (intent.Object, error) {
 type Alarm struct {
 	ID      string    `json:"id" doc:"Short name, to clear the alarm by"`
 	Device  string    `json:"device" doc:"Device that caused it"`
-	Reason  string    `json:"reason" doc:"One word for programs: DuplicateMAC, Spoofing, UnknownVNI, Malformed, Session, VLANTaken, Capability, TunnelDown"`
+	Reason  string    `json:"reason" doc:"One word for programs: DuplicateMAC, Spoofing, UnknownVNI, Malformed, Session, VLANTaken, KeyTaken, Capability, SwitchFault, TunnelDown, Unreachable, NotReady, Refused, BrokenObject"`
 	Object  string    `json:"object" doc:"What is concerned"`
 	Message string    `json:"message" doc:"What happened and what to do"`
 	Since   time.Time `json:"since" doc:"First raised"`
