@@ -309,7 +309,7 @@ func newOVN(t *testing.T, s *sandbox) side {
 	o.mid = append(o.mid, start(t, nil, "ovn-northd", "--ovnnb-db="+o.nb, "--ovnsb-db="+o.sb, "--unixctl="+s.dir+"/northd.ctl"))
 	for i, h := range s.hvs {
 		run(t, nil, "ovs-vsctl", "--db="+h.db(), "--no-wait", "set", "open", ".", "external_ids:system-id="+h.name, "external_ids:ovn-remote="+o.sb,
-			"external_ids:ovn-encap-type=geneve", fmt.Sprintf("external_ids:ovn-encap-ip=172.16.%d.%d", i/250, i%250+1), "external_ids:ovn-remote-probe-interval=0")
+			"external_ids:ovn-encap-type=geneve", fmt.Sprintf("external_ids:ovn-encap-ip=172.16.%d.%d", i/250, i%250+1), "external_ids:ovn-remote-probe-interval=0", "external_ids:ovn-openflow-probe-interval=0")
 		o.far = append(o.far, start(t, []string{"OVS_RUNDIR=" + h.dir, "OVN_RUNDIR=" + h.dir}, "ovn-controller", h.db()))
 	}
 	o.nbctl("--wait=hv", "sync")

@@ -141,11 +141,13 @@ type change struct {
 
 // watch begins to watch a switch's flows.
 func (h *hypervisor) watch(t *testing.T) *watcher {
-	c := exec.Command("ovs-ofctl", "-O", "OpenFlow15", "monitor", "unix:"+h.dir+"/br-int.mgmt", "watch:")
+	c := exec.Command("stdbuf", "-oL", "ovs-ofctl", "-O", "OpenFlow15", "monitor", "unix:"+h.dir+"/br-int.mgmt", "watch:")
 	c.Env = append(os.Environ(), "OVS_RUNDIR="+h.dir)
-	out, err := c.StderrPipe() // where it prints what comes by itself
+	out, in, err := os.Pipe()
 	require.NoError(t, err)
+	c.Stdout, c.Stderr = in, in // the answer, and what comes by itself
 	require.NoError(t, c.Start())
+	require.NoError(t, in.Close())
 	w := &watcher{lines: make(chan change, 1<<16)}
 	go func() {
 		for s := bufio.NewScanner(out); s.Scan(); {
@@ -154,7 +156,7 @@ func (h *hypervisor) watch(t *testing.T) *watcher {
 		close(w.lines)
 	}()
 	t.Cleanup(func() { _ = c.Process.Kill(); _ = c.Wait() })
-	w.until(t, "event=ADDED") // those that are there come first
+	w.until(t, "event=") // those that are there come first
 	w.calm(500 * time.Millisecond)
 	return w
 }
