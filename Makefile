@@ -87,6 +87,12 @@ bench-scale: build ## one controller, many simulated edges: EDGES=200 ENDPOINTS=
 	$(GO) test -tags bench -count 1 -v -timeout 4h -run Scale ./lab/bench -args -weft $(CURDIR)/$(BIN) \
 	  -points $(SCALE_POINTS) -seconds $(or $(SECONDS_AT_RATE),$(if $(filter full,$(SCALE)),60,10)) $(if $(OUT),-out $(abspath $(OUT)))
 
+bench-evpn: ## our BGP route reflector beside FRR, gobgpd and BIRD: PEERS=5 ROUTES=1000,20000 (of each) ONE_MAC=1000,20000 DAEMONS=weft,frr,gobgpd,bird LIMIT=45s PROFILE=folder (root)
+	$(call install,/usr/lib/frr/bgpd gobgpd bird ip,frr gobgpd bird2 iproute2)
+	$(GO) test -tags bench -count 1 -v -timeout 4h -run '^TestEVPN$$' ./lab/bench -args -evpn-peers $(or $(PEERS),5) \
+	  $(if $(ROUTES),-evpn-routes $(ROUTES)) $(if $(ONE_MAC),-evpn-one-mac $(ONE_MAC)) $(if $(DAEMONS),-evpn-daemons $(DAEMONS)) \
+	  $(if $(LIMIT),-evpn-limit $(LIMIT)) $(if $(PROFILE),-evpn-profile $(abspath $(PROFILE)))
+
 # Packages with counts that are held to committed figures.
 BUDGETS = $(shell grep -rl --include='*_test.go' '^//go:build budget' . | xargs -n1 dirname | sort -u)
 
