@@ -23,6 +23,7 @@ import (
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/controller/store"
 	"github.com/weft-sdn/weft/overlay"
+	routes "github.com/weft-sdn/weft/overlay/evpn"
 	"github.com/weft-sdn/weft/southbound"
 	"github.com/weft-sdn/weft/southbound/evpn"
 	"github.com/weft-sdn/weft/southbound/leaf"
@@ -150,6 +151,7 @@ func (o controllerOptions) newEngine(st *store.Store, log *slog.Logger) (*engine
 			}
 			eng.TakeRoutes(peer, out)
 		},
+		Admit:   func(peer string, r *routes.Route) bool { return eng.Admit(peer, r) },
 		OnPeer:  func(peer string) { eng.PeerChanged(peer) },
 		OnAlarm: func(peer string, key southbound.AlarmKey, message string) { eng.PeerAlarm(peer, key, message) },
 	})

@@ -159,6 +159,9 @@ func (e *Engine) alarm(device string, key southbound.AlarmKey, message string) {
 // lock.
 func (e *Engine) takeAlarms() {
 	for _, a := range e.model.TakeAlarms() {
+		if e.bgp != nil {
+			e.bgp.doubtAfter(a)
+		}
 		e.alarm(a.Device, southbound.AlarmKey{Reason: a.Reason, Object: a.Object}, a.Message)
 	}
 }

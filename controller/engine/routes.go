@@ -34,6 +34,8 @@ type Speaker interface {
 	Announce(add []evpn.Route, withdraw []evpn.RouteID) error
 	// Open lets sessions start: what was to be announced first is announced.
 	Open()
+	// Refresh asks a leaf to announce all its routes again (RFC 2918).
+	Refresh(name string) error
 	// Peer tells the state of a session.
 	Peer(name string) (intent.BGPSession, bool)
 }
@@ -51,6 +53,8 @@ type reflector struct {
 	touched map[intent.VNI]struct{}
 	peers   bool                         // they changed
 	idle    bool                         // there is no leaf to announce anything to
+	leaves  []string                     // EVPN leaves
+	doubts  map[string]time.Time         // of those that are to announce all again, and when
 	cursors map[intent.VNI]evpn.Revision // up to which was announced
 	targets map[intent.VNI]string        // with which the VNI's routes are announced
 }
@@ -62,7 +66,7 @@ const openWait = 20 * time.Second
 
 func newReflector(e *Engine, s Speaker) *reflector {
 	return &reflector{engine: e, speaker: s, wake: make(chan struct{}, 1), touched: map[intent.VNI]struct{}{},
-		cursors: map[intent.VNI]evpn.Revision{}, targets: map[intent.VNI]string{}, idle: true}
+		cursors: map[intent.VNI]evpn.Revision{}, targets: map[intent.VNI]string{}, idle: true, doubts: map[string]time.Time{}}
 }
 
 func (r *reflector) notify() {
@@ -77,9 +81,15 @@ func (r *reflector) run(ctx context.Context) {
 	late := time.NewTimer(openWait)
 	defer late.Stop()
 	timeUp := false
+	again := time.NewTimer(0)
+	<-again.C
+	defer again.Stop()
 	for {
 		if err := r.bring(); err != nil {
 			r.engine.log.Warn("announcing routes failed", "err", err)
+		}
+		if next := r.refresh(); next > 0 {
+			again.Reset(next)
 		}
 		if r.waiting() && (timeUp || r.complete()) {
 			r.open()
@@ -88,10 +98,63 @@ func (r *reflector) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-r.wake:
+		case <-again.C:
 		case <-late.C:
 			timeUp = true
 		}
 	}
+}
+
+// refreshWait is how long a leaf is let be before it must announce all its routes
+// again, and between two times.
+const refreshWait = 500 * time.Millisecond
+
+// doubtAfter doubts the leaves of which routes may be judged otherwise now that an
+// alarm was raised or has ended. The caller holds the engine's lock.
+func (r *reflector) doubtAfter(a overlay.Alarm) {
+	for _, node := range r.leaves {
+		if node == a.Device || a.Reason == overlay.AlarmDuplicateMAC {
+			r.doubt(node)
+		}
+	}
+}
+
+// doubt notes that what a leaf announced may be judged otherwise now. The caller
+// holds the engine's lock.
+func (r *reflector) doubt(node string) {
+	if _, ok := r.doubts[node]; !ok {
+		r.doubts[node] = time.Now().Add(refreshWait)
+		r.notify()
+	}
+}
+
+// refresh asks the leaves in doubt for their routes, which are judged as they
+// come, and returns after what time there is more to do.
+func (r *reflector) refresh() (next time.Duration) {
+	var due []string
+	r.engine.mu.Lock()
+	for node, at := range r.doubts {
+		if wait := time.Until(at); wait > 0 {
+			next = max(next, wait)
+		} else {
+			due = append(due, node)
+			delete(r.doubts, node)
+		}
+	}
+	r.engine.mu.Unlock()
+	for _, node := range due {
+		if err := r.speaker.Refresh(node); err != nil {
+			r.engine.log.Debug("the leaf announces all its routes with its next session", "device", node, "err", err)
+		}
+	}
+	return next
+}
+
+// Admit reports whether a route of a leaf may be handed on to the others.
+func (e *Engine) Admit(peer string, r *evpn.Route) bool {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return e.model.Admits(peer, r)
 }
 
 // waiting reports whether sessions were not let start yet.
@@ -121,6 +184,10 @@ func (r *reflector) bring() error {
 	if r.peers {
 		r.peers = false
 		peers = e.bgpPeers()
+		r.leaves = nil
+		for _, p := range peers {
+			r.leaves = append(r.leaves, p.Name)
+		}
 		withdraw = r.setIdle(len(peers) == 0)
 	}
 	if !r.idle {

@@ -22,6 +22,8 @@ type speaker struct {
 	routes map[evpn.RouteID]evpn.Route
 	before int // routes when it was opened
 	opened bool
+
+	refreshed []string
 }
 
 func (s *speaker) SetPeers(p []BGPPeer) error {
@@ -47,6 +49,13 @@ func (s *speaker) Open() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.opened, s.before = true, len(s.routes)
+}
+
+func (s *speaker) Refresh(name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refreshed = append(s.refreshed, name)
+	return nil
 }
 
 func (s *speaker) Peer(string) (intent.BGPSession, bool) { return intent.BGPSession{}, false }
@@ -256,4 +265,22 @@ func TestNothingIsAnnouncedToNobody(t *testing.T) {
 		b.del(evpnLeaf().Ref())
 		b.until("nothing is left", func() bool { return announced() == 0 })
 	}
+}
+
+// A leaf that announces what is a port's is asked for all its routes, which are
+// judged as they come, when that begins and when it ends.
+func TestLeafIsAskedAgainWhenItsRoutesAreJudgedOtherwise(t *testing.T) {
+	p := vm(1)
+	b, s := newSpeakerBed(t, hv(1), evpnLeaf(), web(), p)
+	b.edge("hv1").set(func() { b.edge("hv1").ifaces = tap(1) })
+	b.untilPhase(p, intent.PhaseReady)
+	asked := func() int { s.mu.Lock(); defer s.mu.Unlock(); return len(s.refreshed) }
+	r := evpn.Route{Key: evpn.MACKey(p.Spec.MAC), RD: evpn.NewRD(65001, 7), VNI: 100, Targets: []intent.RouteTarget{intent.VNIRouteTarget(65001, 100)}, VTEP: netip.MustParseAddr("10.0.0.9")}
+	require.False(t, b.Admit("leaf1", &r))
+	b.TakeRoutes("leaf1", []overlay.RouteChange{{Route: r}})
+	b.until("it is asked", func() bool { return asked() == 1 })
+	b.del(p.Ref())
+	b.until("it is asked again", func() bool { return asked() == 2 })
+	require.True(t, b.Admit("leaf1", &r))
+	require.Equal(t, "leaf1", s.refreshed[0])
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/osrg/gobgp/v3/pkg/packet/bgp"
 
+	table "github.com/weft-sdn/weft/overlay/evpn"
 	"github.com/weft-sdn/weft/southbound"
 )
 
@@ -238,8 +239,28 @@ func (r *relay) update(m message) (message, error) {
 		r.p.alarm(southbound.AlarmMalformed, fmt.Sprintf("an UPDATE could not be read, the session was ended (RFC 7606): %v", err))
 		return m, fmt.Errorf("%w: %w", errNotification{code: code, subcode: sub}, err)
 	}
+	wire, err := r.admitted(u)
 	r.p.received(u)
-	return u.wire, nil
+	return wire, err
+}
+
+// admitted returns what of an UPDATE may be handed on; what may not is withdrawn,
+// since it may have been handed on before.
+func (r *relay) admitted(u update) (message, error) {
+	admit := r.p.s.cfg.Admit
+	if admit == nil || u.body == nil {
+		return u.wire, nil
+	}
+	refused := map[table.RouteID]bool{}
+	for _, c := range changes(u.body) {
+		if !c.Withdrawn && !admit(r.p.peer.Name, &c.Route) {
+			refused[c.ID()] = true
+		}
+	}
+	if len(refused) == 0 {
+		return u.wire, nil
+	}
+	return u.wire.without(refused)
 }
 
 // isEndOfRIB recognises the marker whatever flags its attribute has.

@@ -41,6 +41,10 @@ type Config struct {
 	Pause  time.Duration
 	Logger *slog.Logger
 
+	// Admit says whether a route that a peer announces may be handed on to the
+	// others; all are when it is nil. It is called before OnRoutes tells of the
+	// route, from any goroutine.
+	Admit func(peer string, r *table.Route) bool
 	// OnRoutes tells what a peer announces and withdraws. What a removed peer
 	// had announced is withdrawn.
 	OnRoutes func(peer string, changes []Change)
