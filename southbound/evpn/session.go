@@ -37,6 +37,9 @@ const (
 	// staleLimit is how long stale routes outlive a session that is back but
 	// sends no End-of-RIB.
 	staleLimit = 6 * time.Minute
+	// quietTime is how long a leaf without graceful restart, which sends no
+	// End-of-RIB, must announce nothing to have announced all.
+	quietTime = 2 * time.Second
 )
 
 // session is what stands between GoBGP and one leaf.
@@ -60,7 +63,8 @@ type session struct {
 	failures int               // attempts in a row that did not establish it
 	failing  time.Time         // since when
 	wasUp    bool              // since the controller started
-	synced   bool              // End-of-RIB came, or none will
+	synced   bool              // it has announced all: End-of-RIB came, or it is quiet
+	quiet    *time.Timer       // until that; nil when End-of-RIB is to come
 	caps     capabilities      // of the session
 	leaf     *net.TCPConn      // while established
 	writing  sync.Mutex        // of leaf
@@ -220,6 +224,10 @@ func (p *session) ended(ctx context.Context, err error) time.Duration {
 	n, byNotification := notified(err)
 	p.mu.Lock()
 	was := p.state.State == stateEstablished
+	if p.quiet != nil {
+		p.quiet.Stop()
+		p.quiet = nil
+	}
 	if was {
 		p.failures = 0
 		p.state.Flaps++
@@ -333,7 +341,10 @@ func (p *session) established() {
 	p.failures = 0
 	p.wasUp = true
 	caps := p.caps
-	p.synced = !caps.restart
+	p.synced = false
+	if !caps.restart {
+		p.quiet = time.AfterFunc(quietTime, p.isQuiet)
+	}
 	p.mu.Unlock()
 	p.ribMu.Lock()
 	if p.rib.stale > 0 {
@@ -353,6 +364,16 @@ func (p *session) established() {
 	}
 	p.s.tell(event{peer: p.peer.Name})
 	p.s.recheck()
+}
+
+// isQuiet takes that a leaf that sends no End-of-RIB has announced all.
+func (p *session) isQuiet() {
+	p.mu.Lock()
+	waits := p.quiet != nil && !p.synced
+	p.mu.Unlock()
+	if waits {
+		p.endOfRIB()
+	}
 }
 
 // endOfRIB is called when the leaf has announced all its routes.
@@ -391,6 +412,11 @@ func (p *session) calm() {
 
 // received takes in what an UPDATE says.
 func (p *session) received(u update) {
+	p.mu.Lock()
+	if p.quiet != nil && !p.synced {
+		p.quiet.Reset(quietTime)
+	}
+	p.mu.Unlock()
 	p.ribMu.Lock()
 	defer p.ribMu.Unlock()
 	var said []Change
