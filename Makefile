@@ -12,7 +12,7 @@ TEST_PACKAGES := $(LAB_PACKAGES) gcc libc6-dev gobgpd tshark
 LAB_TESTS = $(shell grep -rl --include='*_test.go' '^//go:build lab' . | xargs -n1 dirname | sort -u)
 
 .DEFAULT_GOAL := help
-.PHONY: help build install-deps install-test-deps demo test test-unit test-lab test-edges lint fuzz bench bench-lab bench-churn bench-moves bench-scale bench-check oracle generate clean
+.PHONY: help build install-deps install-test-deps demo test test-unit test-lab test-edges lint fuzz bench bench-lab bench-churn bench-moves bench-scale bench-plot bench-evpn bench-check oracle generate clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -104,6 +104,9 @@ ORACLE_OPS = 100000
 oracle: ## 100,000 random operations: the model that took each equals one that is told the end (ORACLE_OPS=N)
 	WEFT_ORACLE_OPS=$(ORACLE_OPS) $(GO) test -count 1 -timeout 20m -v -run '^TestOracle$$' ./overlay
 	$(GO) test -count 1 -timeout 20m -run 'FromScratch' ./overlay -rapid.checks=$$(($(ORACLE_OPS)/30))
+
+bench-plot: ## draw docs/scale.svg from what bench-scale wrote (OUT=) into docs/figures
+	$(GO) test -tags bench -count 1 -run TestPlot ./lab/bench -args -figures $(CURDIR)/docs/figures -svg $(CURDIR)/docs/scale.svg
 
 clean: ## remove what was built
 	rm -rf bin
