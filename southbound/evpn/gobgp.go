@@ -48,6 +48,26 @@ func startGoBGP(ctx context.Context, asn uint32, id netip.Addr, listen netip.Add
 	}
 }
 
+// mute keeps routes from a client, which has no use for them. Withdrawals it
+// gets.
+func mute(ctx context.Context, b *server.BgpServer, client netip.Addr) error {
+	const name = "mute"
+	err := b.AddDefinedSet(ctx, &api.AddDefinedSetRequest{DefinedSet: &api.DefinedSet{DefinedType: api.DefinedType_NEIGHBOR, Name: name, List: []string{client.String() + "/32"}}})
+	if err != nil {
+		return err
+	}
+	policy := &api.Policy{Name: name, Statements: []*api.Statement{{
+		Name:       name,
+		Conditions: &api.Conditions{NeighborSet: &api.MatchSet{Type: api.MatchSet_ANY, Name: name}},
+		Actions:    &api.Actions{RouteAction: api.RouteAction_REJECT},
+	}}}
+	if err := b.AddPolicy(ctx, &api.AddPolicyRequest{Policy: policy}); err != nil {
+		return err
+	}
+	return b.AddPolicyAssignment(ctx, &api.AddPolicyAssignmentRequest{Assignment: &api.PolicyAssignment{Name: "global", Direction: api.PolicyDirection_EXPORT,
+		Policies: []*api.Policy{{Name: name}}, DefaultAction: api.RouteAction_ACCEPT}})
+}
+
 // stopGoBGP stops a server whose connections are closed already. It waits until
 // GoBGP has noticed: its sessions read, without a lock, what StopBgp clears.
 func stopGoBGP(b *server.BgpServer) {

@@ -135,6 +135,9 @@ func (s *Speaker) Run(ctx context.Context) error {
 		return err
 	}
 	defer stopGoBGP(s.gobgp)
+	if err := mute(ctx, s.gobgp, netip.MustParseAddr(originRouter)); err != nil {
+		return fmt.Errorf("configure GoBGP: %w", err)
+	}
 	if err := s.addNeighbor(ctx, neighbor{addr: netip.MustParseAddr(originRouter), asn: s.cfg.ASN, hold: originHold}, true); err != nil {
 		return err
 	}
