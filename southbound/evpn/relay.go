@@ -114,6 +114,10 @@ func (r *relay) run(ctx context.Context) error {
 // errLeaf is the cause when the leaf's connection ended.
 var errLeaf = errors.New("the leaf closed the connection")
 
+// pace is how long GoBGP is left alone after an UPDATE. It writes each route for
+// itself; to wake for each would cost more than all else here.
+const pace = time.Millisecond
+
 // down passes what GoBGP sends.
 func (r *relay) down() error {
 	w := bufio.NewWriterSize(r.leaf, 1<<16)
@@ -145,7 +149,9 @@ func (r *relay) down() error {
 			return errors.Join(errNotification{code: code, subcode: sub}, err)
 		}
 		if err == nil && r.fromGoBGP.Buffered() < headerLen {
-			err = flush()
+			if err = flush(); m.kind() == bgp.BGP_MSG_UPDATE {
+				time.Sleep(pace)
+			}
 		}
 		if err != nil {
 			return err
