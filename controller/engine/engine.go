@@ -172,8 +172,8 @@ func (e *Engine) load(ctx context.Context, objects []intent.Object, broken *stor
 		context.AfterFunc(ctx, func() { release.Stop() })
 	}
 	e.rev, e.loaded = rev, true
-	e.setReady(nil)
 	e.settle(ctx)
+	e.setReady(nil)
 }
 
 // release lets ports that could be in several places be used in one.
