@@ -310,6 +310,12 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string) {
 			return
 		}
 		v.SetInt(i)
+	case reflect.Bool:
+		if n.Value != "true" && n.Value != "false" {
+			d.fail(n.Line, path, "%q is not true or false", n.Value)
+			return
+		}
+		v.SetBool(n.Value == "true")
 	case reflect.Uint16:
 		u, err := strconv.ParseUint(n.Value, 10, 16)
 		if err != nil {

@@ -23,12 +23,14 @@ items:
   metadata: {name: vm1, tenant: blue}
   spec: {network: web, mac: "02:00:00:00:00:01", addresses: [10.0.0.11], binding: {ifaceID: vm1}}
 - {kind: Node, metadata: {name: hv1}, spec: {role: hypervisor, vtep: 10.1.1.1, vswitch: {ovsdb: "tcp:10.0.0.1:6640"}}}
+- {kind: Node, metadata: {name: leaf9}, spec: {role: leaf, asn: 65009, loopback: 10.1.1.9, vtep: 10.1.1.9, evpn: {unmanaged: true}}}
 `
 
 func TestDecodeAndEncode(t *testing.T) {
 	os, err := Decode([]byte(good), "a.yaml")
 	require.NoError(t, err)
-	require.Len(t, os, 4)
+	require.Len(t, os, 5)
+	require.True(t, os[4].(*Node).Spec.EVPN.Unmanaged)
 	for _, o := range os {
 		require.NoError(t, o.Validate(), o.Ref())
 	}
@@ -50,6 +52,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"VNI in words", "kind: Network\nmetadata: {name: n, tenant: t}\nspec: {vni: ten}\n", `f.yaml:3: Network t/n: spec.vni: "ten" is not a whole number from 0 to 4294967295`},
 		{"VNI zero in disguise", "kind: Network\nmetadata: {name: n, tenant: t}\nspec: {vni: 00}\n", "f.yaml:3: Network t/n: spec.vni: 00 is outside 1..16777215; leave it out to have one allocated"},
 		{"VLAN zero", "kind: Port\nmetadata: {name: n, tenant: t}\nspec: {binding: {vlan: 0}}\n", "f.yaml:3: Port t/n: spec.binding.vlan: 0 is outside 1..4094; leave it out for untagged frames"},
+		{"a truth value in other words", "kind: Node\nmetadata: {name: n}\nspec: {role: leaf, evpn: {unmanaged: yes}}\n", `f.yaml:3: Node n: spec.evpn.unmanaged: "yes" is not true or false`},
 		{"a label twice", "kind: Tenant\nmetadata: {name: n, labels: {a: b, a: c}}\n", "f.yaml:2: Tenant n: metadata.labels.a: is given twice"},
 		{"a List without items", "kind: List\nitem: []\n", "f.yaml:2: item: is not a field of a List: use items"},
 		{"items that are no list", "kind: List\nitems: foo\n", "f.yaml:2: items: a list is expected"},

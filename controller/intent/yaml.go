@@ -123,6 +123,8 @@ func encode(v reflect.Value, options string) (*yaml.Node, error) {
 		return n, nil
 	case reflect.String:
 		return text(v.String()), nil
+	case reflect.Bool:
+		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: strconv.FormatBool(v.Bool())}, nil
 	case reflect.Int, reflect.Int64:
 		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!int", Value: strconv.FormatInt(v.Int(), 10)}, nil
 	case reflect.Uint16, reflect.Uint32:
