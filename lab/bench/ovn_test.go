@@ -298,17 +298,24 @@ type ovn struct {
 
 func newOVN(t *testing.T, s *sandbox) side {
 	o := &ovn{t: t, nb: "unix:" + s.dir + "/nb.sock", sb: "unix:" + s.dir + "/sb.sock"}
+	// By TCP, as hypervisors reach it: with forty of them on the unix socket some
+	// never tell that they are done, and everybody sleeps.
+	remote := freePort(t)
 	env := []string{"OVN_NB_DB=" + o.nb, "OVN_SB_DB=" + o.sb}
 	for _, db := range []string{"nb", "sb"} {
 		run(t, nil, "ovsdb-tool", "create", s.dir+"/"+db+".db", "/usr/share/ovn/ovn-"+db+".ovsschema")
-		o.mid = append(o.mid, start(t, nil, "ovsdb-server", s.dir+"/"+db+".db", "--remote=punix:"+s.dir+"/"+db+".sock", "--unixctl="+s.dir+"/"+db+".ctl"))
+		args := []string{s.dir + "/" + db + ".db", "--remote=punix:" + s.dir + "/" + db + ".sock", "--unixctl=" + s.dir + "/" + db + ".ctl"}
+		if db == "sb" {
+			args = append(args, fmt.Sprintf("--remote=ptcp:%d:127.0.0.1", remote))
+		}
+		o.mid = append(o.mid, start(t, nil, "ovsdb-server", args...))
 		waitFile(t, s.dir+"/"+db+".sock")
 	}
 	run(t, env, "ovn-nbctl", "init")
 	run(t, env, "ovn-sbctl", "init")
 	o.mid = append(o.mid, start(t, nil, "ovn-northd", "--ovnnb-db="+o.nb, "--ovnsb-db="+o.sb, "--unixctl="+s.dir+"/northd.ctl"))
 	for i, h := range s.hvs {
-		run(t, nil, "ovs-vsctl", "--db="+h.db(), "--no-wait", "set", "open", ".", "external_ids:system-id="+h.name, "external_ids:ovn-remote="+o.sb,
+		run(t, nil, "ovs-vsctl", "--db="+h.db(), "--no-wait", "set", "open", ".", "external_ids:system-id="+h.name, fmt.Sprintf("external_ids:ovn-remote=tcp:127.0.0.1:%d", remote),
 			"external_ids:ovn-encap-type=geneve", fmt.Sprintf("external_ids:ovn-encap-ip=172.16.%d.%d", i/250, i%250+1), "external_ids:ovn-remote-probe-interval=0", "external_ids:ovn-openflow-probe-interval=0")
 		o.far = append(o.far, start(t, []string{"OVS_RUNDIR=" + h.dir, "OVN_RUNDIR=" + h.dir}, "ovn-controller", h.db()))
 	}

@@ -5,6 +5,7 @@ package bench
 import (
 	"bufio"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -37,9 +39,18 @@ func (h *hypervisor) db() string { return "unix:" + h.dir + "/db.sock" }
 func start(t *testing.T, env []string, name string, args ...string) int {
 	c := exec.Command(name, args...)
 	c.Env = append(os.Environ(), env...)
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // nothing outlives a test that is killed
 	require.NoError(t, c.Start(), "install %s", name)
 	t.Cleanup(func() { _ = c.Process.Kill(); _ = c.Wait() })
 	return c.Process.Pid
+}
+
+// freePort is a TCP port of the loopback that nobody has.
+func freePort(t *testing.T) int {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
 }
 
 func run(t *testing.T, env []string, name string, args ...string) string {
@@ -99,6 +110,7 @@ func newSandbox(t *testing.T, n int) *sandbox {
 func (h *hypervisor) startSwitch(t *testing.T) {
 	h.vswitchd = exec.Command("ovs-vswitchd", "--enable-dummy=override", "--disable-system", "--disable-system-route", "--unixctl="+h.dir+"/vs.ctl", h.db())
 	h.vswitchd.Env = append(os.Environ(), "OVS_RUNDIR="+h.dir, "OVS_LOGDIR="+h.dir)
+	h.vswitchd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	require.NoError(t, h.vswitchd.Start())
 }
 
