@@ -214,18 +214,24 @@ func (c *Conn) Transact(ctx context.Context, ops []ovsdb.Operation) error {
 	default:
 		return cause(err)
 	}
-	failed, err := ovsdb.CheckOperationResults(results, ops)
-	if err == nil {
-		return nil
-	}
-	words := make([]string, len(failed))
-	for i, f := range failed {
-		words[i] = f.Error()
-	}
-	if len(failed) == 0 {
-		words = []string{err.Error()}
-	}
-	return fmt.Errorf("%w: %s", ErrRefused, strings.Join(words, "; "))
+	return refusal(results, ops)
+}
+
+// transaction collects operations.
+type transaction struct {
+	conn *Conn
+	ops  []ovsdb.Operation
+	err  error
+}
+
+func (t *transaction) add(ops []ovsdb.Operation, err error) {
+	t.ops, t.err = append(t.ops, ops...), errors.Join(t.err, err)
+}
+
+func (t *transaction) create(rows ...model.Model) { t.add(t.conn.client.Create(rows...)) }
+
+func (t *transaction) update(row model.Model, fields ...any) {
+	t.add(t.conn.client.Where(row).Update(row, fields...))
 }
 
 // table returns the rows of a table by UUID. They must not be written to.

@@ -1,14 +1,12 @@
 package ovsdb
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/ovn-org/libovsdb/model"
 	"github.com/ovn-org/libovsdb/ovsdb"
 	"github.com/weft-sdn/weft/southbound/ovsdb/vswitchdb"
 )
@@ -156,81 +154,107 @@ func lacking(have []string) []string {
 
 func owned() map[string]string { return map[string]string{ownerKey: ownerValue} }
 
-// transaction collects operations.
-type transaction struct {
-	conn *Conn
-	ops  []ovsdb.Operation
-	err  error
+// writes collects the operations of a transaction.
+type writes []ovsdb.Operation
+
+func (w *writes) insert(table, name string, row ovsdb.Row) {
+	*w = append(*w, ovsdb.Operation{Op: ovsdb.OperationInsert, Table: table, UUIDName: name, Row: row})
 }
 
-func (t *transaction) add(ops []ovsdb.Operation, err error) {
-	t.ops, t.err = append(t.ops, ops...), errors.Join(t.err, err)
+func row(uuid string) []ovsdb.Condition {
+	return []ovsdb.Condition{ovsdb.NewCondition("_uuid", ovsdb.ConditionEqual, ovsdb.UUID{GoUUID: uuid})}
 }
 
-func (t *transaction) create(rows ...model.Model) { t.add(t.conn.client.Create(rows...)) }
+func (w *writes) update(table, uuid string, columns ovsdb.Row) {
+	*w = append(*w, ovsdb.Operation{Op: ovsdb.OperationUpdate, Table: table, Where: row(uuid), Row: columns})
+}
 
 // mutate adds to or takes from a set; with no values it does nothing.
-func (t *transaction) mutate(row model.Model, set any, how ovsdb.Mutator, values ...string) {
-	if len(values) > 0 {
-		t.add(t.conn.client.Where(row).Mutate(row, model.Mutation{Field: set, Mutator: how, Value: values}))
+func (w *writes) mutate(table, uuid, column string, how ovsdb.Mutator, values ovsdb.OvsSet) {
+	if len(values.GoSet) > 0 {
+		*w = append(*w, ovsdb.Operation{Op: ovsdb.OperationMutate, Table: table, Where: row(uuid),
+			Mutations: []ovsdb.Mutation{{Column: column, Mutator: how, Value: values}}})
 	}
 }
 
-func (t *transaction) update(row model.Model, fields ...any) {
-	t.add(t.conn.client.Where(row).Update(row, fields...))
+// texts is a set of strings.
+func texts(list []string) (s ovsdb.OvsSet) {
+	for _, v := range list {
+		s.GoSet = append(s.GoSet, v)
+	}
+	return s
+}
+
+// references is a set of UUIDs, or names of new rows.
+func references(list []string) (s ovsdb.OvsSet) {
+	for _, v := range list {
+		s.GoSet = append(s.GoSet, ovsdb.UUID{GoUUID: v})
+	}
+	return s
+}
+
+// pairs is a map of strings.
+func pairs(m map[string]string) ovsdb.OvsMap {
+	out := ovsdb.OvsMap{GoMap: make(map[any]any, len(m))}
+	for k, v := range m {
+		out.GoMap[k] = v
+	}
+	return out
+}
+
+// port makes a port with one interface. Its name in the transaction is returned.
+func (w *writes) port(id, name string, iface ovsdb.Row) string {
+	iface["name"] = name
+	port := ovsdb.Row{"name": name, "interfaces": references([]string{id + "if"})}
+	if ids, ok := iface["external_ids"]; ok {
+		port["external_ids"] = ids
+	}
+	w.insert(vswitchdb.InterfaceTable, id+"if", iface)
+	w.insert(vswitchdb.PortTable, id+"port", port)
+	return id + "port"
 }
 
 // operations makes the transaction.
-func (c change) operations(conn *Conn, r *rows) ([]ovsdb.Operation, error) {
-	t := &transaction{conn: conn}
+func (c change) operations(r *rows) []ovsdb.Operation {
+	var w writes
 	var ports, controllers []string // names of new rows
 	if c.tunnel {
-		want := TunnelPort
-		t.create(&vswitchdb.Interface{UUID: "tunnelif", Name: c.cfg.Tunnel, Type: "vxlan", Options: tunnelOptions(c.cfg), OfportRequest: &want, ExternalIDs: owned()},
-			&vswitchdb.Port{UUID: "tunnelport", Name: c.cfg.Tunnel, Interfaces: []string{"tunnelif"}, ExternalIDs: owned()})
-		ports = append(ports, "tunnelport")
+		ports = append(ports, w.port("tunnel", c.cfg.Tunnel, ovsdb.Row{"type": "vxlan", "options": pairs(tunnelOptions(c.cfg)),
+			"ofport_request": TunnelPort, "external_ids": pairs(owned())}))
 	}
-	for i, w := range c.add {
-		iface, port := fmt.Sprintf("if%d", i), fmt.Sprintf("port%d", i)
-		t.create(&vswitchdb.Interface{UUID: iface, Name: w.Name, Type: w.Type, Options: c.cfg.options(w), ExternalIDs: owned()},
-			&vswitchdb.Port{UUID: port, Name: w.Name, Interfaces: []string{iface}, ExternalIDs: owned()})
-		ports = append(ports, port)
+	for i, t := range c.add {
+		ports = append(ports, w.port(fmt.Sprintf("more%d", i), t.Name, ovsdb.Row{"type": t.Type, "options": pairs(c.cfg.options(t)), "external_ids": pairs(owned())}))
 	}
-	for uuid, w := range c.fix {
-		i := vswitchdb.Interface{UUID: uuid, Type: w.Type, Options: c.cfg.options(w)}
-		t.update(&i, &i.Type, &i.Options)
+	for uuid, t := range c.fix {
+		w.update(vswitchdb.InterfaceTable, uuid, ovsdb.Row{"type": t.Type, "options": pairs(c.cfg.options(t))})
 	}
 	if c.listener {
-		band := vswitchdb.ControllerConnectionModeOutOfBand
-		t.create(&vswitchdb.Controller{UUID: "listener", Target: c.cfg.OpenFlowListen, ConnectionMode: &band, ExternalIDs: owned()})
+		w.insert(vswitchdb.ControllerTable, "listener", ovsdb.Row{"target": c.cfg.OpenFlowListen,
+			"connection_mode": vswitchdb.ControllerConnectionModeOutOfBand, "external_ids": pairs(owned())})
 		controllers = append(controllers, "listener")
 	}
 	if c.bridge {
-		c.makeBridge(t, *r.root, ports, controllers)
-		return t.ops, t.err
+		c.makeBridge(&w, r.root.UUID, ports, controllers)
+		return w
 	}
-	b := *r.bridge
-	t.mutate(&b, &b.Ports, ovsdb.MutateOperationInsert, ports...)
-	t.mutate(&b, &b.Ports, ovsdb.MutateOperationDelete, c.drop...)
-	t.mutate(&b, &b.Controller, ovsdb.MutateOperationInsert, controllers...)
-	t.mutate(&b, &b.Controller, ovsdb.MutateOperationDelete, c.stale...)
-	t.mutate(&b, &b.Protocols, ovsdb.MutateOperationInsert, c.protocols...)
+	bridge := func(column string, how ovsdb.Mutator, values ovsdb.OvsSet) {
+		w.mutate(vswitchdb.BridgeTable, r.bridge.UUID, column, how, values)
+	}
+	bridge("ports", ovsdb.MutateOperationInsert, references(ports))
+	bridge("ports", ovsdb.MutateOperationDelete, references(c.drop))
+	bridge("controller", ovsdb.MutateOperationInsert, references(controllers))
+	bridge("controller", ovsdb.MutateOperationDelete, references(c.stale))
+	bridge("protocols", ovsdb.MutateOperationInsert, texts(c.protocols))
 	if c.failMode {
-		secure := vswitchdb.BridgeFailModeSecure
-		b.FailMode = &secure
-		t.update(&b, &b.FailMode)
+		w.update(vswitchdb.BridgeTable, r.bridge.UUID, ovsdb.Row{"fail_mode": vswitchdb.BridgeFailModeSecure})
 	}
 	if c.options {
-		i := *r.tunnel
-		i.Type, i.Options = "vxlan", tunnelOptions(c.cfg)
-		t.update(&i, &i.Type, &i.Options)
+		w.update(vswitchdb.InterfaceTable, r.tunnel.UUID, ovsdb.Row{"type": "vxlan", "options": pairs(tunnelOptions(c.cfg))})
 	}
 	if c.request {
-		i, want := *r.tunnel, TunnelPort
-		i.OfportRequest = &want
-		t.update(&i, &i.OfportRequest)
+		w.update(vswitchdb.InterfaceTable, r.tunnel.UUID, ovsdb.Row{"ofport_request": TunnelPort})
 	}
-	return t.ops, t.err
+	return w
 }
 
 // retryKey in other_config of the tunnel port counts how often ovs-vswitchd
@@ -238,25 +262,19 @@ func (c change) operations(conn *Conn, r *rows) ([]ovsdb.Operation, error) {
 // external_ids would not wake it.
 const retryKey = "weft-retries"
 
-func retryOperations(conn *Conn, r *rows) ([]ovsdb.Operation, error) {
-	t := &transaction{conn: conn}
-	i := *r.tunnel
-	n, _ := strconv.Atoi(i.OtherConfig[retryKey]) // from zero when there is none
-	i.OtherConfig = maps.Clone(i.OtherConfig)
-	if i.OtherConfig == nil {
-		i.OtherConfig = map[string]string{}
-	}
-	i.OtherConfig[retryKey] = strconv.Itoa(n + 1)
-	t.update(&i, &i.OtherConfig)
-	return t.ops, t.err
+func retryOperations(r *rows) []ovsdb.Operation {
+	var w writes
+	n, _ := strconv.Atoi(r.tunnel.OtherConfig[retryKey]) // from zero when there is none
+	other := pairs(r.tunnel.OtherConfig)
+	other.GoMap[retryKey] = strconv.Itoa(n + 1)
+	w.update(vswitchdb.InterfaceTable, r.tunnel.UUID, ovsdb.Row{"other_config": other})
+	return w
 }
 
-func (c change) makeBridge(t *transaction, root vswitchdb.OpenvSwitch, ports, controllers []string) {
-	secure := vswitchdb.BridgeFailModeSecure
-	t.create(&vswitchdb.Interface{UUID: "bridgeif", Name: c.cfg.Bridge, Type: "internal"},
-		&vswitchdb.Port{UUID: "bridgeport", Name: c.cfg.Bridge, Interfaces: []string{"bridgeif"}},
-		&vswitchdb.Bridge{UUID: "bridge", Name: c.cfg.Bridge, Ports: append(ports, "bridgeport"), Controller: controllers,
-			DatapathType: c.cfg.DatapathType, FailMode: &secure, Protocols: lacking(nil),
-			OtherConfig: map[string]string{"disable-in-band": "true"}, ExternalIDs: owned()})
-	t.mutate(&root, &root.Bridges, ovsdb.MutateOperationInsert, "bridge")
+func (c change) makeBridge(w *writes, root string, ports, controllers []string) {
+	own := w.port("bridge", c.cfg.Bridge, ovsdb.Row{"type": "internal"})
+	w.insert(vswitchdb.BridgeTable, "bridge", ovsdb.Row{"name": c.cfg.Bridge, "ports": references(append(ports, own)), "controller": references(controllers),
+		"datapath_type": c.cfg.DatapathType, "fail_mode": vswitchdb.BridgeFailModeSecure, "protocols": texts(lacking(nil)),
+		"other_config": pairs(map[string]string{"disable-in-band": "true"}), "external_ids": pairs(owned())})
+	w.mutate(vswitchdb.OpenvSwitchTable, root, "bridges", ovsdb.MutateOperationInsert, references([]string{"bridge"}))
 }

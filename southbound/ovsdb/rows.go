@@ -37,27 +37,32 @@ type tunnelRow struct {
 	port  string // UUID
 }
 
-func readRows(c *Conn, cfg VSwitchConfig) (*rows, error) {
-	roots := table[vswitchdb.OpenvSwitch](c, vswitchdb.OpenvSwitchTable)
-	if len(roots) == 0 {
+// rows are the rows that are in memory now.
+func (w *wire) rows(cfg VSwitchConfig) (*rows, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.tables.rows(cfg)
+}
+
+func (t *tables) rows(cfg VSwitchConfig) (*rows, error) {
+	if len(t.root) == 0 {
 		return nil, errors.New("the database has no Open_vSwitch row: run ovs-vsctl init")
 	}
 	r := &rows{interfaces: map[string]*vswitchdb.Interface{}, tunnels: map[string]tunnelRow{}}
-	for _, root := range roots {
+	for _, root := range t.root {
 		r.root = root
 	}
-	for _, b := range table[vswitchdb.Bridge](c, vswitchdb.BridgeTable) {
+	for _, b := range t.bridge {
 		if b.Name == cfg.Bridge {
 			r.bridge = b
 		}
 	}
-	ifaces := table[vswitchdb.Interface](c, vswitchdb.InterfaceTable)
 	if r.bridge != nil {
-		r.readPorts(c, cfg, ifaces)
-		r.readControllers(c, cfg)
+		r.takePorts(t, cfg)
+		r.takeControllers(t, cfg)
 	}
 	if r.tunnel == nil {
-		for _, i := range ifaces {
+		for _, i := range t.iface {
 			if i.Name == cfg.Tunnel {
 				r.elsewhere = "another bridge"
 			}
@@ -66,15 +71,14 @@ func readRows(c *Conn, cfg VSwitchConfig) (*rows, error) {
 	return r, nil
 }
 
-func (r *rows) readPorts(c *Conn, cfg VSwitchConfig, ifaces map[string]*vswitchdb.Interface) {
-	ports := table[vswitchdb.Port](c, vswitchdb.PortTable)
+func (r *rows) takePorts(t *tables, cfg VSwitchConfig) {
 	for _, u := range r.bridge.Ports {
-		p := ports[u]
+		p := t.port[u]
 		if p == nil {
 			continue
 		}
 		for _, u := range p.Interfaces {
-			switch i := ifaces[u]; {
+			switch i := t.iface[u]; {
 			case i == nil:
 			case i.Name == cfg.Tunnel:
 				r.tunnel = i
@@ -89,10 +93,9 @@ func (r *rows) readPorts(c *Conn, cfg VSwitchConfig, ifaces map[string]*vswitchd
 	}
 }
 
-func (r *rows) readControllers(c *Conn, cfg VSwitchConfig) {
-	all := table[vswitchdb.Controller](c, vswitchdb.ControllerTable)
+func (r *rows) takeControllers(t *tables, cfg VSwitchConfig) {
 	for _, u := range r.bridge.Controller {
-		k := all[u]
+		k := t.controller[u]
 		if k == nil {
 			continue
 		}

@@ -11,9 +11,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/ovn-org/libovsdb/model"
-	"github.com/weft-sdn/weft/southbound/ovsdb/vswitchdb"
 )
 
 // VSwitchConfig says which bridge to keep and how.
@@ -186,11 +183,7 @@ func (v *VSwitch) Run(ctx context.Context) error {
 
 // serve is one connection. It returns why the connection ended.
 func (v *VSwitch) serve(ctx context.Context, connected func()) error {
-	c, err := Dial(ctx, v.config.Endpoint, "Open_vSwitch", map[string]model.Model{
-		vswitchdb.OpenvSwitchTable: &vswitchdb.OpenvSwitch{}, vswitchdb.BridgeTable: &vswitchdb.Bridge{},
-		vswitchdb.PortTable: &vswitchdb.Port{}, vswitchdb.InterfaceTable: &vswitchdb.Interface{},
-		vswitchdb.ControllerTable: &vswitchdb.Controller{},
-	})
+	c, err := dialWire(ctx, v.config.Endpoint)
 	if err != nil {
 		return err
 	}
@@ -222,7 +215,7 @@ func (v *VSwitch) serve(ctx context.Context, connected func()) error {
 	}
 }
 
-func sleep(ctx context.Context, c *Conn, d time.Duration) error {
+func sleep(ctx context.Context, c *wire, d time.Duration) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
@@ -236,8 +229,8 @@ func sleep(ctx context.Context, c *Conn, d time.Duration) error {
 // look reads the rows, mends ours and publishes the state. It returns when to
 // look again even if nothing changes (zero: need not), or why the connection
 // ended.
-func (v *VSwitch) look(ctx context.Context, c *Conn) (again time.Duration, err error) {
-	r, bad := readRows(c, v.config)
+func (v *VSwitch) look(ctx context.Context, c *wire) (again time.Duration, err error) {
+	r, bad := c.rows(v.config)
 	if c.Err() != nil {
 		return 0, c.Err()
 	}
@@ -277,7 +270,7 @@ func (v *VSwitch) look(ctx context.Context, c *Conn) (again time.Duration, err e
 // not open: it tries only when the database changes, and when what stood in
 // the way is gone, may have tried too early. It returns when to look again,
 // zero when nothing is wrong.
-func (v *VSwitch) retryTunnel(ctx context.Context, c *Conn, r *rows) (time.Duration, error) {
+func (v *VSwitch) retryTunnel(ctx context.Context, c *wire, r *rows) (time.Duration, error) {
 	if r.tunnel == nil || r.tunnel.ExternalIDs[ownerKey] == "" || value(r.tunnel.Error) == "" {
 		v.tried = time.Time{}
 		return 0, nil
@@ -290,23 +283,15 @@ func (v *VSwitch) retryTunnel(ctx context.Context, c *Conn, r *rows) (time.Durat
 		return left, nil
 	}
 	v.tried = now
-	ops, err := retryOperations(c, r)
-	if err != nil {
-		return 0, err
-	}
-	if err := c.Transact(ctx, ops); err != nil && !errors.Is(err, ErrRefused) {
+	if err := c.Transact(ctx, retryOperations(r)); err != nil && !errors.Is(err, ErrRefused) {
 		return 0, err
 	}
 	return tunnelRetry, nil
 }
 
 // write makes a change and tells what it mended.
-func (v *VSwitch) write(ctx context.Context, c *Conn, ch change, r *rows) error {
-	ops, err := ch.operations(c, r)
-	if err != nil {
-		return err
-	}
-	if err := c.Transact(ctx, ops); err != nil {
+func (v *VSwitch) write(ctx context.Context, c *wire, ch change, r *rows) error {
+	if err := c.Transact(ctx, ch.operations(r)); err != nil {
 		return err
 	}
 	for _, p := range ch.parts {
