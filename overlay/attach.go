@@ -159,7 +159,7 @@ func (m *Model) claims(p *intent.Port) iter.Seq[place] {
 			if m.byIface[b.IfaceID] != p.Ref() {
 				return
 			}
-			for c := range m.seen[b.IfaceID] {
+			for c := range m.seen[b.IfaceID].all() {
 				if !yield(c) {
 					return
 				}

@@ -75,8 +75,8 @@ type Model struct {
 
 	portsOf  map[intent.Ref]map[intent.Ref]struct{} // network -> ports
 	byIface  map[string]intent.Ref                  // iface-id -> port
-	byPlace  map[place]map[intent.Ref]struct{}      // node and interface -> ports, one per VLAN
-	seen     map[string]map[place]struct{}          // iface-id -> places that report it
+	byPlace  map[place]few[intent.Ref]              // node and interface -> ports, one per VLAN
+	seen     map[string]few[place]                  // iface-id -> places that report it
 	attached map[intent.Ref]Attachment
 	standby  map[intent.Ref][]Attachment // where ports are prepared beside that
 	fresh    map[standbyPlace]struct{}   // where they were plugged in since they moved last
@@ -129,7 +129,7 @@ func NewModel() *Model {
 		nodes: map[string]*edge{}, segments: map[intent.VNI]*evpn.Segment{},
 		carriers: map[intent.VNI]map[string]struct{}{}, unreported: map[string]struct{}{},
 		portsOf: map[intent.Ref]map[intent.Ref]struct{}{}, byIface: map[string]intent.Ref{},
-		byPlace: map[place]map[intent.Ref]struct{}{}, seen: map[string]map[place]struct{}{},
+		byPlace: map[place]few[intent.Ref]{}, seen: map[string]few[place]{},
 		attached: map[intent.Ref]Attachment{}, standby: map[intent.Ref][]Attachment{}, held: map[netip.Addr]int{}, left: map[intent.Ref]place{}, fresh: map[standbyPlace]struct{}{},
 		leaves: map[netip.Addr]struct{}{}, byVNI: map[intent.VNI]*intent.Network{}, imports: map[intent.RouteTarget]map[intent.VNI]struct{}{},
 		strays: map[intent.VNI]map[taken]struct{}{}, owners: map[address]intent.MAC{}, refused: map[address]map[taken]struct{}{},
@@ -247,7 +247,7 @@ func (m *Model) observe(node string, e *edge, ifaces []Interface) {
 	e.ifaces = now
 	affected := map[intent.Ref]struct{}{}
 	note := func(i Interface) {
-		for r := range m.byPlace[place{node, i.Name}] {
+		for r := range m.byPlace[place{node, i.Name}].all() {
 			affected[r] = struct{}{}
 		}
 		if r, ok := m.byIface[i.IfaceID]; ok && i.IfaceID != "" {
@@ -258,10 +258,10 @@ func (m *Model) observe(node string, e *edge, ifaces []Interface) {
 		if now[name] == old {
 			continue
 		}
-		if at := m.seen[old.IfaceID]; at != nil {
-			if delete(at, place{node, name}); len(at) == 0 {
-				delete(m.seen, old.IfaceID)
-			}
+		if at := m.seen[old.IfaceID].without(place{node, name}); at.empty() {
+			delete(m.seen, old.IfaceID)
+		} else {
+			m.seen[old.IfaceID] = at
 		}
 		note(old)
 	}
@@ -270,12 +270,7 @@ func (m *Model) observe(node string, e *edge, ifaces []Interface) {
 			continue
 		}
 		if i.IfaceID != "" {
-			at := m.seen[i.IfaceID]
-			if at == nil {
-				at = map[place]struct{}{}
-				m.seen[i.IfaceID] = at
-			}
-			at[place{node, name}] = struct{}{}
+			m.seen[i.IfaceID] = m.seen[i.IfaceID].with(place{node, name})
 		}
 		note(i)
 	}
@@ -334,10 +329,7 @@ func (m *Model) index(p *intent.Port) {
 		m.byIface[id] = p.Ref()
 	}
 	for _, at := range places(p) {
-		if m.byPlace[at] == nil {
-			m.byPlace[at] = map[intent.Ref]struct{}{}
-		}
-		m.byPlace[at][p.Ref()] = struct{}{}
+		m.byPlace[at] = m.byPlace[at].with(p.Ref())
 	}
 }
 
@@ -364,8 +356,10 @@ func (m *Model) unindex(p *intent.Port) {
 		delete(m.byIface, b.IfaceID)
 	}
 	for _, at := range places(p) {
-		if delete(m.byPlace[at], p.Ref()); len(m.byPlace[at]) == 0 {
+		if left := m.byPlace[at].without(p.Ref()); left.empty() {
 			delete(m.byPlace, at)
+		} else {
+			m.byPlace[at] = left
 		}
 	}
 }
@@ -382,7 +376,7 @@ func (m *Model) settleNode(e *edge) {
 		if r, ok := m.byIface[i.IfaceID]; ok && i.IfaceID != "" {
 			affected[r] = struct{}{}
 		}
-		for r := range m.byPlace[place{e.name(), name}] {
+		for r := range m.byPlace[place{e.name(), name}].all() {
 			affected[r] = struct{}{}
 		}
 	}
