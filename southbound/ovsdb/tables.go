@@ -1,6 +1,7 @@
 package ovsdb
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -38,10 +39,13 @@ type updates struct {
 	Controller map[string]rowUpdate[controllerColumns] `json:"Controller"`
 }
 
-// rowUpdate is a <row-update2>: one of its members is there, none for a row that
-// is deleted. Initial and Insert have all columns that are not at their
-// defaults, Modify the difference of those that changed.
-type rowUpdate[C any] struct{ Initial, Insert, Modify *C }
+// rowUpdate is a <row-update2>: one of its members is there. Initial and Insert
+// have all columns that are not at their defaults, Modify the difference of those
+// that changed; Delete is null.
+type rowUpdate[C any] struct {
+	Initial, Insert, Modify *C
+	Delete                  json.RawMessage
+}
 
 type rootColumns struct {
 	ExternalIDs mapping  `json:"external_ids"`
@@ -159,9 +163,11 @@ func applyRows[R, C any](have *map[string]*R, u map[string]rowUpdate[C], patch f
 			patch(row, uuid, up.Initial)
 		case up.Insert != nil:
 			patch(row, uuid, up.Insert)
-		case up.Modify == nil:
+		case up.Modify == nil && up.Delete != nil:
 			delete(*have, uuid)
 			continue
+		case up.Modify == nil:
+			return fmt.Errorf("%w: it did nothing known to row %s", errMalformed, uuid)
 		case old == nil:
 			return fmt.Errorf("%w: it changed a row %s that it never told of", errMalformed, uuid)
 		default:
@@ -186,8 +192,12 @@ func (o *optional) patch(at **string) {
 
 // fill takes a new value of a column that is never empty.
 func (o *optional) fill(at *string) {
-	if o.there {
-		*at = *shared(o.v)
+	switch p, ok := common[o.v]; {
+	case !o.there:
+	case ok:
+		*at = *p
+	default:
+		*at = o.v
 	}
 }
 

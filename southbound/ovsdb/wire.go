@@ -20,6 +20,9 @@ import (
 // a hundred thousand interfaces has less.
 const maxMessage = 64 << 20
 
+// keptBuffer is the largest buffer that is kept for other messages, in bytes.
+const keptBuffer = 256 << 10
+
 // wire is one connection to a hypervisor's Open_vSwitch database (RFC 7047) with
 // the columns in memory that a VSwitch needs. It does what Conn does, for one
 // schema, without reflection and without a queue of events: there is one for
@@ -138,7 +141,8 @@ func (w *wire) Transact(ctx context.Context, ops []ovsdb.Operation) error {
 	}
 	var results []ovsdb.OperationResult
 	if err := json.Unmarshal(raw, &results); err != nil {
-		return fmt.Errorf("%w: its answer can't be read: %v", ErrRefused, err)
+		w.lost(fmt.Errorf("%w: the results of a transaction: %v", errMalformed, err))
+		return w.Err()
 	}
 	return refusal(results, ops)
 }
@@ -238,8 +242,10 @@ func (w *wire) read() {
 		if err == nil {
 			err = w.take(msg)
 		}
-		*b = msg[:0]
-		buffers.Put(b)
+		if cap(msg) <= keptBuffer {
+			*b = msg[:0]
+			buffers.Put(b)
+		}
 		if err != nil {
 			w.lost(ended(err))
 			return

@@ -125,6 +125,7 @@ func TestBrokenServer(t *testing.T) {
 		"text":                `hello`,
 		"a stray brace":       `}`,
 		"an unknown row":      `{"id":null,"method":"update2","params":[null,{"Interface":{"u9":{"modify":{"ofport":7}}}}]}`,
+		"nothing done":        `{"id":null,"method":"update2","params":[null,{"Interface":{"u1":{}}}]}`,
 		"no rows":             `{"id":null,"method":"update2","params":[null]}`,
 		"a number for a name": `{"id":null,"method":"update2","params":[null,{"Interface":{"u1":{"insert":{"name":7}}}}]}`,
 		"a map of one":        `{"id":null,"method":"update2","params":[null,{"Interface":{"u1":{"insert":{"external_ids":["map",[["a"]]]}}}}]}`,
@@ -172,6 +173,39 @@ func TestRowsComeBeforeTheAnswer(t *testing.T) {
 	assert.Equal(t, `}{"][`, w.iface("u1").Name)
 }
 
+// A change that comes in one write with the first rows is of those rows.
+func TestUpdateRightAfterTheFirstRows(t *testing.T) {
+	w, _ := connectTo(t, `{"Interface":{"u1":{"initial":{"name":"v1"}}}},"error":null}`+
+		`{"id":null,"method":"update2","params":[null,{"Interface":{"u1":{"modify":{"ofport":7}}}}]}`+`{"id":null,"method":"locked","params":["x"],"result":null`)
+	require.Eventually(t, func() bool { return value(w.iface("u1").Ofport) == 7 }, 5*time.Second, time.Millisecond)
+	require.NoError(t, w.Err())
+}
+
+// A transaction whose results can't be read may have been made or not: only a
+// new connection tells.
+func TestUnreadableResults(t *testing.T) {
+	w, p := connectTo(t, `{}`)
+	go func() { p.answer(p.next(), `"yes"`) }()
+	require.ErrorIs(t, w.Transact(t.Context(), nil), errMalformed)
+	<-w.Done()
+}
+
+// A message without an end is not waited for.
+func TestEndlessMessage(t *testing.T) {
+	in := io.MultiReader(strings.NewReader(`{"id":"`), &endless{})
+	_, err := frame(bufio.NewReaderSize(in, 1<<20), nil)
+	require.ErrorIs(t, err, errMalformed)
+}
+
+type endless struct{}
+
+func (*endless) Read(b []byte) (int, error) {
+	for i := range b {
+		b[i] = 'x'
+	}
+	return len(b), nil
+}
+
 // The server asks whether we live, too.
 func TestEchoIsAnswered(t *testing.T) {
 	_, p := connectTo(t, `{}`)
@@ -210,12 +244,12 @@ func interfaces(n int) string {
 // A connection is small, and so is what it holds of an interface: there are ten
 // thousand of the one and a million of the other.
 func TestFootprint(t *testing.T) {
-	heap := func() uint64 {
+	heap := func() int64 {
 		runtime.GC()
 		runtime.GC() // what the pool had
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
-		return m.HeapAlloc + m.StackInuse
+		return int64(m.HeapAlloc + m.StackInuse)
 	}
 	rows, none := interfaces(1000), 50
 	before := heap()
@@ -223,13 +257,13 @@ func TestFootprint(t *testing.T) {
 	for i := range empty {
 		empty[i], _ = connectTo(t, `{}`)
 	}
-	each := (heap() - before) / uint64(none)
+	each := (heap() - before) / int64(none)
 	before = heap()
 	w, _ := connectTo(t, rows)
-	per := (int64(heap()-before) - int64(each)) / 1000
+	per := (heap() - before - each) / 1000
 	t.Logf("%d bytes per connection with its test server, %d bytes per interface", each, per)
 	require.Len(t, w.tables.iface, 1000)
-	assert.Less(t, each, uint64(60_000))
+	assert.Less(t, each, int64(60_000))
 	assert.Less(t, per, int64(600))
 	runtime.KeepAlive(empty)
 }
@@ -276,12 +310,16 @@ func FuzzRows(f *testing.F) {
 	f.Add([]byte(interfaces(2)))
 	f.Add([]byte(`{"Interface":{"u":{"insert":{"external_ids":["map",[["a","b"]]],"ofport":["set",[1]]}}}}`))
 	f.Add([]byte(`{"Bridge":{"u":{"insert":{"ports":["set",[["named-uuid","x"],"y"]]}}}}`))
+	f.Add([]byte(`{"Interface":{"00000001-0000-4000-8000-000000000000":{"modify":{"external_ids":["map",[["iface-id","x"]]]}}},"Bridge":{"b":{"modify":{"ports":["uuid","00000002-0000-4000-8000-000000000001"]}}}}`))
+	var there updates
+	require.NoError(f, json.Unmarshal([]byte(interfaces(2)), &there))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		var u updates
 		if json.Unmarshal(in, &u) != nil {
 			return
 		}
 		var tab tables
+		require.NoError(t, tab.apply(&there))
 		if tab.apply(&u) == nil {
 			_, _ = tab.rows(testConfig)
 		}
