@@ -115,6 +115,9 @@ func (m *Model) Unreported() map[netip.Addr]struct{} {
 	return vteps
 }
 
+// Away is the number of reasons for which VTEPs are in Unreported.
+func (m *Model) Away() int { return len(m.unreported) + len(m.held) }
+
 // AllReported reports whether Unreported is empty.
 func (m *Model) AllReported() bool { return len(m.unreported) == 0 }
 

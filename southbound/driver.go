@@ -26,8 +26,9 @@ type Feed interface {
 	// segment's revision; deleted rows come as tombstones.
 	Rows(vni intent.VNI, since evpn.Revision) ([]evpn.Row, evpn.Revision)
 	// Unreported returns the VTEPs of edges that have not reported since the
-	// controller started. What a device has for them must be kept.
-	Unreported() map[netip.Addr]struct{}
+	// controller started. What a device has for them must be kept. With await,
+	// Wake receives when one of them has reported; else only when all have.
+	Unreported(await bool) map[netip.Addr]struct{}
 	// Observe tells the interfaces that the device has now.
 	Observe([]overlay.Interface)
 	// Learned tells the stations that the device has learned from traffic now.

@@ -65,6 +65,10 @@ type Engine struct {
 	loaded   bool
 	moving   map[intent.Ref]*moving  // ports that moved, until all edges follow
 	trims    map[intent.VNI]struct{} // segments that may have deletions to forget
+	// away and allReported are what the model said of edges that have not
+	// reported when sessions were last woken for that.
+	away        int
+	allReported bool
 	// nodesChanged is set until the sessions were compared with the nodes.
 	nodesChanged bool
 
@@ -240,6 +244,7 @@ func (e *Engine) settle(ctx context.Context) {
 // wakeTouched wakes the sessions that the last changes of the model concern.
 // The caller holds the lock.
 func (e *Engine) wakeTouched() {
+	e.wakeKeepers()
 	nodes, vnis := e.model.Touched()
 	for _, n := range nodes {
 		if s := e.sessions[n]; s != nil {
@@ -262,6 +267,21 @@ func (e *Engine) wakeTouched() {
 	}
 	e.takeAlarms()
 	e.takeMoved()
+}
+
+// wakeKeepers wakes the sessions that kept something for edges that had not
+// reported, and can judge it now. The caller holds the lock.
+func (e *Engine) wakeKeepers() {
+	away, all := e.model.Away(), e.model.AllReported()
+	if away == e.away && all == e.allReported {
+		return
+	}
+	for _, s := range e.sessions {
+		if all != e.allReported || s.awaits.Load() {
+			s.notify()
+		}
+	}
+	e.away, e.allReported = away, all
 }
 
 // trimEvery is how often deletions that all have read are forgotten.

@@ -70,6 +70,8 @@ type edge struct {
 	rows     map[intent.VNI]map[evpn.Key]netip.Addr
 	withdrew bool
 	spoke    []intent.Ref
+	awaits   bool // it keeps things for single edges, and looks at who has not reported
+	away     map[netip.Addr]struct{}
 }
 
 // Announce speaks for a port.
@@ -105,6 +107,11 @@ func (d *edge) step() {
 		return
 	}
 	d.feed.Observe(ifaces)
+	d.mu.Lock()
+	if d.awaits {
+		d.away = d.feed.Unreported(true)
+	}
+	d.mu.Unlock()
 	local := d.feed.Local()
 	vnis := map[intent.VNI]bool{}
 	for _, p := range local {
@@ -365,9 +372,9 @@ func TestNodeThatLeavesIsCleanedAndMayComeBack(t *testing.T) {
 func TestUnreportedEdgesAreTold(t *testing.T) {
 	b := newBed(t, hv(1), hv(2), web())
 	d := b.edge("hv1")
-	b.until("both reported", func() bool { return len(d.feed.Unreported()) == 0 })
+	b.until("both reported", func() bool { return len(d.feed.Unreported(false)) == 0 })
 	b.put(hv(3))
-	b.until("hv3 reported", func() bool { return b.edge("hv3") != nil && len(d.feed.Unreported()) == 0 })
+	b.until("hv3 reported", func() bool { return b.edge("hv3") != nil && len(d.feed.Unreported(false)) == 0 })
 }
 
 func TestRingKeepsTheNewest(t *testing.T) {

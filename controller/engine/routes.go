@@ -325,21 +325,6 @@ func (e *Engine) TakeRoutes(peer string, changes []overlay.RouteChange) {
 	e.broadcast()
 }
 
-// reported runs what lets the model know more of an edge, and wakes who waited
-// for that. The caller holds the lock.
-func (e *Engine) reported(f func()) {
-	before := e.model.AllReported()
-	f()
-	if e.model.AllReported() != before {
-		// What others kept for this edge can be judged now.
-		for _, o := range e.sessions {
-			o.notify()
-		}
-	}
-	e.wakeTouched()
-	e.broadcast()
-}
-
 // PeerChanged takes that the state of a session with an EVPN leaf changed. One
 // that has announced all that it has (End-of-RIB, RFC 4724 section 2) has
 // reported by that.
@@ -348,7 +333,8 @@ func (e *Engine) PeerChanged(peer string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if session.Synced && e.model.Node(peer) != nil {
-		e.reported(func() { e.model.Synced(peer) })
+		e.model.Synced(peer)
+		e.wakeTouched()
 	}
 	if s := e.sessions[peer]; s != nil {
 		s.notify()

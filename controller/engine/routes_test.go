@@ -24,6 +24,7 @@ type speaker struct {
 	opened bool
 
 	refreshed []string
+	all       map[string]bool // peers that have announced all
 }
 
 func (s *speaker) SetPeers(p []BGPPeer) error {
@@ -58,7 +59,18 @@ func (s *speaker) Refresh(name string) error {
 	return nil
 }
 
-func (s *speaker) Peer(string) (intent.BGPSession, bool) { return intent.BGPSession{}, false }
+func (s *speaker) Peer(name string) (intent.BGPSession, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return intent.BGPSession{Synced: s.all[name]}, s.all[name]
+}
+
+// synced makes a peer one that has announced all it has.
+func (s *speaker) synced(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all = map[string]bool{name: true}
+}
 
 func (s *speaker) has(k evpn.Key) (evpn.Route, bool) {
 	s.mu.Lock()
@@ -283,4 +295,28 @@ func TestLeafIsAskedAgainWhenItsRoutesAreJudgedOtherwise(t *testing.T) {
 	b.until("it is asked again", func() bool { return asked() == 2 })
 	require.True(t, b.Admit("leaf1", &r))
 	require.Equal(t, "leaf1", s.refreshed[0])
+}
+
+// Who keeps something for single edges is woken by the report of each, also while
+// others have not reported yet.
+func TestKeepersAreWokenByEachReport(t *testing.T) {
+	unmanaged := func(name string, vtep string) *intent.Node {
+		n := evpnLeaf()
+		n.Metadata.Name, n.Spec.VTEP, n.Spec.Loopback = name, netip.MustParseAddr(vtep), netip.MustParseAddr(vtep)
+		return n
+	}
+	l1, l2, l3 := unmanaged("leaf1", "10.0.0.7"), unmanaged("leaf2", "10.0.0.8"), unmanaged("leaf3", "10.0.0.9")
+	b, s := newSpeakerBed(t, hv(1), l1, l2, l3)
+	s.synced("leaf2")
+	d := b.edge("hv1")
+	d.set(func() { d.awaits = true })
+	away := func(n int) func() bool {
+		return func() bool { d.mu.Lock(); defer d.mu.Unlock(); return len(d.away) == n }
+	}
+	b.until("three have not reported", away(3))
+	b.PeerChanged("leaf2")
+	b.until("one has", away(2))
+	b.del(l3.Ref())
+	b.until("one left the intent", away(1))
+	require.Contains(t, d.away, l1.Spec.VTEP)
 }

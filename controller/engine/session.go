@@ -28,6 +28,7 @@ type session struct {
 	stop      context.CancelFunc // ends the driver
 	stopClean context.CancelFunc // ends its clean-up
 	leave     atomic.Bool        // the node left the intent: clean it
+	awaits    atomic.Bool        // the driver keeps things for single edges that have not reported
 
 	mu sync.Mutex
 	// reads are the cursors that the driver asked from but did not confirm
@@ -214,10 +215,12 @@ func (s *session) Rows(v intent.VNI, since evpn.Revision) ([]evpn.Row, evpn.Revi
 }
 
 // Unreported implements southbound.Feed.
-func (s *session) Unreported() map[netip.Addr]struct{} {
+func (s *session) Unreported(await bool) map[netip.Addr]struct{} {
 	s.engine.mu.RLock()
 	defer s.engine.mu.RUnlock()
-	return s.engine.model.Unreported()
+	away := s.engine.model.Unreported()
+	s.awaits.Store(await && len(away) > 0)
+	return away
 }
 
 // Observe implements southbound.Feed.
@@ -228,7 +231,9 @@ func (s *session) Observe(ifaces []overlay.Interface) {
 	if e.sessions[s.node] != s {
 		return // replaced: what it saw may be another device's
 	}
-	e.reported(func() { e.model.Observe(s.node, ifaces) })
+	e.model.Observe(s.node, ifaces)
+	e.wakeTouched()
+	e.broadcast()
 }
 
 // Learned implements southbound.Feed.

@@ -123,7 +123,7 @@ func (s *connection) difference(ctx context.Context, seen func(flowSet)) (*desir
 	defer s.gates.compare.leave()
 	// Before the rows are read: what an edge that reports meanwhile has is in
 	// them, or still kept.
-	away := s.feed.Unreported()
+	away := s.feed.Unreported(false)
 	d := s.compile()
 	s.kept = s.keep(d, has, away)
 	var c changes

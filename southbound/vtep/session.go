@@ -189,8 +189,12 @@ func first(ch ovsdb.VTEPChange) (part ovsdb.VTEPChange, cut bool) {
 
 // input reads the feed.
 func (d *Driver) input() input {
-	in := input{name: d.swName, vtep: d.vtep, replication: d.replication, local: d.feed.Local(),
-		rows: map[intent.VNI][]evpn.Row{}, revs: map[intent.VNI]evpn.Revision{}, unreported: maps.Clone(d.feed.Unreported())}
+	in := input{name: d.swName, vtep: d.vtep, replication: d.replication,
+		// Before the rows are read: what an edge that reports meanwhile has is in
+		// them, or still kept.
+		unreported: maps.Clone(d.feed.Unreported(true)),
+		rows:       map[intent.VNI][]evpn.Row{}, revs: map[intent.VNI]evpn.Revision{}}
+	in.local = d.feed.Local()
 	delete(in.unreported, d.vtep)
 	for _, l := range in.local {
 		if _, ok := in.rows[l.VNI]; !ok {
