@@ -111,10 +111,6 @@ func node(i int, db string) *intent.Node {
 		VTEP: netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), VSwitch: &intent.VSwitch{OVSDB: db, DatapathType: "dummy"}}}
 }
 
-func network(name string, v intent.VNI) *intent.Network {
-	return &intent.Network{Metadata: intent.Metadata{Name: name, Tenant: "t"}, Spec: intent.NetworkSpec{VNI: v}}
-}
-
 func port(name, net string, i byte) *intent.Port {
 	return &intent.Port{Metadata: intent.Metadata{Name: name, Tenant: "t"}, Spec: intent.PortSpec{Network: net, Binding: intent.Binding{IfaceID: name},
 		MAC: intent.MAC{2, 0, 0, 0, 0, i}, Addresses: []netip.Addr{netip.AddrFrom4([4]byte{192, 168, 0, i}), netip.AddrFrom16([16]byte{0: 0xfd, 15: i})}}}
