@@ -44,8 +44,8 @@ type attributes struct {
 	vtep         netip.Addr
 }
 
-func (a *attributes) nextHop() string { return a.wire[1 : 1+a.wire[0]] }
-func (a *attributes) others() string  { return a.wire[1+a.wire[0]:] }
+// others are the attributes but for MP_REACH_NLRI.
+func (a *attributes) others() string { return a.wire[1+a.wire[0]:] }
 
 // route fills in what the set and an NLRI say of a route. It returns false when
 // the route is not told of: its type is not in use, or nothing can be sent to
@@ -123,14 +123,61 @@ func own(b []byte, r *table.Route) []byte {
 	return appendOthers(b, r)
 }
 
-// judge reads attributes that were not seen before, with one of their NLRI. It
-// returns those that count: RFC 7606 has malformed ones of some types left out.
-func judge(nextHop []byte, list []attribute, one nlri) ([]attribute, error) {
+// judge reads attributes that were not seen before. It returns those that count:
+// RFC 7606 has malformed ones of some types left out.
+func judge(nextHop []byte, list []attribute) ([]attribute, error) {
 	switch len(nextHop) {
 	case 4, 16, 32:
 	default:
 		return nil, fmt.Errorf("the next hop has %d octets", len(nextHop))
 	}
+	if plain(list) {
+		return list, nil
+	}
+	return judgeAll(nextHop, list)
+}
+
+// plain reports whether attributes are good that are of the usual types and
+// simple: those of almost all routes. Others GoBGP has to read.
+func plain(list []attribute) bool {
+	var seen [bgp.BGP_ATTR_TYPE_PMSI_TUNNEL + 1]bool
+	for _, a := range list {
+		if a.kind > bgp.BGP_ATTR_TYPE_PMSI_TUNNEL || seen[a.kind] {
+			return false
+		}
+		seen[a.kind] = true
+		flags, n := a.wire[0]&^flagExtended, len(a.value)
+		good := false
+		switch a.kind {
+		case bgp.BGP_ATTR_TYPE_ORIGIN:
+			good = flags == flagsWellKnown && n == 1 && a.value[0] <= 2
+		case bgp.BGP_ATTR_TYPE_AS_PATH:
+			good = flags == flagsWellKnown && n == 0
+		case bgp.BGP_ATTR_TYPE_LOCAL_PREF:
+			good = flags == flagsWellKnown && n == 4
+		case bgp.BGP_ATTR_TYPE_MULTI_EXIT_DISC, bgp.BGP_ATTR_TYPE_ORIGINATOR_ID:
+			good = flags == flagsOptional && n == 4
+		case bgp.BGP_ATTR_TYPE_CLUSTER_LIST:
+			good = flags == flagsOptional && n > 0 && n%4 == 0
+		case bgp.BGP_ATTR_TYPE_COMMUNITIES:
+			good = flags == flagsTransitive && n > 0 && n%4 == 0
+		case bgp.BGP_ATTR_TYPE_EXTENDED_COMMUNITIES:
+			good = flags == flagsTransitive && n > 0 && n%8 == 0
+		case bgp.BGP_ATTR_TYPE_PMSI_TUNNEL:
+			good = flags == flagsTransitive && (n == 5+4 || n == 5+16) && a.value[1] == byte(bgp.PMSI_TUNNEL_TYPE_INGRESS_REPL)
+		}
+		if !good {
+			return false
+		}
+	}
+	return seen[bgp.BGP_ATTR_TYPE_ORIGIN] && seen[bgp.BGP_ATTR_TYPE_AS_PATH]
+}
+
+// harmless is an NLRI to read attributes with: an IMET route.
+var harmless = []byte{3, 17, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 32, 192, 0, 2, 1}
+
+// judgeAll has GoBGP read attributes.
+func judgeAll(nextHop []byte, list []attribute) ([]attribute, error) {
 	body, err := parse(appendUpdate(nil, func(b []byte) []byte {
 		for _, a := range list {
 			if !endsHere(a.kind) {
@@ -138,7 +185,7 @@ func judge(nextHop []byte, list []attribute, one nlri) ([]attribute, error) {
 			}
 		}
 		v := append([]byte{0, bgp.AFI_L2VPN, bgp.SAFI_EVPN, byte(len(nextHop))}, nextHop...)
-		return appendAttribute(b, flagsOptional, bgp.BGP_ATTR_TYPE_MP_REACH_NLRI, append(append(v, 0), one...))
+		return appendAttribute(b, flagsOptional, bgp.BGP_ATTR_TYPE_MP_REACH_NLRI, append(append(v, 0), harmless...))
 	}))
 	if err != nil {
 		return nil, err
@@ -156,10 +203,12 @@ func understand(wire []byte) (*attributes, error) {
 		return nil, errors.New("the attributes are too long to be handed on")
 	}
 	a := &attributes{wire: string(wire), pref: 100, vxlan: true}
-	hop := []byte(a.nextHop())
+	others := wire[1+wire[0]:]
+	hop := wire[1 : len(wire)-len(others)]
 	a.vtep, _ = netip.AddrFromSlice(hop[:min(len(hop), 16)])
 	a.vtep = a.vtep.Unmap()
-	for _, x := range splitAttributes(nil, []byte(a.others())) {
+	var room [16]attribute
+	for _, x := range splitAttributes(room[:0], others) {
 		v := x.value
 		switch {
 		case x.kind == bgp.BGP_ATTR_TYPE_ORIGIN && len(v) == 1:
@@ -208,6 +257,13 @@ func (a *attributes) readPath(v []byte) {
 // VXLAN when none is given.
 func (a *attributes) readCommunities(v []byte) {
 	encaps, ours := 0, 0
+	targets := 0
+	for c := v; len(c) >= 8; c = c[8:] {
+		if isTarget(c) {
+			targets++
+		}
+	}
+	a.targets = slices.Grow(a.targets, targets)
 	for ; len(v) >= 8; v = v[8:] {
 		switch binary.BigEndian.Uint16(v) {
 		case communityEncap:
@@ -220,7 +276,7 @@ func (a *attributes) readCommunities(v []byte) {
 		case communityRouterMAC:
 			a.routerMAC = intent.MAC(v[2:8])
 		default:
-			if v[0] <= 2 && v[1] == 2 {
+			if isTarget(v) {
 				a.targets = append(a.targets, intent.RouteTarget(v))
 			}
 		}
@@ -229,10 +285,12 @@ func (a *attributes) readCommunities(v []byte) {
 	a.vxlan = encaps == 0 || ours > 0
 }
 
+func isTarget(c []byte) bool { return c[0] <= 2 && c[1] == 2 }
+
 // lasting returns the wire form of the set with LLGR_STALE among its
 // communities (RFC 9494 section 4.2).
 func (a *attributes) lasting() []byte {
-	b := []byte(a.wire[:1+a.wire[0]])
+	b := []byte(a.wire[:len(a.wire)-len(a.others())])
 	communities := binary.BigEndian.AppendUint32(nil, communityStale)
 	for _, x := range splitAttributes(nil, []byte(a.others())) {
 		if x.kind == bgp.BGP_ATTR_TYPE_COMMUNITIES {

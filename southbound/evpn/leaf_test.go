@@ -135,6 +135,7 @@ type leaf struct {
 
 	ASN      uint32
 	ID       netip.Addr
+	Hold     uint16 // seconds
 	Graceful bool
 	Family   bgp.RouteFamily
 	open     message // the controller's
@@ -145,7 +146,7 @@ func newLeaf(t *testing.T, asn uint32, id string) *leaf {
 	l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	require.NoError(t, err)
 	t.Cleanup(func() { l.Close() })
-	return &leaf{t: t, l: l, ASN: asn, ID: netip.MustParseAddr(id), Graceful: true, Family: family}
+	return &leaf{t: t, l: l, ASN: asn, ID: netip.MustParseAddr(id), Hold: 90, Graceful: true, Family: family}
 }
 
 func (l *leaf) peer(name string) Peer {
@@ -159,7 +160,7 @@ func (l *leaf) greeting(restarting bool) message {
 		caps = append(caps, bgp.NewCapGracefulRestart(restarting, false, 100, []*bgp.CapGracefulRestartTuple{bgp.NewCapGracefulRestartTuple(family, true)}),
 			bgp.NewCapLongLivedGracefulRestart([]*bgp.CapLongLivedGracefulRestartTuple{bgp.NewCapLongLivedGracefulRestartTuple(family, true, 1000)}))
 	}
-	b, err := bgp.NewBGPOpenMessage(uint16(l.ASN), 90, l.ID.String(), []bgp.OptionParameterInterface{bgp.NewOptionParameterCapability(caps)}).Serialize()
+	b, err := bgp.NewBGPOpenMessage(uint16(l.ASN), l.Hold, l.ID.String(), []bgp.OptionParameterInterface{bgp.NewOptionParameterCapability(caps)}).Serialize()
 	require.NoError(l.t, err)
 	return b
 }

@@ -76,6 +76,14 @@ func readable(n nlri) (known bool, err error) {
 	if !fits {
 		return true, fmt.Errorf("route of type %d: its lengths do not fit", n.kind())
 	}
+	if n.kind() != byte(table.IMET) {
+		switch n[10] { // RFC 7432 section 5
+		case 1, 2, 4, 5:
+			if n[19] != 0 {
+				return true, fmt.Errorf("route of type %d: the last octet of a segment identifier of type %d must be 0", n.kind(), n[10])
+			}
+		}
+	}
 	return true, nil
 }
 

@@ -43,7 +43,7 @@ func (p *session) received(u *update) int {
 		s.refused = s.told && admit != nil && !admit(p.peer.Name, &s.change.Route)
 		p.said = append(p.said, s)
 	})
-	changes := make([]Change, 0, len(p.said))
+	changes := make([]Change, 0, len(p.said)+count(u.unreach))
 	r := p.s.rib
 	r.mu.Lock()
 	each(u.unreach, func(n nlri) { changes = gone(changes, n, r.withdraw(p.source, n)) })
@@ -76,13 +76,6 @@ func gone(list []Change, n nlri, was *attributes) []Change {
 
 // tellRoutes queues changes. p.ribMu is held.
 func (p *session) tellRoutes(changes []Change) {
-	r := p.s.rib
-	r.mu.Lock()
-	received, stale := len(p.source.entries), p.source.stale
-	r.mu.Unlock()
-	p.mu.Lock()
-	p.state.Received, p.state.Restarting = uint64(received), stale > 0
-	p.mu.Unlock()
 	if len(changes) > 0 {
 		p.s.tell(event{peer: p.peer.Name, changes: changes})
 	}
@@ -100,7 +93,6 @@ func (p *session) lost(caps capabilities, byNotification bool) {
 		return
 	}
 	p.s.rib.retain(p.source)
-	p.tellRoutes(nil)
 	if !p.s.rib.stale(p.source) {
 		return
 	}

@@ -35,6 +35,7 @@ type rib struct {
 	log     []uint32 // entries by revision
 	first   uint64   // revision of log[0]
 	graves  []grave
+	passed  int  // of the graves that all readers have passed
 	open    bool // readers may read
 	readers []*reader
 	blocks  []*block // encoded last, one following the other
@@ -402,7 +403,7 @@ func (r *rib) trim() {
 	for _, d := range r.readers {
 		read, needed = min(read, d.knows()), min(needed, d.needs())
 	}
-	k := 0
+	k := r.passed
 	for ; k < len(r.graves) && r.graves[k].rev <= read; k++ {
 		g := r.graves[k]
 		e := r.entry(g.entry)
@@ -414,8 +415,9 @@ func (r *rib) trim() {
 			e.rev, e.from, e.moved = 0, none, false
 		}
 	}
-	if k > 0 {
-		r.graves = slices.Delete(r.graves, 0, k)
+	if r.passed = k; 2*k >= len(r.graves) {
+		r.graves = append(r.graves[:0], r.graves[k:]...)
+		r.passed = 0
 	}
 	for len(r.blocks) > 0 && r.blocks[0].to <= needed {
 		r.blocks = slices.Delete(r.blocks, 0, 1)

@@ -301,6 +301,9 @@ func (p *session) status() intent.BGPSession {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	st := p.state
+	p.s.rib.mu.Lock()
+	st.Received, st.Restarting = uint64(len(p.source.entries)), p.source.stale > 0
+	p.s.rib.mu.Unlock()
 	st.Updates = intent.Traffic{In: p.in.Load(), Out: p.out.Load()}
 	st.Malformed = p.malformed.Load()
 	st.Synced = p.synced && st.State == stateEstablished

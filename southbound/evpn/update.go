@@ -97,8 +97,7 @@ func (x *intake) attributes(u *update, nextHop []byte, others []attribute) (loop
 	if u.attrs = x.lookup(x.wire); u.attrs != nil {
 		return loop, nil
 	}
-	one, _, _ := cut(u.reach)
-	good, err := judge(nextHop, others, one)
+	good, err := judge(nextHop, others)
 	if err != nil {
 		return false, err
 	}

@@ -136,6 +136,7 @@ func FuzzUpdate(f *testing.F) {
 	f.Add(message(endOfRIB).body())
 	f.Add(updateWith([]byte{0x40, 1, 1, 9}, goodPath, reach(list(imet(1, vtep2)))).body())
 	f.Add(updateWith(goodOrigin, goodPath, []byte{0xc0, 99, 1, 5}, []byte{0x80, 98, 1, 5}, []byte{0x80, 10, 4, 1, 2, 3, 4}, reach(list(imet(1, vtep2)))).body())
+	f.Add(updateWith(goodOrigin, goodPath, goodPref, []byte{0xc0, 8, 4, 1, 2, 3, 4}, []byte{0xc0, 16, 8, 0, 2, 0, 1, 0, 0, 0, 1}, []byte{0xc0, 22, 9, 0, 6, 0, 0, 1, 10, 0, 0, 1}).body())
 	f.Add(appendWithdraw(nil, list(imet(1, vtep2)))[headerLen:])
 	f.Add(updateWith(goodOrigin, goodPath, reach(append(append([]byte{1, 25}, make([]byte, 25)...), append([]byte{4, 23, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32}, 10, 0, 0, 1)...))).body())
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -145,6 +146,11 @@ func FuzzUpdate(f *testing.F) {
 		u, err := newIntake().read(finish(append(appendHeader(nil, bgp.BGP_MSG_UPDATE), body...), 0))
 		if err != nil {
 			return
+		}
+		if list, err := split(nil, body); err == nil && plain(list) { // what is taken for good by a glance is
+			all, err := judgeAll([]byte{10, 0, 0, 1}, slices.Clone(list))
+			require.NoError(t, err)
+			require.Equal(t, list, all)
 		}
 		r := newRIB()
 		s := r.source()
