@@ -35,30 +35,47 @@ type attributes struct {
 	originator   [4]byte
 	stale        bool // it carries LLGR_STALE
 	noStale      bool // and NO_LLGR
-	vxlan        bool // and the encapsulation is VXLAN
+	vxlan        bool // and the encapsulation is VXLAN: others are not told of, nothing can be sent to them
 	sticky       bool
 	routerMAC    intent.MAC
 	seq          uint32
 	multicastVNI intent.VNI
-	targets      []intent.RouteTarget // sorted
-	vtep         netip.Addr
 }
 
 // others are the attributes but for MP_REACH_NLRI.
 func (a *attributes) others() string { return a.wire[1+a.wire[0]:] }
 
-// route fills in what the set and an NLRI say of a route. It returns false when
-// the route is not told of: its type is not in use, or nothing can be sent to
-// its encapsulation.
-func (a *attributes) route(n nlri, r *table.Route) bool {
-	if !a.vxlan {
-		return false
+// common is what the set says of each route that has it.
+func (a *attributes) common() (r table.Route) {
+	hop := []byte(a.wire[1 : 1+a.wire[0]])
+	r.VTEP, _ = netip.AddrFromSlice(hop[:min(len(hop), 16)])
+	r.VTEP = r.VTEP.Unmap()
+	r.Seq, r.Sticky, r.RouterMAC, r.VNI = a.seq, a.sticky, a.routerMAC, a.multicastVNI
+	var room [16]attribute
+	for _, x := range splitAttributes(room[:0], []byte(a.others())) {
+		if x.kind == bgp.BGP_ATTR_TYPE_EXTENDED_COMMUNITIES {
+			r.Targets = targets(x.value)
+		}
 	}
-	*r = table.Route{Targets: a.targets, VTEP: a.vtep, Seq: a.seq, Sticky: a.sticky, RouterMAC: a.routerMAC}
-	if n.kind() == byte(table.IMET) {
-		r.VNI = a.multicastVNI
+	return r
+}
+
+// targets are the route targets among extended communities, sorted.
+func targets(v []byte) (list []intent.RouteTarget) {
+	n := 0
+	for c := v; len(c) >= 8; c = c[8:] {
+		if c[0] <= 2 && c[1] == 2 {
+			n++
+		}
 	}
-	return n.read(r)
+	list = slices.Grow(list, n)
+	for ; len(v) >= 8; v = v[8:] {
+		if v[0] <= 2 && v[1] == 2 {
+			list = append(list, intent.RouteTarget(v))
+		}
+	}
+	slices.SortFunc(list, func(x, y intent.RouteTarget) int { return slices.Compare(x[:], y[:]) })
+	return list
 }
 
 // known are the attributes that this speaker recognises, by type. Of others the
@@ -204,9 +221,6 @@ func understand(wire []byte) (*attributes, error) {
 	}
 	a := &attributes{wire: string(wire), pref: 100, vxlan: true}
 	others := wire[1+wire[0]:]
-	hop := wire[1 : len(wire)-len(others)]
-	a.vtep, _ = netip.AddrFromSlice(hop[:min(len(hop), 16)])
-	a.vtep = a.vtep.Unmap()
 	var room [16]attribute
 	for _, x := range splitAttributes(room[:0], others) {
 		v := x.value
@@ -253,17 +267,10 @@ func (a *attributes) readPath(v []byte) {
 	}
 }
 
-// readCommunities reads the extended communities in use. The encapsulation is
-// VXLAN when none is given.
+// readCommunities reads the extended communities in use but for route targets.
+// The encapsulation is VXLAN when none is given.
 func (a *attributes) readCommunities(v []byte) {
 	encaps, ours := 0, 0
-	targets := 0
-	for c := v; len(c) >= 8; c = c[8:] {
-		if isTarget(c) {
-			targets++
-		}
-	}
-	a.targets = slices.Grow(a.targets, targets)
 	for ; len(v) >= 8; v = v[8:] {
 		switch binary.BigEndian.Uint16(v) {
 		case communityEncap:
@@ -275,17 +282,10 @@ func (a *attributes) readCommunities(v []byte) {
 			a.sticky, a.seq = v[2]&mobilitySticky != 0, word(v[4:])
 		case communityRouterMAC:
 			a.routerMAC = intent.MAC(v[2:8])
-		default:
-			if isTarget(v) {
-				a.targets = append(a.targets, intent.RouteTarget(v))
-			}
 		}
 	}
-	slices.SortFunc(a.targets, func(x, y intent.RouteTarget) int { return slices.Compare(x[:], y[:]) })
 	a.vxlan = encaps == 0 || ours > 0
 }
-
-func isTarget(c []byte) bool { return c[0] <= 2 && c[1] == 2 }
 
 // lasting returns the wire form of the set with LLGR_STALE among its
 // communities (RFC 9494 section 4.2).

@@ -3,6 +3,7 @@ package evpn
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -180,10 +181,20 @@ func (t *talk) update(in *intake, m message) error {
 		p.endOfRIB()
 		return nil
 	}
-	if n := p.received(&u); p.peer.MaxRoutes != 0 && n > int(p.peer.MaxRoutes) {
+	if n := p.received(&u, t.more()); p.peer.MaxRoutes != 0 && n > int(p.peer.MaxRoutes) {
 		return t.refuse(bgp.BGP_ERROR_CEASE, bgp.BGP_ERROR_SUB_MAXIMUM_NUMBER_OF_PREFIXES_REACHED, fmt.Errorf("%d routes", n))
 	}
 	return nil
+}
+
+// more reports whether the next message has come already, and is an UPDATE.
+func (t *talk) more() bool {
+	n := t.in.Buffered()
+	if n < headerLen {
+		return false
+	}
+	head, err := t.in.Peek(headerLen)
+	return err == nil && head[18] == bgp.BGP_MSG_UPDATE && n >= int(binary.BigEndian.Uint16(head[16:]))
 }
 
 // next reads the next message, whose octets are good until the one after it.

@@ -135,7 +135,7 @@ func (n nlri) isRoute(o nlri) bool {
 }
 
 // read fills in what the NLRI says of a route; it returns false when it is of a
-// type that is not told of.
+// type that is not told of. Of an IMET route the VNI is in the attributes.
 func (n nlri) read(r *table.Route) bool {
 	r.Type, r.RD = table.RouteType(n.kind()), n.rd()
 	switch r.Type {

@@ -18,8 +18,8 @@ type said struct {
 }
 
 // received takes in what an UPDATE says and returns how many routes the leaf
-// announces now.
-func (p *session) received(u *update) int {
+// announces now. With more it may wait with telling until the next is taken in.
+func (p *session) received(u *update, more bool) int {
 	p.mu.Lock()
 	if p.quiet != nil && !p.synced {
 		p.quiet.Reset(quietTime)
@@ -36,14 +36,16 @@ func (p *session) received(u *update) int {
 	}
 	p.said = p.said[:0]
 	admit := p.s.cfg.Admit
-	each(u.reach, func(n nlri) {
-		var s said
-		s.nlri = n
-		s.told = u.attrs.route(n, &s.change.Route)
-		s.refused = s.told && admit != nil && !admit(p.peer.Name, &s.change.Route)
-		p.said = append(p.said, s)
-	})
-	changes := make([]Change, 0, len(p.said)+count(u.unreach))
+	if u.attrs != nil {
+		common := u.attrs.common()
+		each(u.reach, func(n nlri) {
+			s := said{nlri: n, change: Change{Route: common}}
+			s.told = s.change.read(n) && u.attrs.vxlan
+			s.refused = s.told && admit != nil && !admit(p.peer.Name, &s.change.Route)
+			p.said = append(p.said, s)
+		})
+	}
+	changes := slices.Grow(p.changes, len(p.said)+count(u.unreach))
 	r := p.s.rib
 	r.mu.Lock()
 	each(u.unreach, func(n nlri) { changes = gone(changes, n, r.withdraw(p.source, n)) })
@@ -60,7 +62,10 @@ func (p *session) received(u *update) int {
 	r.publish()
 	n := len(p.source.entries)
 	r.mu.Unlock()
-	p.tellRoutes(changes)
+	p.changes = changes
+	if !more || len(changes) >= batch {
+		p.flush()
+	}
 	return n
 }
 
@@ -74,10 +79,11 @@ func gone(list []Change, n nlri, was *attributes) []Change {
 	return list
 }
 
-// tellRoutes queues changes. p.ribMu is held.
-func (p *session) tellRoutes(changes []Change) {
-	if len(changes) > 0 {
-		p.s.tell(event{peer: p.peer.Name, changes: changes})
+// flush tells what was not told yet. p.ribMu is held.
+func (p *session) flush() {
+	if len(p.changes) > 0 {
+		p.s.tell(event{peer: p.peer.Name, changes: p.changes})
+		p.changes = nil
 	}
 }
 
@@ -87,6 +93,7 @@ func (p *session) tellRoutes(changes []Change) {
 func (p *session) lost(caps capabilities, byNotification bool) {
 	p.ribMu.Lock()
 	defer p.ribMu.Unlock()
+	defer p.flush()
 	p.stopExpiry()
 	if !caps.restart || byNotification {
 		p.sweepAll()
@@ -139,23 +146,21 @@ func (p *session) sweep() { p.remove(false) }
 func (p *session) sweepAll() { p.remove(true) }
 
 func (p *session) remove(all bool) {
-	var changes []Change
 	r := p.s.rib
 	r.mu.Lock()
-	r.sweep(p.source, all, func(n nlri, was *attributes) { changes = gone(changes, n, was) })
+	r.sweep(p.source, all, func(n nlri, was *attributes) { p.changes = gone(p.changes, n, was) })
 	r.mu.Unlock()
-	p.tellRoutes(changes)
+	p.flush()
 }
 
 // outlast keeps stale routes as a last resort, but for those that forbid it (RFC
 // 9494 section 4.2). p.ribMu is held.
 func (p *session) outlast() {
-	var changes []Change
 	r := p.s.rib
 	r.mu.Lock()
-	r.outlast(p.source, func(n nlri, was *attributes) { changes = gone(changes, n, was) })
+	r.outlast(p.source, func(n nlri, was *attributes) { p.changes = gone(p.changes, n, was) })
 	r.mu.Unlock()
-	p.tellRoutes(changes)
+	p.flush()
 }
 
 // isQuiet takes that a leaf that sends no End-of-RIB has announced all.
@@ -217,14 +222,33 @@ func (p *session) list() []table.Route {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	out := make([]table.Route, 0, len(p.source.entries))
+	var last shared
 	for _, i := range p.source.entries {
-		q, n := r.pathOf(i, r.entry(i), p.source.id)
-		var route table.Route
-		if r.byID[q.attrs].route(n, &route) {
+		if route, told := p.route(i, &last); told {
 			out = append(out, route)
 		}
 	}
 	return out
+}
+
+// shared is what a set says, for the routes that have it.
+type shared struct {
+	set  *attributes
+	says table.Route
+}
+
+// route reads an entry that has a path of the leaf's, and reports whether it is
+// told of. The rib is locked.
+func (p *session) route(i uint32, last *shared) (route table.Route, told bool) {
+	r := p.s.rib
+	q, n := r.pathOf(i, r.entry(i), p.source.id)
+	a := r.byID[q.attrs]
+	if last.set != a {
+		*last = shared{a, a.common()}
+	}
+	c := Change{Route: last.says}
+	told = c.read(n) && a.vxlan
+	return c.Route, told
 }
 
 // judgeMost is how many routes are judged again at a time.
@@ -239,15 +263,15 @@ func (p *session) judge() {
 	p.ribMu.Lock() // so that the source does not change
 	defer p.ribMu.Unlock()
 	r := p.s.rib
+	var last shared
 	for at := 0; ; at += judgeMost {
 		p.said = p.said[:0]
 		r.mu.Lock()
 		entries := p.source.entries[min(at, len(p.source.entries)):]
 		entries = slices.Clone(entries[:min(judgeMost, len(entries))])
 		for _, i := range entries {
-			q, n := r.pathOf(i, r.entry(i), p.source.id)
 			var s said
-			s.told = r.byID[q.attrs].route(n, &s.change.Route)
+			s.change.Route, s.told = p.route(i, &last)
 			p.said = append(p.said, s)
 		}
 		r.mu.Unlock()

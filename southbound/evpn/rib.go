@@ -1,6 +1,7 @@
 package evpn
 
 import (
+	"hash/maphash"
 	"slices"
 	"sync"
 )
@@ -28,7 +29,7 @@ type rib struct {
 	others  map[uint32][]held // further paths, by entry
 	live    int               // entries that are handed on
 
-	sets map[string]*attributes // by wire form
+	sets index // by the hash of the wire form
 	byID []*attributes
 	idle []uint32 // IDs of no set
 
@@ -110,7 +111,7 @@ type source struct {
 const ownSource = 0
 
 func newRIB() *rib {
-	r := &rib{byID: []*attributes{nil}, sets: map[string]*attributes{}, first: 1, others: map[uint32][]held{}, dumps: map[uint32]*block{},
+	r := &rib{byID: []*attributes{nil}, first: 1, others: map[uint32][]held{}, dumps: map[uint32]*block{},
 		logLeast: 1 << 16, blockMost: 2048}
 	r.source()
 	return r
@@ -173,12 +174,24 @@ func (r *rib) remove(i uint32) {
 func (r *rib) lookup(wire []byte) *attributes {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.sets[string(wire)]
+	return r.set(string(wire))
 }
+
+func (r *rib) set(wire string) *attributes {
+	if i := r.sets.find(hashOf(wire), func(i uint32) bool { return r.byID[i].wire == wire }); i != none {
+		return r.byID[i]
+	}
+	return nil
+}
+
+func hashOf(wire string) uint32 { return uint32(maphash.String(seed, wire)) }
 
 // intern puts a set into the table, or returns the one that is there.
 func (r *rib) intern(a *attributes) *attributes {
-	if there := r.sets[a.wire]; there != nil {
+	if a.refs > 0 {
+		return a
+	}
+	if there := r.set(a.wire); there != nil {
 		return there
 	}
 	if k := len(r.idle); k > 0 {
@@ -187,14 +200,15 @@ func (r *rib) intern(a *attributes) *attributes {
 		a.id = uint32(len(r.byID))
 		r.byID = append(r.byID, nil)
 	}
-	r.byID[a.id], r.sets[a.wire] = a, a
+	r.byID[a.id] = a
+	r.sets.insert(hashOf(a.wire), a.id)
 	return a
 }
 
 // release takes a set out of the table when no path has it.
 func (r *rib) release(a *attributes) {
-	if a.refs == 0 && r.byID[a.id] == a {
-		delete(r.sets, a.wire)
+	if a.refs == 0 {
+		r.sets.remove(hashOf(a.wire), a.id)
 		r.byID[a.id] = nil
 		r.idle = append(r.idle, a.id)
 	}

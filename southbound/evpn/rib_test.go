@@ -257,7 +257,7 @@ func TestReadersHaveTheBestPaths(t *testing.T) {
 		require.Zero(t, r.index.n)
 		require.Zero(t, r.live)
 		require.Len(t, r.free, int(r.used))
-		require.Empty(t, r.sets)
+		require.Zero(t, r.sets.n)
 		require.Empty(t, r.others)
 		require.Empty(t, r.graves)
 		require.Empty(t, r.blocks)

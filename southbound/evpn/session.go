@@ -41,10 +41,11 @@ type session struct {
 
 	in, out, malformed atomic.Uint64
 
-	ribMu  sync.Mutex  // held for each change of the source; guards these
-	expiry *time.Timer // of stale routes; nil when there are none
-	bad    bad
-	said   []said // of one UPDATE, used again and again
+	ribMu   sync.Mutex  // held for each change of the source; guards these
+	expiry  *time.Timer // of stale routes; nil when there are none
+	bad     bad
+	said    []said   // of one UPDATE, used again and again
+	changes []Change // that are not told yet
 
 	mu       sync.Mutex
 	state    intent.BGPSession

@@ -220,3 +220,11 @@ type Change struct {
 	table.Route
 	Withdrawn bool
 }
+
+// read fills in what an NLRI says of the route.
+func (c *Change) read(n nlri) bool {
+	if n.kind() != byte(table.IMET) {
+		c.VNI = 0
+	}
+	return n.read(&c.Route)
+}

@@ -110,8 +110,8 @@ func (u *update) changes() (out []Change) {
 		}
 	})
 	each(u.reach, func(n nlri) {
-		var c Change
-		if u.attrs.route(n, &c.Route) {
+		c := Change{Route: u.attrs.common()}
+		if c.read(n) && u.attrs.vxlan {
 			out = append(out, c)
 		} else if c, ok := n.withdrawn(); ok {
 			out = append(out, c)
