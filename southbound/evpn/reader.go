@@ -114,7 +114,8 @@ func (d *reader) next() (b *block, fresh, ended bool) {
 		if s := d.scan; s != nil {
 			for int(s.next) < len(r.entries) {
 				s.next++
-				if b := r.dump(s.next-1, s); len(b.wire) > 0 {
+				// An empty block now and then lets others have the lock.
+				if b := r.dump(s.next-1, s); len(b.wire) > 0 || s.next%64 == 0 {
 					return b, s.fresh, false
 				}
 			}

@@ -1,7 +1,6 @@
 package evpn
 
 import (
-	"hash/maphash"
 	"slices"
 	"sync"
 )
@@ -168,50 +167,6 @@ func (r *rib) remove(i uint32) {
 	r.index.remove(e.route().hash(), i)
 	*e = entry{path: path{source: none}, from: none}
 	r.free = append(r.free, i)
-}
-
-// lookup returns the set of a wire form, nil when it is not in the table.
-func (r *rib) lookup(wire []byte) *attributes {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.set(string(wire))
-}
-
-func (r *rib) set(wire string) *attributes {
-	if i := r.sets.find(hashOf(wire), func(i uint32) bool { return r.byID[i].wire == wire }); i != none {
-		return r.byID[i]
-	}
-	return nil
-}
-
-func hashOf(wire string) uint32 { return uint32(maphash.String(seed, wire)) }
-
-// intern puts a set into the table, or returns the one that is there.
-func (r *rib) intern(a *attributes) *attributes {
-	if a.refs > 0 {
-		return a
-	}
-	if there := r.set(a.wire); there != nil {
-		return there
-	}
-	if k := len(r.idle); k > 0 {
-		a.id, r.idle = r.idle[k-1], r.idle[:k-1]
-	} else {
-		a.id = uint32(len(r.byID))
-		r.byID = append(r.byID, nil)
-	}
-	r.byID[a.id] = a
-	r.sets.insert(hashOf(a.wire), a.id)
-	return a
-}
-
-// release takes a set out of the table when no path has it.
-func (r *rib) release(a *attributes) {
-	if a.refs == 0 {
-		r.sets.remove(hashOf(a.wire), a.id)
-		r.byID[a.id] = nil
-		r.idle = append(r.idle, a.id)
-	}
 }
 
 // announce gives a source's path for a route. It returns the path's set before,
@@ -388,60 +343,4 @@ func (r *rib) settle(i uint32, e, before *entry) {
 	r.live++
 	e.moved = e.moved || e.from != none && e.from != e.source
 	e.from = e.source
-}
-
-// publish wakes the readers, and lets go of what all have read.
-func (r *rib) publish() {
-	r.trim()
-	if !r.open {
-		return
-	}
-	for _, d := range r.readers {
-		if d.waiting {
-			d.waiting = false
-			select {
-			case d.wake <- struct{}{}:
-			default:
-			}
-		}
-	}
-}
-
-// trim lets go of what all readers have read, and bounds the log: it is no
-// longer than the table, so that it is less work to look through that.
-func (r *rib) trim() {
-	if len(r.graves) == 0 && len(r.log) < r.logLeast && len(r.blocks) == 0 {
-		return
-	}
-	read, needed := r.head(), r.head()
-	for _, d := range r.readers {
-		read, needed = min(read, d.knows()), min(needed, d.needs())
-	}
-	k := r.passed
-	for ; k < len(r.graves) && r.graves[k].rev <= read; k++ {
-		g := r.graves[k]
-		e := r.entry(g.entry)
-		switch {
-		case e.rev != g.rev: // it is back, or gone a second time
-		case e.source == none:
-			r.remove(g.entry)
-		default:
-			e.rev, e.from, e.moved = 0, none, false
-		}
-	}
-	if r.passed = k; 2*k >= len(r.graves) {
-		r.graves = append(r.graves[:0], r.graves[k:]...)
-		r.passed = 0
-	}
-	for len(r.blocks) > 0 && r.blocks[0].to <= needed {
-		r.blocks = slices.Delete(r.blocks, 0, 1)
-	}
-	drop := int(needed + 1 - r.first)
-	if most := max(r.logLeast, int(r.used)); len(r.log) >= 2*most {
-		drop = max(drop, len(r.log)-most)
-	}
-	if drop >= r.logLeast/2 && 2*drop >= len(r.log) {
-		r.log = append(r.log[:0], r.log[drop:]...)
-		r.first += uint64(drop)
-	}
 }

@@ -240,7 +240,7 @@ func (s *Speaker) Announce(add []table.Route, withdraw []table.RouteID) error {
 			}
 			if before == nil || !alike(before, r) {
 				wire = own(wire[:0], r)
-				if last = s.rib.set(string(wire)); last == nil {
+				if last = s.rib.set(wire); last == nil {
 					last, _ = understand(wire) // a route that was checked fits
 				}
 			}
