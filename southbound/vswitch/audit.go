@@ -68,7 +68,7 @@ func (s *connection) compileSegment(d *desired, v intent.VNI, ports []uint32) {
 			d.flows.add(s.pipe.row(v, r)...)
 		}
 	}
-	rep := replication{ports: ports}.with(floods, s.vtep)
+	rep := replication{ports, (*vtepList)(nil).with(floods)}
 	d.cursors[v], d.floods[v] = rev, rep
 	flood := s.pipe.flood(v, rep)
 	d.flows.add(flood...)
@@ -197,18 +197,19 @@ func (s *connection) keep(d *desired, has flowSet, away map[netip.Addr]struct{})
 func (s *connection) keepFloods(d *desired, has flowSet, away map[netip.Addr]struct{}) bool {
 	kept := false
 	for v, rep := range d.floods {
-		vteps := rep.vteps
+		var stay []netip.Addr
 		for _, f := range has {
 			if f.Table != tableFlood || f.Cookie != cookie(v) {
 				continue
 			}
 			for _, a := range f.Instructions.TunnelDsts() {
 				if _, ok := away[a]; ok {
-					vteps = member(vteps, a, true)
+					stay = append(stay, a)
 				}
 			}
 		}
-		if len(vteps) == len(rep.vteps) {
+		vteps := rep.vteps.including(stay)
+		if vteps == rep.vteps {
 			continue
 		}
 		kept = true
