@@ -39,7 +39,7 @@ func TestEncodedAreTheSameMessages(t *testing.T) {
 		got = half.appendTo(got, i, 104+uint32(i), 7)
 	}
 	require.Equal(t, want, got)
-	require.Equal(t, "cookie=0x7ef7000000000064,table=5", batch{[]FlowMod{{}}, []Encoded{e.Slice(1, 3), half}}.at(1+2+1).Flow.String()[:33])
+	require.Equal(t, "cookie=0x7ef7000000000064,table=5", batch{[]FlowMod{{}}, []Encoded{e.Slice(1, 3), half}}.at(1 + 2 + 1).Flow.String()[:33])
 	e.Reset()
 	require.Zero(t, e.Len())
 }

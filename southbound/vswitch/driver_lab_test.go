@@ -178,7 +178,8 @@ func (b *bed) oracle() {
 	want := func() []string {
 		s := &connection{Driver: b.Driver, pipe: pipeline{vtep: b.vtep}, ovs: ovsdb.NewVSwitch(ovsdb.VSwitchConfig{}), at: ovsdb.State{TunnelOFPort: 65000}}
 		var out []string
-		for _, f := range s.compile().flows.sorted() {
+		local := s.local()
+		for _, f := range fromScratch(s.pipe, local, func(v intent.VNI) []evpn.Row { rows, _ := b.feed.Rows(v, 0); return rows }).sorted() {
 			out = append(out, f.String())
 		}
 		slices.Sort(out)

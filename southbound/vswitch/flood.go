@@ -117,7 +117,7 @@ func (p pipeline) replicate(v intent.VNI, rep replication) []openflow.Flow {
 	}
 	var fs []openflow.Flow
 	for _, from := range clients {
-		at := part(from, len(parts))
+		at := partOf(from, len(parts))
 		as := append(outputs(rep.ports), p.setKey(v)...)
 		as = append(as, p.toEach(parts[at], from, openflow.PortInPort)...)
 		as = append(as, toParts(parts, at)...)

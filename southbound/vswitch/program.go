@@ -56,14 +56,7 @@ func (s *connection) dropKept(ctx context.Context) error {
 	}
 	floods := map[intent.VNI]replication{}
 	for v, was := range s.done.floods {
-		var imet []evpn.Row
-		rows, _ := s.feed.Rows(v, 0)
-		for _, r := range rows {
-			if r.Type == evpn.IMET {
-				imet = append(imet, r)
-			}
-		}
-		if now := (replication{was.ports, (*vtepList)(nil).with(imet)}); !was.equal(now) {
+		if now := (replication{was.ports, s.segment(v).imet}); !was.equal(now) {
 			s.pipe.changeFlood(&c, v, was, now)
 			floods[v] = now
 		}
@@ -81,6 +74,7 @@ func (s *connection) bringChanges(ctx context.Context) error {
 	if local, newer := s.feed.Behind(s.done.cursors); local == s.localRev {
 		return s.bringRows(ctx, newer)
 	}
+	s.reading = nil
 	var c changes
 	next := programmed{local: s.local(), cursors: map[intent.VNI]evpn.Revision{}, floods: map[intent.VNI]replication{}}
 	next.paths = s.pipe.paths()
@@ -164,7 +158,8 @@ func (s *connection) bringPorts(c *changes, local map[intent.Ref]overlay.LocalPo
 func (s *connection) bringSegment(c *changes, next *programmed, v intent.VNI, ports []uint32) {
 	since, had := s.done.cursors[v]
 	if !had {
-		c.put(s.pipe.network(v)...)
+		s.bringWhole(c, next, v, ports)
+		return
 	}
 	rows, rev := s.feed.Rows(v, since)
 	was := s.done.floods[v]
@@ -174,27 +169,37 @@ func (s *connection) bringSegment(c *changes, next *programmed, v intent.VNI, po
 		case r.Type == evpn.IMET:
 			floods = append(floods, r)
 		case r.Deleted, r.VTEP == s.vtep && !r.IP.IsValid():
-			if had {
-				c.drop(s.pipe.rowAnyVTEP(v, r)...)
-			}
+			c.drop(s.pipe.rowAnyVTEP(v, r)...)
 			if !r.Deleted {
 				c.put(s.unkeep(s.pipe.row(v, r))...)
 			}
-		case had && r.Led <= since:
+		case r.Led <= since:
 			// It leads where it did.
 		default:
 			c.put(s.notKept(s.pipe.row(v, r))...)
 		}
 	}
-	now := replication{ports, was.vteps.with(floods)}
+	now := replication{ports, s.gates.tables.follow(v, was.vteps, floods, rev)}
 	next.cursors[v], next.floods[v] = rev, now
-	if had {
-		if !was.equal(now) {
-			s.pipe.changeFlood(c, v, was, now)
-		}
-	} else {
-		c.put(s.pipe.flood(v, now)...)
+	if !was.equal(now) {
+		s.pipe.changeFlood(c, v, was, now)
 	}
+}
+
+// bringWhole adds all flows of a segment that the device has nothing of, but what
+// was kept.
+func (s *connection) bringWhole(c *changes, next *programmed, v intent.VNI, ports []uint32) {
+	all := s.segment(v)
+	lead := all.lead(s.vtep)
+	next.cursors[v], next.floods[v] = all.rev, replication{ports, all.imet}
+	c.put(s.pipe.network(v)...)
+	c.put(s.pipe.flood(v, next.floods[v])...)
+	c.runs = append(c.runs, all.runs(func(i int) bool {
+		if all.leaves(i, lead) {
+			return true
+		}
+		return len(s.keptFlows) > 0 && len(s.notKept([]openflow.Flow{all.mods.At(i).Decode().Flow})) == 0
+	})...)
 }
 
 // notKept leaves out the flows that the device has anyway, since they were kept

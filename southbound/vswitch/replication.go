@@ -96,7 +96,7 @@ func (l *vtepList) with(rows []evpn.Row) *vtepList {
 	}
 	changed := next.n == 0 && next.fill(rows)
 	for _, r := range rows {
-		at := part(r.IP, len(next.parts))
+		at := partOf(r.IP, len(next.parts))
 		i, has := slices.BinarySearchFunc(next.parts[at], r.IP, netip.Addr.Compare)
 		switch {
 		case r.Deleted && has:
@@ -134,7 +134,7 @@ func (l *vtepList) fill(rows []evpn.Row) bool {
 func (l *vtepList) including(vteps []netip.Addr) *vtepList {
 	rows := make([]evpn.Row, 0, len(vteps))
 	for _, a := range vteps {
-		at := part(a, len(l.all()))
+		at := partOf(a, len(l.all()))
 		if _, has := slices.BinarySearchFunc(l.all()[at], a, netip.Addr.Compare); !has {
 			rows = append(rows, evpn.Row{Key: evpn.FloodKey(a)})
 		}
@@ -180,7 +180,7 @@ func (l *vtepList) resize() {
 		from := buddy(n)
 		var stay, move []netip.Addr
 		for _, a := range l.parts[from] {
-			if part(a, n+1) == n {
+			if partOf(a, n+1) == n {
 				move = append(move, a)
 			} else {
 				stay = append(stay, a)
@@ -197,8 +197,8 @@ func (l *vtepList) resize() {
 	}
 }
 
-// part is the number of the part, of n, that has a VTEP.
-func part(a netip.Addr, n int) int {
+// partOf is the number of the part, of n, that has a VTEP.
+func partOf(a netip.Addr, n int) int {
 	h := spread(a)
 	low := 1 << (bits.Len(uint(n)) - 1) // the highest power of two up to n
 	if at := int(h & uint64(2*low-1)); at < n {
