@@ -25,6 +25,9 @@ func NewGates() *Gates {
 	return &Gates{read: make(gate, readsMost), compare: make(gate, max(1, runtime.GOMAXPROCS(0)/2))}
 }
 
+// Compiled is how often the flows of a segment's rows have been made so far.
+func (g *Gates) Compiled() int64 { return g.tables.made.Load() }
+
 type gate chan struct{}
 
 // enter waits for a place, which leave gives back.
