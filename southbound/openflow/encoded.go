@@ -115,6 +115,12 @@ type Described struct {
 	n     int
 }
 
+// ReadDescribed reads flow descriptions, one after the other.
+func ReadDescribed(b []byte) (*Described, error) {
+	d := &Described{}
+	return d, d.add(b)
+}
+
 // Len is the number of flows.
 func (d *Described) Len() int { return d.n }
 

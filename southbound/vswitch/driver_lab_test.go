@@ -102,8 +102,9 @@ type bed struct {
 	*ovstest.OVS
 	*feed
 	*Driver
-	t    *testing.T
-	stop func()
+	*counter // between driver and switch, if there is one
+	t        *testing.T
+	stop     func()
 }
 
 func node(i int, db string) *intent.Node {
@@ -139,7 +140,11 @@ func newBed(t *testing.T) *bed {
 }
 
 func (b *bed) start() {
-	b.Driver = New(node(1, b.DB()), b.feed, NewGates(), slog.New(slog.DiscardHandler))
+	n := node(1, b.DB())
+	if b.counter != nil {
+		n.Spec.VSwitch.OpenFlow = b.at
+	}
+	b.Driver = New(n, b.feed, NewGates(), slog.New(slog.DiscardHandler))
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); _ = b.Driver.Run(ctx) }()
