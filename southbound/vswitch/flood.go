@@ -2,6 +2,7 @@ package vswitch
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/southbound/openflow"
@@ -34,8 +35,11 @@ func (p pipeline) changeFlood(c *changes, v intent.VNI, was, now replication) {
 		return
 	}
 	old, parts := was.vteps.all(), now.vteps.all()
-	gone := []openflow.Flow{p.floodLocal(v, was), p.floodFirst(v, was)}
-	come := []openflow.Flow{p.floodLocal(v, now), p.floodFirst(v, now)}
+	var gone, come []openflow.Flow
+	if len(old) != len(parts) || len(parts) == 1 || !slices.Equal(was.ports, now.ports) {
+		gone = []openflow.Flow{p.floodLocal(v, was), p.floodFirst(v, was)}
+		come = []openflow.Flow{p.floodLocal(v, now), p.floodFirst(v, now)}
+	}
 	for i := range max(len(old), len(parts)) {
 		if i < len(old) && i < len(parts) && len(old) > 1 && len(parts) > 1 && samePart(old[i], parts[i]) {
 			continue
