@@ -129,21 +129,28 @@ func described(t *rapid.T, set flowSet) *openflow.Described {
 		for m := f.Match.AppendTo(nil); len(m) > 0; m = m[4+int(m[3]):] {
 			match = slices.Concat(m[:4+int(m[3])], match)
 		}
-		at := len(all)
-		all = append(all, 0, 0, 0, 0, f.Table, 0, byte(f.Priority>>8), byte(f.Priority), 0, 0, 0, 0, 0, 0, 0, 0)
-		all = binary.BigEndian.AppendUint64(all, f.Cookie)
-		all = append(all, 0, 1, 0, byte(4+len(match)))
-		all = append(all, match...)
-		all = append(all, make([]byte, (8-(4+len(match))%8)%8)...)
-		all = append(all, 0, 0, 0, 4, 0, 0, 0, 0)
-		all = f.Instructions.AppendTo(all)
-		binary.BigEndian.PutUint16(all[at:], uint16(len(all)-at))
+		all = appendDescription(all, f, match)
 	}
 	d, err := openflow.ReadDescribed(all)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return d
+}
+
+// appendDescription appends a flow description (section 7.3.5.2 of OpenFlow 1.5)
+// with a given order of the match's fields.
+func appendDescription(all []byte, f openflow.Flow, match []byte) []byte {
+	at := len(all)
+	all = append(all, 0, 0, 0, 0, f.Table, 0, byte(f.Priority>>8), byte(f.Priority), 0, 0, 0, 0, 0, 0, 0, 0)
+	all = binary.BigEndian.AppendUint64(all, f.Cookie)
+	all = append(all, 0, 1, 0, byte(4+len(match)))
+	all = append(all, match...)
+	all = append(all, make([]byte, (8-(4+len(match))%8)%8)...)
+	all = append(all, 0, 0, 0, 4, 0, 0, 0, 0)
+	all = f.Instructions.AppendTo(all)
+	binary.BigEndian.PutUint16(all[at:], uint16(len(all)-at))
+	return all
 }
 
 // Whatever a switch has, the changes of a comparison bring it to what it would
