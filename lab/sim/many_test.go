@@ -124,10 +124,7 @@ func (m *manyEdges) sums() (out []uint64) {
 // segment's rows are made once for all of them, and one that has what it should
 // is sent nothing.
 func TestManyEdgesComeBackAtOnce(t *testing.T) {
-	n := 500
-	if testing.Short() {
-		n = 50
-	}
+	n := manyTogether
 	m := newManyEdges(t, n)
 	m.settled(t)
 	require.EqualValues(t, 1, m.gates.Compiled(), "the segment's rows, for all edges that start")
@@ -175,7 +172,7 @@ func TestManyEdgesComeBackAtOnce(t *testing.T) {
 // Rows that change all the time while edges come back do not have them all make
 // their own.
 func TestManyEdgesComeBackWhileRowsChange(t *testing.T) {
-	n := 100
+	n := manyTogether / 5
 	m := newManyEdges(t, n)
 	m.settled(t)
 	far, id := fmt.Sprint("edge", n), fmt.Sprint("p", n)
