@@ -205,3 +205,45 @@ func TestManyEdgesComeBackWhileRowsChange(t *testing.T) {
 	require.Less(t, m.gates.Compiled()-before, int64(n)/2)
 	require.Equal(t, sums, m.sums())
 }
+
+// An edge that answers nothing, and one that reads a message a second, delay no
+// other: whatever changes, all others confirm it while these two have not, also
+// edges that come back meanwhile.
+func TestSlowEdgesDelayNoOther(t *testing.T) {
+	const n = 40
+	m := newManyEdges(t, n)
+	m.settled(t)
+	stuck, slow := m.farm.Edge(0), m.farm.Edge(1)
+	stuck.Stick(true)
+	slow.Slow(time.Second)
+	before := []sim.Stats{stuck.Stats(), slow.Stats()}
+	m.mu.Lock()
+	was := m.model.Segment(100).Rev()
+	m.mu.Unlock()
+	for i := range 20 {
+		far, id := fmt.Sprint("edge", n), fmt.Sprint("p", n)
+		if i%2 == 0 {
+			m.change(func(o *overlay.Model) { o.Observe(far, nil) })
+		} else {
+			m.change(func(o *overlay.Model) { plug(o, far, id) })
+		}
+		if i == 10 {
+			for e := 2; e < n/2; e++ {
+				m.farm.Edge(e).Drop()
+			}
+		}
+		began := time.Now()
+		others := manyEdges{feed: m.feed, all: m.all[2:]}
+		others.settled(t)
+		require.Less(t, time.Since(began), 10*time.Second)
+	}
+	for i, e := range []*sim.Edge{stuck, slow} {
+		at, ok := m.all[i].Cursor(100)
+		require.True(t, !ok || at < was+20, "it has not confirmed the last change")
+		require.Less(t, e.Stats().FlowMods, before[i].FlowMods+20)
+	}
+	stuck.Stick(false)
+	slow.Slow(0)
+	m.settled(t)
+	require.Equal(t, m.farm.Edge(2).Stats().Flows, stuck.Stats().Flows)
+}
