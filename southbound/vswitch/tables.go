@@ -1,6 +1,7 @@
 package vswitch
 
 import (
+	"cmp"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,8 +13,9 @@ import (
 // tables keep the flows of segments' rows, so that all edges that have a segment
 // are compared with, and sent, what was made once. What nobody has used for
 // tablesIdle is dropped, and what was used least recently when there is more than
-// tablesMost.
+// most, but for the last one.
 type tables struct {
+	most int          // bytes of all; tablesMost when zero
 	made atomic.Int64 // how often a segment was compiled
 
 	mu    sync.Mutex
@@ -25,7 +27,7 @@ type tables struct {
 
 // Bounds of tables: bytes, and the time without use.
 const (
-	tablesMost = 64 << 20
+	tablesMost = 256 << 20 // half a million stations with an address each
 	tablesIdle = 30 * time.Second
 )
 
@@ -80,19 +82,19 @@ func (t *tables) segment(id tableID, since evpn.Revision, compile func() *compil
 	}
 	e.c, e.used = c, time.Now()
 	t.size += c.size()
-	for t.size > tablesMost && t.dropOldest() {
+	for t.size > cmp.Or(t.most, tablesMost) && t.dropOldest(e) {
 	}
 	t.sweepLater()
 	return c
 }
 
-// dropOldest drops what was used least recently; it reports whether there was
-// anything. The caller holds the lock.
-func (t *tables) dropOldest() bool {
+// dropOldest drops what was used least recently, but for one; it reports whether
+// there was anything. The caller holds the lock.
+func (t *tables) dropOldest(but *table) bool {
 	var oldest tableID
 	var e *table
 	for id, o := range t.all {
-		if o.c != nil && (e == nil || o.used.Before(e.used)) {
+		if o.c != nil && o != but && (e == nil || o.used.Before(e.used)) {
 			oldest, e = id, o
 		}
 	}

@@ -95,16 +95,22 @@ func (t *tables) bytes() int {
 
 func TestTablesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var k tables
-		large := func() *compiled { return &compiled{rev: 1, slots: make([]uint32, tablesMost/24)} } // a sixth
+		const most = 1 << 20
+		k := tables{most: most}
+		large := func() *compiled { return &compiled{rev: 1, slots: make([]uint32, most/24)} } // a sixth
 		for v := range intent.VNI(20) {
 			time.Sleep(time.Millisecond)
 			k.segment(id(v), 0, large)
 			k.segment(id(0), 0, large)
-			require.LessOrEqual(t, k.bytes(), tablesMost)
+			require.LessOrEqual(t, k.bytes(), most)
 		}
-		require.Greater(t, k.bytes(), tablesMost/2)
+		require.Greater(t, k.bytes(), most/2)
 		require.EqualValues(t, 20, k.made.Load(), "what is used again and again stays")
+		for range 2 {
+			k.segment(id(50), 0, func() *compiled { return &compiled{rev: 1, slots: make([]uint32, most)} })
+		}
+		require.EqualValues(t, 21, k.made.Load(), "one that is too large is the only one, and made once as well")
+		require.Equal(t, 4*most, k.bytes())
 		time.Sleep(2 * tablesIdle)
 		synctest.Wait()
 		require.Zero(t, k.bytes())
