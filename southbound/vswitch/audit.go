@@ -21,7 +21,7 @@ func (s *connection) readAll(ctx context.Context, seen func(*openflow.Described)
 		return err
 	}
 	s.done, s.reading = x.programmed, nil
-	s.confirm(&s.done, x.flows())
+	s.confirm(&s.done, x.count())
 	if tell {
 		s.faults += x.found.n
 		x.found.tell(s.feed)
@@ -52,10 +52,7 @@ func (s *connection) difference(ctx context.Context, seen func(*openflow.Describ
 	// Before the rows are read: what an edge that reports meanwhile has is in
 	// them, or still kept.
 	away := s.feed.Unreported(false)
-	x := s.compile(has, away)
-	if tell {
-		x.moved = s.moving(x)
-	}
+	x := s.compile(has, away, tell)
 	x.compare(has)
 	s.kept = s.keep(x, away) || x.keptFloods
 	x.dropUnknown()

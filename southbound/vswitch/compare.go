@@ -16,19 +16,32 @@ import (
 // comparison is what a device should have, beside what it has.
 type comparison struct {
 	programmed
-	own  *expected
-	segs map[intent.VNI]*expected
+	flows []openflow.Flow // of the edge alone
+	own   *expected       // the same, compiled
+	segs  map[intent.VNI]*expected
 
 	unknown    []unknown // flows of ours that it should not have
 	keptFloods bool      // flood lists have VTEPs of edges that have not reported
 	keptFlows  int
 	changes    changes
 	found      findings
-	// moved reports whether a flow changed since the device was last brought up
-	// to date: that it differs on the device is no fault. Nil when nobody asks.
-	moved func(key []byte, cookie uint64) bool
+	// moving are the flows that changed since the device was last brought up to
+	// date: that they differ on the device is no fault. Nil when nobody asks.
+	// Of segments that come or go all flows do.
+	moving map[flowKey]bool
+	whole  map[intent.VNI]bool
 
 	key, scratch []byte
+}
+
+// add adds flows of the edge alone to what the device should have.
+func (x *comparison) add(fs ...openflow.Flow) { x.flows = append(x.flows, fs...) }
+
+// move notes flows that are changing.
+func (x *comparison) move(fs ...openflow.Flow) {
+	for _, f := range fs {
+		x.moving[keyOf(f)] = true
+	}
 }
 
 // expected are compiled flows and which of them the device has.
@@ -44,8 +57,8 @@ func expect(c *compiled, vtep netip.Addr) *expected {
 
 func (p *expected) has(i int) bool { return p.seen[i/64]>>(i%64)&1 == 1 }
 
-// flows is how many of the flows the edge has.
-func (p *expected) flows() int {
+// count is how many of the flows the edge has.
+func (p *expected) count() int {
 	n := p.mods.Len() - len(p.superseded)
 	if len(p.leads) > 0 && p.lead != ^uint32(0) {
 		for i, l := range p.leads {
@@ -63,11 +76,11 @@ type unknown struct {
 	flow openflow.Flow
 }
 
-// flows is how many flows the device has once the changes are made.
-func (x *comparison) flows() int {
-	n := x.own.flows() + x.keptFlows
+// count is how many flows the device has once the changes are made.
+func (x *comparison) count() int {
+	n := x.own.count() + x.keptFlows
 	for _, p := range x.segs {
-		n += p.flows()
+		n += p.count()
 	}
 	return n
 }
@@ -110,26 +123,75 @@ func (s *connection) segment(v intent.VNI) *compiled {
 	})
 }
 
-// compile makes what the device should have from the feed.
-func (s *connection) compile(has *openflow.Described, away map[netip.Addr]struct{}) *comparison {
+// compile makes what the device should have from the feed. Flows of the edge alone
+// are added one by one; what edges share comes from tables.
+func (s *connection) compile(has *openflow.Described, away map[netip.Addr]struct{}, tell bool) *comparison {
 	x := &comparison{segs: map[intent.VNI]*expected{}, programmed: programmed{local: s.local(), cursors: map[intent.VNI]evpn.Revision{}, floods: map[intent.VNI]replication{}}}
 	x.paths = s.pipe.paths()
-	own := s.pipe.base()
+	x.add(s.pipe.base()...)
 	for _, l := range slices.SortedFunc(maps.Values(x.local), comparePorts) {
-		own = append(own, s.pipe.port(l)...)
+		x.add(s.pipe.port(l)...)
 	}
 	stay := s.keptVTEPs(has, away)
-	for v, ports := range byVNI(x.local) {
-		c := s.segment(v)
-		x.segs[v], x.cursors[v] = expect(c, s.vtep), c.rev
-		vteps := c.imet.including(stay[v])
-		x.keptFloods = x.keptFloods || vteps != c.imet
-		x.floods[v] = replication{ports, vteps}
-		own = append(own, s.pipe.network(v)...)
-		own = append(own, s.pipe.flood(v, x.floods[v])...)
+	vnis := byVNI(x.local)
+	for _, v := range slices.Sorted(maps.Keys(vnis)) {
+		s.compileSegment(x, v, vnis[v], stay[v])
 	}
-	x.own = expect(compileFlows(own), s.vtep)
+	if tell {
+		s.compileMoving(x)
+	}
+	x.own = expect(compileFlows(x.flows), s.vtep)
 	return x
+}
+
+// compileSegment makes the flows of a segment; stay are VTEPs that its flood list
+// keeps.
+func (s *connection) compileSegment(x *comparison, v intent.VNI, ports []uint32, stay []netip.Addr) {
+	c := s.segment(v)
+	x.segs[v], x.cursors[v] = expect(c, s.vtep), c.rev
+	vteps := c.imet.including(stay)
+	x.keptFloods = x.keptFloods || vteps != c.imet
+	x.floods[v] = replication{ports, vteps}
+	x.add(s.pipe.network(v)...)
+	x.add(s.pipe.flood(v, x.floods[v])...)
+}
+
+// compileMoving notes the flows that changed since what the device confirmed.
+func (s *connection) compileMoving(x *comparison) {
+	x.moving, x.whole = map[flowKey]bool{}, map[intent.VNI]bool{}
+	for r, l := range x.local {
+		if o, ok := s.done.local[r]; !ok || !o.Equal(l) {
+			x.move(s.pipe.port(l)...)
+			if ok {
+				x.move(s.pipe.port(o)...)
+			}
+		}
+	}
+	for r, o := range s.done.local {
+		if _, ok := x.local[r]; !ok {
+			x.move(s.pipe.port(o)...)
+		}
+	}
+	for v := range s.done.cursors {
+		if _, ok := x.cursors[v]; !ok {
+			x.whole[v] = true
+		}
+	}
+	for v := range x.cursors {
+		since, had := s.done.cursors[v]
+		if !had {
+			x.whole[v] = true
+			continue
+		}
+		rows, _ := s.feed.Rows(v, since)
+		for _, r := range rows {
+			x.move(s.pipe.rowAnyVTEP(v, r)...)
+		}
+		if was, now := s.done.floods[v], x.floods[v]; !was.equal(now) {
+			x.move(s.pipe.flood(v, was)...)
+			x.move(s.pipe.flood(v, now)...)
+		}
+	}
 }
 
 // comparePorts puts local ports into an order of their own.
@@ -182,7 +244,7 @@ func (x *comparison) find(f openflow.DescribedFlow) (*expected, int) {
 
 // note notes a fault in the flow of x.key, unless that is on its way.
 func (x *comparison) note(cookie uint64, what func() (openflow.Flow, string)) {
-	if x.moved == nil || x.moved(x.key, cookie) {
+	if x.moving == nil || x.moving[flowKey(x.key)] || x.whole[intent.VNI(cookie&cookieVNI)] {
 		return
 	}
 	if x.found.n >= findingsTold {
@@ -210,7 +272,7 @@ func (x *comparison) putMissing() {
 			if p.has(i) || p.leaves(i, p.lead) {
 				return true
 			}
-			if x.moved == nil {
+			if x.moving == nil {
 				return false
 			}
 			m := p.mods.At(i)
@@ -222,51 +284,5 @@ func (x *comparison) putMissing() {
 	put(x.own)
 	for _, v := range slices.Sorted(maps.Keys(x.segs)) {
 		put(x.segs[v])
-	}
-}
-
-// moving tells the flows that changed between what the device confirmed and a
-// comparison.
-func (s *connection) moving(x *comparison) func(key []byte, cookie uint64) bool {
-	moved, whole := map[flowKey]bool{}, map[intent.VNI]bool{}
-	move := func(fs []openflow.Flow) {
-		for _, f := range fs {
-			moved[keyOf(f)] = true
-		}
-	}
-	for r, l := range x.local {
-		if o, ok := s.done.local[r]; !ok || !o.Equal(l) {
-			move(s.pipe.port(l))
-			if ok {
-				move(s.pipe.port(o))
-			}
-		}
-	}
-	for r, o := range s.done.local {
-		if _, ok := x.local[r]; !ok {
-			move(s.pipe.port(o))
-		}
-	}
-	for v := range s.done.cursors {
-		if _, ok := x.cursors[v]; !ok {
-			whole[v] = true
-		}
-	}
-	for v := range x.cursors {
-		since, had := s.done.cursors[v]
-		if whole[v] = !had; !had {
-			continue
-		}
-		rows, _ := s.feed.Rows(v, since)
-		for _, r := range rows {
-			move(s.pipe.rowAnyVTEP(v, r))
-		}
-		if was, now := s.done.floods[v], x.floods[v]; !was.equal(now) {
-			move(s.pipe.flood(v, was))
-			move(s.pipe.flood(v, now))
-		}
-	}
-	return func(key []byte, cookie uint64) bool {
-		return moved[flowKey(key)] || whole[intent.VNI(cookie&cookieVNI)]
 	}
 }

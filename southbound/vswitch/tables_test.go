@@ -213,19 +213,19 @@ func TestComparisonEndsAtWhatThereShouldBe(t *testing.T) {
 		x := &comparison{segs: map[intent.VNI]*expected{}, programmed: programmed{local: ports}}
 		c := pipe.compileRows(100, rows, 5)
 		x.segs[100] = expect(c, self)
-		var own []openflow.Flow
-		own = append(own, pipe.base()...)
+		x.add(pipe.base()...)
 		for _, l := range ports {
-			own = append(own, pipe.port(l)...)
+			x.add(pipe.port(l)...)
 		}
-		own = append(append(own, pipe.network(100)...), pipe.flood(100, replication{byVNI(ports)[100], c.imet})...)
-		x.own = expect(compileFlows(own), self)
-		x.moved = func([]byte, uint64) bool { return false }
+		x.add(pipe.network(100)...)
+		x.add(pipe.flood(100, replication{byVNI(ports)[100], c.imet})...)
+		x.own = expect(compileFlows(x.flows), self)
+		x.moving = map[flowKey]bool{}
 		x.compare(described(t, has))
 		x.dropUnknown()
 		x.putMissing()
-		if x.flows() != len(want) {
-			t.Fatalf("%d flows, not %d", x.flows(), len(want))
+		if x.count() != len(want) {
+			t.Fatalf("%d flows, not %d", x.count(), len(want))
 		}
 		if n := x.changes.len(); n != differ || x.found.n != differ {
 			t.Fatalf("%d changes and %d findings for %d differences", n, x.found.n, differ)
