@@ -3,6 +3,7 @@ package overlay
 import (
 	"cmp"
 	"iter"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -211,6 +212,7 @@ func (m *Model) serve(a Attachment) {
 		// The VTEP may have changed under the node.
 		m.flood(a.Node, e, a.VNI, a.VTEP)
 	}
+	e.ownLocal()
 	e.local[a.Port] = a.LocalPort
 	e.localRev++
 	if a.Standby {
@@ -221,9 +223,17 @@ func (m *Model) serve(a Attachment) {
 	m.touchedNodes[a.Node] = struct{}{}
 }
 
+// ownLocal makes the map of local ports one that no reader has.
+func (e *edge) ownLocal() {
+	if e.lent.Swap(false) {
+		e.local = maps.Clone(e.local)
+	}
+}
+
 // unserve takes a port from an edge.
 func (m *Model) unserve(a Attachment) {
 	e := m.nodes[a.Node]
+	e.ownLocal()
 	delete(e.local, a.Port)
 	e.localRev++
 	delete(e.standby, a.Port)

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/weft-sdn/weft/controller/intent"
@@ -111,7 +112,8 @@ type edge struct {
 	spec     *intent.Node
 	reported bool
 	ifaces   map[string]Interface
-	local    map[intent.Ref]LocalPort
+	local    map[intent.Ref]LocalPort  // replaced rather than changed once it was lent
+	lent     atomic.Bool               // a reader has local
 	localRev uint64                    // counts the changes of local
 	onVNI    map[intent.VNI]int        // local ports per VNI
 	floods   map[intent.VNI]netip.Addr // the IMET routes it originates

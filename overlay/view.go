@@ -10,10 +10,13 @@ import (
 	"github.com/weft-sdn/weft/overlay/evpn"
 )
 
-// Local returns the ports that a node must serve; the map is the caller's.
+// Local returns the ports that a node must serve. The map is shared by all who
+// ask while nothing changes: nobody may change it, and it never changes. It may be
+// called by several at once.
 func (m *Model) Local(node string) map[intent.Ref]LocalPort {
 	if e := m.nodes[node]; e != nil {
-		return maps.Clone(e.local)
+		e.lent.Store(true)
+		return e.local
 	}
 	return nil
 }

@@ -130,12 +130,15 @@ func (s *connection) bringChanges(ctx context.Context) error {
 	next := programmed{local: s.local(), cursors: map[intent.VNI]evpn.Revision{}, floods: map[intent.VNI]replication{}}
 	next.paths = s.pipe.paths()
 	vnis := byVNI(next.local)
-	s.done = s.done.clone()
+	owned := false // s.done, whose maps others read
 	for v := range s.done.cursors {
 		// What left goes as a whole; what has another encapsulation is made
 		// anew.
 		if _, ok := vnis[v]; !ok || next.paths[v] != s.done.paths[v] {
 			c.dropCookie(cookie(v), cookieVNIMask)
+			if !owned {
+				s.done, owned = s.done.clone(), true
+			}
 			s.done.forget(v)
 		}
 	}
