@@ -74,8 +74,9 @@ func (w *wakes) run(ctx context.Context) {
 			return
 		case <-w.wanted:
 		}
+		last := time.Now()
 		tick.Reset(wakeTick)
-		for last, left := time.Now(), true; left; {
+		for left := true; left; {
 			select {
 			case <-ctx.Done():
 				return
@@ -92,7 +93,7 @@ func (w *wakes) run(ctx context.Context) {
 // whether more are left.
 func (w *wakes) release(now time.Time, passed time.Duration) bool {
 	w.mu.Lock()
-	n := min(len(w.queue), int(passed/w.every)+1)
+	n := min(len(w.queue), max(0, int(passed/w.every)+1)) // a clock's steps are small, and may be back
 	for n < len(w.queue) && now.Sub(w.queue[n].since) >= wakeMost {
 		n++
 	}

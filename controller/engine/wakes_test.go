@@ -66,6 +66,20 @@ func TestWakes(t *testing.T) {
 	})
 }
 
+// A tick that is older than the beginning of the queue releases nobody and harms
+// nothing.
+func TestWakesLateTick(t *testing.T) {
+	w := newWakes()
+	w.every = time.Hour
+	ss := sleepers(wakeBurst + 2)
+	for _, s := range ss {
+		w.add(s)
+	}
+	before := awake(ss)
+	require.True(t, w.release(time.Now(), -2*time.Hour))
+	require.Equal(t, before, awake(ss))
+}
+
 // A wake that comes while the session is at work is not lost.
 func TestWakesAgain(t *testing.T) {
 	w := newWakes()

@@ -5,6 +5,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -228,6 +229,7 @@ type rated struct {
 	took            []time.Duration
 	lost            int
 	wall, cpu       time.Duration
+	ours, machine   time.Duration // processor time of this process, and of all
 	late            time.Duration // of the last write behind its time
 }
 
@@ -243,6 +245,7 @@ func (r *rig) drive(perSecond int, d time.Duration, change func(worker int, s *s
 	var mu sync.Mutex
 	var pending atomic.Int64
 	began, used := time.Now(), r.cpu()
+	ours, machine := cpu(r.t, os.Getpid()), busy()
 	var wg sync.WaitGroup
 	for w := range 64 {
 		wg.Go(func() {
@@ -303,6 +306,7 @@ func (r *rig) drive(perSecond int, d time.Duration, change func(worker int, s *s
 	close(tickets)
 	wg.Wait()
 	out.wall, out.cpu = time.Since(began), r.cpu()-used
+	out.ours, out.machine = cpu(r.t, os.Getpid())-ours, busy()-machine
 	for wait := time.Now(); pending.Load() > 0 && time.Since(wait) < time.Minute; {
 		time.Sleep(5 * time.Millisecond)
 	}
