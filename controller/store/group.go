@@ -109,11 +109,6 @@ func (g *group) round(s *Store) {
 			g.queue[0].lead <- struct{}{}
 		}
 	}()
-	if len(now) == 1 {
-		now[0].err = errRaced // alone it costs least
-		close(now[0].done)
-		return
-	}
 	ctx, cancel := forAll(now)
 	defer cancel()
 	s.together(ctx, now)
