@@ -78,7 +78,7 @@ type Model struct {
 	byIface  map[string]intent.Ref                  // iface-id -> port
 	byPlace  map[place]few[intent.Ref]              // node and interface -> ports, one per VLAN
 	seen     map[string]few[place]                  // iface-id -> places that report it
-	attached map[intent.Ref]Attachment
+	attached map[intent.Ref]attached
 	standby  map[intent.Ref][]Attachment // where ports are prepared beside that
 	fresh    map[standbyPlace]struct{}   // where they were plugged in since they moved last
 	held     map[netip.Addr]int          // VTEPs of places of ports that are held back, and how many
@@ -107,8 +107,25 @@ type Model struct {
 
 type place struct{ node, iface string }
 
+// attached is an Attachment as it is kept: the edge has the rest, as a local port.
+type attached struct {
+	node string
+	edge *edge
+	vtep netip.Addr
+}
+
+// attachment returns where a port is; ok is false while it is nowhere.
+func (m *Model) attachment(r intent.Ref) (Attachment, bool) {
+	a, ok := m.attached[r]
+	if !ok {
+		return Attachment{}, false
+	}
+	return Attachment{LocalPort: a.edge.local[r], Node: a.node, VTEP: a.vtep}, true
+}
+
 // edge is a node and what it reported. It exists as soon as either is known.
 type edge struct {
+	key      string // in nodes
 	spec     *intent.Node
 	reported bool
 	ifaces   map[string]Interface
@@ -132,7 +149,7 @@ func NewModel() *Model {
 		carriers: map[intent.VNI]map[string]struct{}{}, unreported: map[string]struct{}{},
 		portsOf: map[intent.Ref]map[intent.Ref]struct{}{}, byIface: map[string]intent.Ref{},
 		byPlace: map[place]few[intent.Ref]{}, seen: map[string]few[place]{},
-		attached: map[intent.Ref]Attachment{}, standby: map[intent.Ref][]Attachment{}, held: map[netip.Addr]int{}, left: map[intent.Ref]place{}, fresh: map[standbyPlace]struct{}{},
+		attached: map[intent.Ref]attached{}, standby: map[intent.Ref][]Attachment{}, held: map[netip.Addr]int{}, left: map[intent.Ref]place{}, fresh: map[standbyPlace]struct{}{},
 		leaves: map[netip.Addr]struct{}{}, byVNI: map[intent.VNI]*intent.Network{}, imports: map[intent.RouteTarget]map[intent.VNI]struct{}{},
 		strays: map[intent.VNI]map[taken]struct{}{}, owners: map[address]intent.MAC{}, refused: map[address]map[taken]struct{}{},
 		hosts: map[address][]taken{}, offences: map[rowOf]map[evpn.Source]offence{},
@@ -282,7 +299,7 @@ func (m *Model) observe(node string, e *edge, ifaces []Interface) {
 func (m *Model) edge(name string) *edge {
 	e := m.nodes[name]
 	if e == nil {
-		e = &edge{ifaces: map[string]Interface{}, local: map[intent.Ref]LocalPort{}, onVNI: map[intent.VNI]int{}, floods: map[intent.VNI]netip.Addr{},
+		e = &edge{key: name, ifaces: map[string]Interface{}, local: map[intent.Ref]LocalPort{}, onVNI: map[intent.VNI]int{}, floods: map[intent.VNI]netip.Addr{},
 			stated: map[Learned]netip.Addr{}, standby: map[intent.Ref]struct{}{}, routes: map[evpn.RouteID]announced{}, said: map[alarmKey]int{}}
 		m.nodes[name] = e
 	}

@@ -60,8 +60,7 @@ func (m *Model) Trim(v intent.VNI, read evpn.Revision, readers int) {
 
 // Attachment returns where a port is; ok is false while it is nowhere.
 func (m *Model) Attachment(port intent.Ref) (Attachment, bool) {
-	a, ok := m.attached[port]
-	return a, ok
+	return m.attachment(port)
 }
 
 // Port returns a port's intent as the model knows it, or nil.
