@@ -103,6 +103,8 @@ type Model struct {
 
 	touchedNodes map[string]struct{}
 	touchedVNIs  map[intent.VNI]struct{}
+
+	scratch map[string]struct{} // of observe
 }
 
 type place struct{ node, iface string }
@@ -153,7 +155,7 @@ func NewModel() *Model {
 		leaves: map[netip.Addr]struct{}{}, byVNI: map[intent.VNI]*intent.Network{}, imports: map[intent.RouteTarget]map[intent.VNI]struct{}{},
 		strays: map[intent.VNI]map[taken]struct{}{}, owners: map[address]intent.MAC{}, refused: map[address]map[taken]struct{}{},
 		hosts: map[address][]taken{}, offences: map[rowOf]map[evpn.Source]offence{},
-		touchedNodes: map[string]struct{}{}, touchedVNIs: map[intent.VNI]struct{}{},
+		touchedNodes: map[string]struct{}{}, touchedVNIs: map[intent.VNI]struct{}{}, scratch: map[string]struct{}{},
 	}
 }
 
@@ -258,14 +260,11 @@ func (m *Model) markReported(node string, e *edge) {
 }
 
 func (m *Model) observe(node string, e *edge, ifaces []Interface) {
-	now := make(map[string]Interface, len(ifaces))
-	for _, i := range ifaces {
-		now[i.Name] = i
-	}
-	was := e.ifaces
-	e.ifaces = now
-	affected := map[intent.Ref]struct{}{}
+	var affected map[intent.Ref]struct{}
 	note := func(i Interface) {
+		if affected == nil {
+			affected = map[intent.Ref]struct{}{}
+		}
 		for r := range m.byPlace[place{node, i.Name}].all() {
 			affected[r] = struct{}{}
 		}
@@ -273,25 +272,39 @@ func (m *Model) observe(node string, e *edge, ifaces []Interface) {
 			affected[r] = struct{}{}
 		}
 	}
-	for name, old := range was {
-		if now[name] == old {
-			continue
-		}
-		if at := m.seen[old.IfaceID].without(place{node, name}); at.empty() {
+	gone := func(old Interface) {
+		if at := m.seen[old.IfaceID].without(place{node, old.Name}); at.empty() {
 			delete(m.seen, old.IfaceID)
 		} else {
 			m.seen[old.IfaceID] = at
 		}
 		note(old)
 	}
-	for name, i := range now {
-		if was[name] == i {
+	// Mostly one interface of many is another: the others are only looked up.
+	now := m.scratch
+	clear(now)
+	for _, i := range ifaces {
+		now[i.Name] = struct{}{}
+		old, ok := e.ifaces[i.Name]
+		if ok && old == i {
 			continue
 		}
-		if i.IfaceID != "" {
-			m.seen[i.IfaceID] = m.seen[i.IfaceID].with(place{node, name})
+		if ok {
+			gone(old)
 		}
+		if i.IfaceID != "" {
+			m.seen[i.IfaceID] = m.seen[i.IfaceID].with(place{node, i.Name})
+		}
+		e.ifaces[i.Name] = i
 		note(i)
+	}
+	if len(now) < len(e.ifaces) {
+		for name, old := range e.ifaces {
+			if _, ok := now[name]; !ok {
+				delete(e.ifaces, name)
+				gone(old)
+			}
+		}
 	}
 	m.settleAll(affected)
 }

@@ -227,6 +227,7 @@ func (r *rig) idle(d time.Duration) float64 {
 type rated struct {
 	written, failed int
 	took            []time.Duration
+	bySecond        [][]time.Duration // the same by the second of arrival
 	lost            int
 	wall, cpu       time.Duration
 	ours, machine   time.Duration // processor time of this process, and of all
@@ -255,6 +256,11 @@ func (r *rig) drive(perSecond int, d time.Duration, change func(worker int, s *s
 				a := &arrival{gone: s.there, done: func(t time.Duration) {
 					mu.Lock()
 					out.took = append(out.took, t)
+					for at := int(time.Since(began).Seconds()); len(out.bySecond) <= at; {
+						out.bySecond = append(out.bySecond, nil)
+					}
+					at := len(out.bySecond) - 1
+					out.bySecond[at] = append(out.bySecond[at], t)
 					mu.Unlock()
 					pending.Add(-1)
 					free <- s

@@ -22,7 +22,7 @@ type rows struct {
 	bridge     *vswitchdb.Bridge    // nil when there is none
 	local      *vswitchdb.Interface // the bridge's own
 	tunnel     *vswitchdb.Interface // on the bridge
-	interfaces map[string]*ifaceRow // of the bridge, by UUID; those two and tunnels of ours left out
+	interfaces []*ifaceRow          // of the bridge; those two and tunnels of ours left out
 	tunnels    map[string]tunnelRow // further tunnels of ours, by name
 	listener   bool
 	stale      []string // listeners of ours with another target
@@ -48,7 +48,7 @@ func (t *tables) rows(cfg VSwitchConfig) (*rows, error) {
 	if len(t.root) == 0 {
 		return nil, errors.New("the database has no Open_vSwitch row: run ovs-vsctl init")
 	}
-	r := &rows{interfaces: map[string]*ifaceRow{}, tunnels: map[string]tunnelRow{}}
+	r := &rows{tunnels: map[string]tunnelRow{}}
 	for _, root := range t.root {
 		r.root = root
 	}
@@ -72,6 +72,7 @@ func (t *tables) rows(cfg VSwitchConfig) (*rows, error) {
 }
 
 func (r *rows) takePorts(t *tables, cfg VSwitchConfig) {
+	r.interfaces = make([]*ifaceRow, 0, len(r.bridge.Ports))
 	for _, u := range r.bridge.Ports {
 		p := t.port[u]
 		if p == nil {
@@ -87,7 +88,7 @@ func (r *rows) takePorts(t *tables, cfg VSwitchConfig) {
 			case i.ids.get(ownerKey) != "":
 				r.tunnels[i.name] = tunnelRow{i.whole(), p.UUID}
 			default:
-				r.interfaces[u] = i
+				r.interfaces = append(r.interfaces, i)
 			}
 		}
 	}

@@ -192,17 +192,30 @@ func (p *programmed) forget(v intent.VNI) {
 // with their cookie.
 func (s *connection) bringPorts(c *changes, local map[intent.Ref]overlay.LocalPort, vnis map[intent.VNI][]uint32) {
 	var old, now []openflow.Flow
-	for r, l := range s.done.local {
-		if n, ok := local[r]; ok && n.Equal(l) {
-			continue
-		}
+	goes := func(l overlay.LocalPort) {
 		if _, ok := vnis[l.VNI]; ok {
 			old = append(old, s.pipe.port(l)...)
 		}
 	}
+	known := 0
 	for r, l := range local {
-		if o, ok := s.done.local[r]; !ok || !o.Equal(l) {
-			now = append(now, s.pipe.port(l)...)
+		o, ok := s.done.local[r]
+		if ok {
+			known++
+		}
+		if ok && o.Equal(l) {
+			continue
+		}
+		if ok {
+			goes(o)
+		}
+		now = append(now, s.pipe.port(l)...)
+	}
+	if known < len(s.done.local) {
+		for r, l := range s.done.local {
+			if _, ok := local[r]; !ok {
+				goes(l)
+			}
 		}
 	}
 	c.replace(old, now)
