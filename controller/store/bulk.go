@@ -114,13 +114,13 @@ func (b *bulk) write(order []int, refs []intent.Ref) {
 			continue
 		}
 		if len(todo) > 0 && !t.fits(it.plan, b.s.maxOps) {
-			b.commit(todo)
+			b.commit(todo, &t)
 			todo, t = nil, txn{}
 		}
 		t.add(it.plan)
 		todo = append(todo, it)
 	}
-	b.commit(todo)
+	b.commit(todo, &t)
 }
 
 // plan prepares an object; ok is false when nothing is left to be written.
@@ -162,9 +162,9 @@ func (b *bulk) alone(i int, w *write) {
 	b.out[i].PutResult, b.out[i].Err = b.retry(i)
 }
 
-// commit writes the items by one transaction. When it does not succeed each half
+// commit writes the items by one transaction, which is made anew when it is nil. When it does not succeed each half
 // is tried, so that one object at fault costs few transactions more.
-func (b *bulk) commit(items []item) {
+func (b *bulk) commit(items []item, t *txn) {
 	switch len(items) {
 	case 0:
 		return
@@ -176,9 +176,11 @@ func (b *bulk) commit(items []item) {
 		}
 		return
 	}
-	var t txn
-	for _, it := range items {
-		t.add(it.plan)
+	if t == nil {
+		t = &txn{}
+		for _, it := range items {
+			t.add(it.plan)
+		}
 	}
 	if b.dry {
 		t.puts = nil
@@ -186,8 +188,8 @@ func (b *bulk) commit(items []item) {
 	r, err := b.s.client.Txn(b.ctx).If(t.cmps...).Then(t.puts...).Commit()
 	switch {
 	case tooLarge(err), err == nil && !r.Succeeded:
-		b.commit(items[:len(items)/2])
-		b.commit(items[len(items)/2:])
+		b.commit(items[:len(items)/2], nil)
+		b.commit(items[len(items)/2:], nil)
 	case err != nil:
 		err = wrong(err)
 		for _, it := range items {
