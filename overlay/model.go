@@ -70,7 +70,7 @@ type Model struct {
 	nodes    map[string]*edge
 	segments map[intent.VNI]*evpn.Segment
 
-	carriers   map[intent.VNI]map[string]struct{} // nodes with local ports
+	carriers   map[intent.VNI]map[string]struct{} // nodes with local ports, or ports that need the table
 	unreported map[string]struct{}                // edges that have never reported
 
 	portsOf  map[intent.Ref]map[intent.Ref]struct{} // network -> ports
@@ -114,6 +114,7 @@ type edge struct {
 	local    map[intent.Ref]LocalPort
 	localRev uint64                    // counts the changes of local
 	onVNI    map[intent.VNI]int        // local ports per VNI
+	reading  map[intent.VNI]int        // local ports that need a table beside their VNI's
 	floods   map[intent.VNI]netip.Addr // the IMET routes it originates
 	learned  map[Learned]struct{}      // as reported
 	stated   map[Learned]netip.Addr    // those of them that are rows, with the VTEP
@@ -280,7 +281,7 @@ func (m *Model) observe(node string, e *edge, ifaces []Interface) {
 func (m *Model) edge(name string) *edge {
 	e := m.nodes[name]
 	if e == nil {
-		e = &edge{ifaces: map[string]Interface{}, local: map[intent.Ref]LocalPort{}, onVNI: map[intent.VNI]int{}, floods: map[intent.VNI]netip.Addr{},
+		e = &edge{ifaces: map[string]Interface{}, local: map[intent.Ref]LocalPort{}, onVNI: map[intent.VNI]int{}, reading: map[intent.VNI]int{}, floods: map[intent.VNI]netip.Addr{},
 			stated: map[Learned]netip.Addr{}, standby: map[intent.Ref]struct{}{}, routes: map[evpn.RouteID]announced{}, said: map[alarmKey]int{}}
 		m.nodes[name] = e
 	}

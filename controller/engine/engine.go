@@ -257,7 +257,7 @@ func (e *Engine) wakeTouched() {
 				s.notify()
 			}
 		}
-		if e.bgp != nil {
+		if e.bgp != nil && overlay.IsVNI(v) {
 			e.bgp.touched[v] = struct{}{}
 		}
 		e.trims[v] = struct{}{}

@@ -316,6 +316,13 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string) {
 			return
 		}
 		v.SetBool(n.Value == "true")
+	case reflect.Uint8:
+		u, err := strconv.ParseUint(n.Value, 10, 8)
+		if err != nil {
+			d.fail(n.Line, path, "%q is not a whole number from 0 to 255", n.Value)
+			return
+		}
+		v.SetUint(u)
 	case reflect.Uint16:
 		u, err := strconv.ParseUint(n.Value, 10, 16)
 		if err != nil {
