@@ -78,7 +78,7 @@ func TestDeleteNoticesWhatCameBetween(t *testing.T) {
 			s := bed(t)
 			resp, err := s.client.Get(t.Context(), s.keys.object(c.root))
 			require.NoError(t, err)
-			d := &deletion{s: s, root: c.root, opt: DeleteOptions{Cascade: true}, rev: resp.Header.Revision, seen: map[intent.Ref]bool{}}
+			d := &deletion{s: s, root: c.root, opt: DeleteOptions{Cascade: true}, rev: resp.Header.Revision, seen: map[intent.Ref]bool{}, open: map[intent.Ref]bool{}}
 			root, err := d.victim(t.Context(), resp.Kvs[0])
 			require.NoError(t, err)
 			require.NoError(t, d.collect(t.Context(), root))
