@@ -220,11 +220,11 @@ func (c *Client) Await(ctx context.Context, r intent.Ref, revision int64, timeou
 // DeleteOptions are conditions and manners of a Delete.
 type DeleteOptions struct {
 	IfMatch int64 // revision at which the object must be; 0 for any
-	Cascade bool  // delete what names the object too
+	Cascade bool  // delete what belongs to the object too
 	DryRun  bool  // check only
 }
 
-// Delete removes an object and, with Cascade, what names it; it tells what it
+// Delete removes an object and, with Cascade, what belongs to it; it tells what it
 // removed.
 func (c *Client) Delete(ctx context.Context, r intent.Ref, opt DeleteOptions) ([]intent.Ref, error) {
 	q, h := url.Values{}, http.Header{}
