@@ -213,6 +213,10 @@ func (m *Model) serve(a Attachment) {
 		// The VTEP may have changed under the node.
 		m.flood(a.Node, e, a.VNI, a.VTEP)
 	}
+	m.read(a.Node, e, a.Reads(), 1)
+	if ok {
+		m.read(a.Node, e, was.Reads(), -1)
+	}
 	e.ownLocal()
 	e.local[a.Port] = a.LocalPort
 	e.localRev++
@@ -234,6 +238,7 @@ func (e *edge) ownLocal() {
 // unserve takes a port from an edge.
 func (m *Model) unserve(a Attachment) {
 	e := m.nodes[a.Node]
+	m.read(a.Node, e, e.local[a.Port].Reads(), -1)
 	e.ownLocal()
 	delete(e.local, a.Port)
 	e.localRev++

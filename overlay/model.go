@@ -72,7 +72,7 @@ type Model struct {
 	segments map[intent.VNI]*evpn.Segment
 	past     evpn.Revision // the highest of tables that were given up
 
-	carriers   map[intent.VNI]map[string]struct{} // nodes with local ports
+	carriers   map[intent.VNI]map[string]struct{} // nodes with local ports, or ports that need the table
 	unreported map[string]struct{}                // edges that have never reported
 
 	portsOf  map[intent.Ref]map[intent.Ref]struct{} // network -> ports
@@ -136,6 +136,7 @@ type edge struct {
 	lent     atomic.Bool               // a reader has local
 	localRev uint64                    // counts the changes of local
 	onVNI    map[intent.VNI]int        // local ports per VNI
+	reading  map[intent.VNI]int        // local ports that need a table beside their VNI's
 	floods   map[intent.VNI]netip.Addr // the IMET routes it originates
 	learned  map[Learned]struct{}      // as reported
 	stated   map[Learned]netip.Addr    // those of them that are rows, with the VTEP
@@ -313,7 +314,7 @@ func (m *Model) observe(node string, e *edge, ifaces []Interface) {
 func (m *Model) edge(name string) *edge {
 	e := m.nodes[name]
 	if e == nil {
-		e = &edge{key: name, ifaces: map[string]Interface{}, local: map[intent.Ref]LocalPort{}, onVNI: map[intent.VNI]int{}, floods: map[intent.VNI]netip.Addr{},
+		e = &edge{key: name, ifaces: map[string]Interface{}, local: map[intent.Ref]LocalPort{}, onVNI: map[intent.VNI]int{}, reading: map[intent.VNI]int{}, floods: map[intent.VNI]netip.Addr{},
 			stated: map[Learned]netip.Addr{}, standby: map[intent.Ref]struct{}{}, routes: map[evpn.RouteID]announced{}, said: map[alarmKey]int{}}
 		m.nodes[name] = e
 	}

@@ -50,7 +50,7 @@ type GetParams struct {
 // DeleteParams are the conditions and manners of a DELETE.
 type DeleteParams struct {
 	IfMatch string `header:"If-Match" doc:"ETag at which the object must be; else 412"`
-	Cascade bool   `query:"cascade" doc:"Delete what names the object too; else 409 when something does"`
+	Cascade bool   `query:"cascade" doc:"Delete what belongs to the object too; else 409 when something names it. What only names it, such as the router of a network, must let go of it first"`
 	DryRun  bool   `query:"dryRun" doc:"Tell what would be deleted, and delete nothing"`
 }
 
@@ -73,7 +73,9 @@ func (s *Server) registerKinds() {
 	register[intent.Node](s, intent.KindNode, "A node is a device: a switch or a hypervisor.")
 	register[intent.Link](s, intent.KindLink, "A link is a cable between two nodes.")
 	register[intent.Network](s, intent.KindNetwork, "A network is an L2 segment of a tenant, with one VNI.")
+	register[intent.SecurityGroup](s, intent.KindSecurityGroup, "A security group is a set of ports of a tenant and what they may receive and send: stateful rules that allow.")
 	register[intent.Port](s, intent.KindPort, "A port attaches one interface of a VM or server to a network.")
+	register[intent.Router](s, intent.KindRouter, "A router routes between networks of a tenant: one VRF, with a distributed anycast gateway.")
 }
 
 // resource has the operations of one kind.
@@ -111,7 +113,7 @@ func (r *resource[T, P]) registerObject() {
 	put.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{}}
 	put.Responses = map[string]*huma.Response{"201": {Description: "Created", Content: map[string]*huma.MediaType{"application/json": {Schema: r.schema}}}}
 	get := op(http.MethodGet, "get", "Read a "+word, "Reads the object with its status, which the devices say.", 404, 504)
-	del := op(http.MethodDelete, "delete", "Delete a "+word, "Deletes the object, or with cascade all that names it too.", 404, 409, 412)
+	del := op(http.MethodDelete, "delete", "Delete a "+word, "Deletes the object, or with cascade all that belongs to it too.", 404, 409, 412)
 	// The handler reads the body itself, so huma takes it for binary data.
 	defer func() {
 		put.RequestBody.Content["application/json"].Schema = r.schema
@@ -315,7 +317,11 @@ func withStatus(o intent.Object, st *intent.Status) intent.Object {
 		o.Status = st
 	case *intent.Network:
 		o.Status = st
+	case *intent.SecurityGroup:
+		o.Status = st
 	case *intent.Port:
+		o.Status = st
+	case *intent.Router:
 		o.Status = st
 	}
 	return o

@@ -90,6 +90,7 @@ type NetworkSpec struct {
 	// Spoofing says what happens to a MAC or address of a port of the intent
 	// that another edge announces.
 	Spoofing Spoofing `json:"spoofing,omitempty" yaml:"spoofing,omitempty" doc:"What happens when an edge announces the MAC or address of a port that is elsewhere: refuse (default) ignores the route, report follows it; both raise an alarm" enum:"refuse,report"`
+	DHCP     *DHCP    `json:"dhcp,omitempty" yaml:"dhcp,omitempty" doc:"What stations are told by DHCPv4, router advertisements and DHCPv6; nothing when left out"`
 }
 
 // Encapsulation is a tunnel format. The zero value is VXLAN on its own port.
@@ -192,6 +193,9 @@ type PortSpec struct {
 	Requested Place        `json:"requested,omitzero" yaml:"requested,omitempty" doc:"Where the port is moving to: prepared now, used from the port's first frame there on"`
 	MAC       MAC          `json:"mac,omitzero" yaml:"mac,omitempty" doc:"MAC address; allocated when left out"`
 	Addresses []netip.Addr `json:"addresses,omitempty" yaml:"addresses,omitempty,flow" doc:"IP addresses; one per subnet of the network is allocated when left out"`
+	// SecurityGroups filter statefully what the port sends and receives.
+	SecurityGroups []string `json:"securityGroups,omitempty" yaml:"securityGroups,omitempty,flow" doc:"Security groups of the same tenant that the port is in; without any, nothing is filtered"`
+	QoS            *QoS     `json:"qos,omitempty" yaml:"qos,omitempty" doc:"Rate limits and marking"`
 }
 
 // Binding is the place of a port: either Node and Interface, or IfaceID, the
@@ -229,6 +233,15 @@ func (p *Port) Ref() Ref { return Ref{KindPort, p.Metadata.Tenant, p.Metadata.Na
 
 // Meta returns the metadata.
 func (p *Port) Meta() *Metadata { return &p.Metadata }
+
+// GroupRefs are the security groups that the port is in.
+func (p *Port) GroupRefs() []Ref {
+	out := make([]Ref, len(p.Spec.SecurityGroups))
+	for i, g := range p.Spec.SecurityGroups {
+		out[i] = Ref{KindSecurityGroup, p.Metadata.Tenant, g}
+	}
+	return out
+}
 
 // NetworkRef is the network to which the port belongs.
 func (p *Port) NetworkRef() Ref { return Ref{KindNetwork, p.Metadata.Tenant, p.Spec.Network} }

@@ -19,14 +19,21 @@ const (
 	KindNode    Kind = "Node"
 	KindLink    Kind = "Link"
 	KindNetwork Kind = "Network"
-	KindPort    Kind = "Port"
+	// KindSecurityGroup comes before the ports that are in it.
+	KindSecurityGroup Kind = "SecurityGroup"
+	KindPort          Kind = "Port"
+	KindRouter        Kind = "Router"
 )
 
 // Kinds lists all kinds in apply order; delete in the reverse order.
-func Kinds() []Kind { return []Kind{KindTenant, KindNode, KindLink, KindNetwork, KindPort} }
+func Kinds() []Kind {
+	return []Kind{KindTenant, KindNode, KindLink, KindNetwork, KindSecurityGroup, KindPort, KindRouter}
+}
 
 // Tenanted reports whether objects of the kind live inside a tenant.
-func (k Kind) Tenanted() bool { return k == KindNetwork || k == KindPort }
+func (k Kind) Tenanted() bool {
+	return k == KindNetwork || k == KindPort || k == KindRouter || k == KindSecurityGroup
+}
 
 // Plural is the kind's name in URLs and on the command line: "networks".
 func (k Kind) Plural() string { return strings.ToLower(string(k)) + "s" }
@@ -39,8 +46,13 @@ func ParseKind(s string) (Kind, error) {
 			return k, nil
 		}
 	}
-	if l == "net" || l == "nets" {
+	switch l {
+	case "net", "nets":
 		return KindNetwork, nil
+	case "sg", "sgs":
+		return KindSecurityGroup, nil
+	case "rtr", "rtrs", "vrf", "vrfs":
+		return KindRouter, nil
 	}
 	names := make([]string, 0, len(Kinds()))
 	for _, k := range Kinds() {
@@ -75,7 +87,7 @@ type Metadata struct {
 	Created *time.Time `json:"created,omitempty" yaml:"created,omitempty" doc:"Time of creation; set by the server"`
 }
 
-// Object is any of the kinds: a pointer to Tenant, Node, Link, Network, Port.
+// Object is any of the kinds: a pointer to the struct of its name.
 type Object interface {
 	// Ref identifies the object.
 	Ref() Ref
@@ -98,8 +110,12 @@ func New(k Kind) (Object, error) {
 		return &Link{Header: h}, nil
 	case KindNetwork:
 		return &Network{Header: h}, nil
+	case KindSecurityGroup:
+		return &SecurityGroup{Header: h}, nil
 	case KindPort:
 		return &Port{Header: h}, nil
+	case KindRouter:
+		return &Router{Header: h}, nil
 	}
 	return nil, fmt.Errorf("unknown kind %q", k)
 }
@@ -159,7 +175,9 @@ type Status struct {
 	Requested string `json:"requested,omitempty" yaml:"requested,omitempty" doc:"Port: NODE:INTERFACE that is prepared for it while it moves"`
 	// Network status.
 	VTEPs []string `json:"vteps,omitempty" yaml:"vteps,omitempty" doc:"Network: VTEPs that carry it"`
-	Ports *Counts  `json:"ports,omitempty" yaml:"ports,omitempty" doc:"Network, tenant: ports in all and ports Ready"`
+	Ports *Counts  `json:"ports,omitempty" yaml:"ports,omitempty" doc:"Network, router, security group: ports in all and ports Ready"`
+	// Router status.
+	Gateways []string `json:"gateways,omitempty" yaml:"gateways,omitempty" doc:"Router: NETWORK ADDRESS for each of its gateways"`
 	// Node status.
 	Software string `json:"software,omitempty" yaml:"software,omitempty" doc:"Node: software and version that it reports"`
 	Flows    int    `json:"flows,omitempty" yaml:"flows,omitempty" doc:"Node: our flows, read from the device"`

@@ -137,6 +137,7 @@ func (n *Network) Validate() error {
 			}
 		}
 	}
+	f.dhcp(n)
 	if v6 && n.Spec.MTU != 0 && n.Spec.MTU < 1280 {
 		f.Add("spec.mtu", "%d is too small for IPv6, which needs 1280 (RFC 8200 section 5)", n.Spec.MTU)
 	}
@@ -203,7 +204,28 @@ func (p *Port) Validate() error {
 			f.Add(field, "%s is given twice", a)
 		}
 	}
+	f.groups(p)
+	f.qos("spec.qos", p.Spec.QoS)
 	return f.Err()
+}
+
+// maxGroups of a port, so that writing it fits into etcd's 128 operations.
+const maxGroups = 16
+
+func (f *Faults) groups(p *Port) {
+	for i, g := range p.Spec.SecurityGroups {
+		field := fmt.Sprintf("spec.securityGroups[%d]", i)
+		f.name(field, g)
+		if slices.Contains(p.Spec.SecurityGroups[:i], g) {
+			f.Add(field, "%s is given twice", g)
+		}
+	}
+	if n := len(p.Spec.SecurityGroups); n > maxGroups {
+		f.Add("spec.securityGroups", "has %d groups: a port may be in %d", n, maxGroups)
+	}
+	if len(p.Spec.SecurityGroups) > 0 && p.Spec.Binding.VLAN != 0 {
+		f.Add("spec.securityGroups", "can't be kept on a tagged port of a switch: only vSwitches filter statefully")
+	}
 }
 
 // routeTargets checks a list of route targets: ASN:N or IPv4:N, where both

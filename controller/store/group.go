@@ -5,268 +5,145 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
-	"sync/atomic"
-
-	clientv3 "go.etcd.io/etcd/client/v3"
+	"strconv"
+	"strings"
 
 	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/ipam"
 )
 
-// group joins single writes that come at the same time into common transactions,
-// each still with an answer of its own. The first one leads: it reads and writes for
-// all that wait, and hands the lead to the first of those that came meanwhile. So
-// nothing waits for others to come, and nobody leads for longer than one round. A
-// write that loses a race, or whose object is at fault in a way that takes more to
-// find out, is done again by its own caller, alone.
-type group struct {
-	mu      sync.Mutex
-	leading bool
-	queue   []*member
-}
-
-// roundMost bounds the writes of one round.
-const roundMost = 256
-
-// member is a single write.
-type member struct {
-	ctx    context.Context
-	object intent.Object // to be put; nil for a deletion
-	put    PutOptions
-	ref    intent.Ref // to be deleted
-	match  int64      // revision at which that must be; 0 for any
-
-	lead chan struct{} // capacity 1: leads the next round
-	done chan struct{} // closed when the outcome is there
-
-	res PutResult
-	rev int64 // of the deletion
-	err error // errRaced: to be done alone
-}
-
-func newMember(ctx context.Context) *member {
-	return &member{ctx: ctx, lead: make(chan struct{}, 1), done: make(chan struct{})}
-}
-
-// join waits for a member's turn and outcome. It fails when its context ends
-// before; the write may be done all the same.
-func (g *group) join(s *Store, m *member) error {
-	g.mu.Lock()
-	g.queue = append(g.queue, m)
-	if !g.leading {
-		g.leading = true
-		m.lead <- struct{}{}
-	}
-	g.mu.Unlock()
-	select {
-	case <-m.lead:
-		g.round(s)
-	case <-m.done:
-	case <-m.ctx.Done():
-		if !g.leave(m) {
-			return fmt.Errorf("write %s: %w", m.name(), context.Cause(m.ctx))
+// namedGroups are the other groups that a group's rules name, each once.
+func namedGroups(g *intent.SecurityGroup) []intent.Ref {
+	var out []intent.Ref
+	for _, r := range g.Spec.Rules {
+		if ref := g.GroupRef(r); r.Group != "" && ref != g.Ref() && !slices.Contains(out, ref) {
+			out = append(out, ref)
 		}
-		g.round(s) // was about to lead; the others must not wait
 	}
-	<-m.done
-	return m.err
+	return out
 }
 
-func (m *member) name() intent.Ref {
-	if m.object != nil {
-		return m.object.Ref()
+// inTenant checks that an object's tenant exists.
+func (w *write) inTenant(o intent.Object, have func(intent.Ref) intent.Object) error {
+	ref := intent.Ref{Kind: intent.KindTenant, Name: o.Meta().Tenant}
+	if have(ref) == nil {
+		f := intent.NewFaults(o.Ref())
+		f.Add("metadata.tenant", "names an unknown tenant %q", ref.Name)
+		return f.Err()
 	}
-	return m.ref
+	w.deps = append(w.deps, exists(w.s.keys.object(ref)))
+	return nil
 }
 
-// leave takes a member out of the queue; it reports whether it had the lead, which
-// it keeps.
-func (g *group) leave(m *member) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	select {
-	case <-m.lead:
-		return true
-	default:
+// group checks a security group against its tenant and the groups that its
+// rules name. One that is to be written by the same transaction is as good as
+// one that exists.
+func (w *write) group(ctx context.Context, g *intent.SecurityGroup, have func(intent.Ref) intent.Object) error {
+	if err := w.inTenant(g, have); err != nil {
+		return err
 	}
-	if i := slices.Index(g.queue, m); i >= 0 {
-		g.queue = slices.Delete(g.queue, i, i+1)
-	}
-	return false
-}
-
-// round does what waits, and hands the lead on.
-func (g *group) round(s *Store) {
-	g.mu.Lock()
-	n := min(len(g.queue), roundMost)
-	now := slices.Clone(g.queue[:n])
-	g.queue = slices.Delete(g.queue, 0, n)
-	g.mu.Unlock()
-	defer func() {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		if g.leading = len(g.queue) > 0; g.leading {
-			g.queue[0].lead <- struct{}{}
+	f := intent.NewFaults(g.Ref())
+	for i, r := range g.Spec.Rules {
+		ref := g.GroupRef(r)
+		if r.Group == "" || ref == g.Ref() || have(ref) != nil {
+			continue
 		}
-	}()
-	ctx, cancel := forAll(now)
-	defer cancel()
-	s.together(ctx, now)
-	for _, m := range now {
-		close(m.done)
+		if !w.beside[ref] {
+			f.Add(fmt.Sprintf("spec.rules[%d].group", i), "names an unknown security group %q of tenant %s", r.Group, g.Metadata.Tenant)
+		} else if !slices.Contains(w.needs, ref) {
+			w.needs = append(w.needs, ref)
+		}
 	}
+	if err := f.Err(); err != nil {
+		return err
+	}
+	for _, ref := range namedGroups(g) {
+		w.deps = append(w.deps, exists(w.s.keys.object(ref)))
+	}
+	if old, _ := w.old.(*intent.SecurityGroup); old != nil && g.Spec.ID == 0 {
+		g.Spec.ID = old.Spec.ID
+	}
+	if g.Spec.ID == 0 {
+		return w.allocGroup(ctx, g)
+	}
+	return nil
 }
 
-// forAll is a context that ends when those of all members have.
-func forAll(now []*member) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(now[0].ctx))
-	var left atomic.Int64
-	left.Store(int64(len(now)))
-	stops := make([]func() bool, len(now))
-	for i, m := range now {
-		stops[i] = context.AfterFunc(m.ctx, func() {
-			if left.Add(-1) == 0 {
-				cancel()
+// allocGroup chooses the number of a group.
+func (w *write) allocGroup(ctx context.Context, g *intent.SecurityGroup) error {
+	s := w.s
+	id, err := s.groups.take(w.raced, func() ([]uint32, error) {
+		taken := map[uint32]bool{}
+		err := s.eachKey(ctx, s.keys.groups(), func(key string) {
+			if v, err := strconv.ParseUint(lastPart(key), 10, 32); err == nil {
+				taken[uint32(v)] = true
 			}
 		})
-	}
-	return ctx, func() {
-		for _, stop := range stops {
-			stop()
+		if err != nil {
+			return nil, err
 		}
-		cancel()
-	}
-}
-
-// together writes and deletes for all members.
-func (s *Store) together(ctx context.Context, now []*member) {
-	var puts, dels []*member
-	for _, m := range now {
-		if m.object != nil {
-			puts = append(puts, m)
-		} else {
-			dels = append(dels, m)
-		}
-	}
-	if len(puts) > 0 {
-		objects := make([]intent.Object, len(puts))
-		for i, m := range puts {
-			objects[i] = m.object
-		}
-		b := &bulk{s: s, ctx: ctx, objects: objects, out: make([]Written, len(puts)),
-			opt:   func(i int) PutOptions { return puts[i].put },
-			retry: func(int) (PutResult, error) { return PutResult{}, errRaced }}
-		b.run()
-		for i, m := range puts {
-			m.res, m.err = b.out[i].PutResult, b.out[i].Err
-		}
-	}
-	for len(dels) > 0 {
-		n := min(len(dels), s.maxOps)
-		s.deleteEach(ctx, dels[:n])
-		dels = dels[n:]
-	}
-}
-
-// removal is an object that is to go.
-type removal struct {
-	*member
-	plan *plan
-}
-
-// deleteEach deletes objects that nothing can name.
-func (s *Store) deleteEach(ctx context.Context, dels []*member) {
-	refs := make([]intent.Ref, len(dels))
-	for i, m := range dels {
-		refs[i] = m.ref
-	}
-	have, _, err := s.lookup(ctx, refs)
-	var todo []removal
-	var t txn
-	for _, m := range dels {
-		f := have[m.ref]
-		switch {
-		case err != nil:
-			m.err = err
-		case f.broken != nil:
-			m.err = errRaced
-		case f.object == nil:
-			m.err = &NotFoundError{m.ref}
-		case m.match != 0 && m.match != f.object.Meta().Revision:
-			m.err = &RevisionError{Object: m.ref, Want: m.match, Have: f.object.Meta().Revision}
-		default:
-			r := removal{m, s.removing(f.object)}
-			if len(todo) > 0 && !t.fits(r.plan, s.maxOps) {
-				s.remove(ctx, todo)
-				todo, t = nil, txn{}
-			}
-			t.add(r.plan)
-			todo = append(todo, r)
-		}
-	}
-	s.remove(ctx, todo)
-}
-
-// removing is the plan by which an object that nothing names goes.
-func (s *Store) removing(o intent.Object) *plan {
-	key := s.keys.object(o.Ref())
-	p := &plan{own: []clientv3.Cmp{unchanged(key, o)}, puts: []clientv3.Op{clientv3.OpDelete(key)}}
-	for _, c := range s.keys.claims(o) {
-		p.puts = append(p.puts, clientv3.OpDelete(c.key))
-	}
-	return p
-}
-
-// remove deletes by one transaction; when that does not succeed each half is tried.
-func (s *Store) remove(ctx context.Context, todo []removal) {
-	if len(todo) == 0 {
-		return
-	}
-	var t txn
-	for _, r := range todo {
-		t.add(r.plan)
-	}
-	r, err := s.client.Txn(ctx).If(t.cmps...).Then(t.puts...).Commit()
-	switch {
-	case err == nil && r.Succeeded:
-		for _, m := range todo {
-			m.rev = r.Header.Revision
-		}
-	case len(todo) == 1 && err == nil:
-		todo[0].err = errRaced
-	case tooLarge(err), err == nil:
-		s.remove(ctx, todo[:len(todo)/2])
-		s.remove(ctx, todo[len(todo)/2:])
-	default:
-		for _, m := range todo {
-			m.err = fmt.Errorf("delete %s: %w", m.ref, wrong(err))
-		}
-	}
-}
-
-// unnamed reports whether no object can name one of the kind.
-func unnamed(k intent.Kind) bool { return k == intent.KindPort || k == intent.KindLink }
-
-// putTogether is Put, with others at the same time; ok is false when it has to be
-// done alone.
-func (s *Store) putTogether(ctx context.Context, o intent.Object, opt PutOptions) (res PutResult, ok bool, err error) {
-	m := newMember(ctx)
-	m.object, m.put = o, opt
-	if err = s.singles.join(s, m); errors.Is(err, errRaced) {
-		return PutResult{}, false, nil
-	}
-	return m.res, true, err
-}
-
-// deleteTogether is Delete of an object that nothing can name.
-func (s *Store) deleteTogether(ctx context.Context, r intent.Ref, match int64) (res DeleteResult, ok bool, err error) {
-	m := newMember(ctx)
-	m.ref, m.match = r, match
-	if err = s.singles.join(s, m); errors.Is(err, errRaced) {
-		return DeleteResult{}, false, nil
+		return collect(taken, ipam.Range[uint32]{First: 1, Last: intent.MaxGroupID}.Next)
+	})
+	if errors.Is(err, ipam.ErrExhausted) {
+		return &ExhaustedError{g.Ref(), "spec.id", fmt.Sprintf("no number is free in 1..%d: delete a security group", intent.MaxGroupID)}
 	}
 	if err != nil {
-		return DeleteResult{}, true, err
+		return fmt.Errorf("choose a number of a security group: %w", err)
 	}
-	return DeleteResult{Deleted: []intent.Ref{r}, Revision: m.rev}, true, nil
+	g.Spec.ID = id
+	w.chose("spec.id", func() { s.groups.give(id) })
+	return nil
+}
+
+// portGroups checks that a port's groups exist.
+func (w *write) portGroups(f *intent.Faults, p *intent.Port, have func(intent.Ref) intent.Object) {
+	for i, ref := range p.GroupRefs() {
+		if have(ref) == nil {
+			f.Add(fmt.Sprintf("spec.securityGroups[%d]", i), "names an unknown security group %q of tenant %s", ref.Name, p.Metadata.Tenant)
+			continue
+		}
+		w.deps = append(w.deps, exists(w.s.keys.object(ref)))
+	}
+}
+
+// edgeOnly is the kind of edge of a node that is no vSwitch, empty for others.
+func edgeOnly(node *intent.Node) string {
+	switch {
+	case node.Spec.EVPN != nil:
+		return "BGP EVPN leaf"
+	case node.Spec.HardwareVTEP != nil:
+		return "hardware VTEP"
+	}
+	return ""
+}
+
+// vSwitchOnly reports whether only a vSwitch can serve a port of a network.
+func vSwitchOnly(n *intent.Network, p *intent.Port) bool {
+	return n != nil && !n.Spec.Encapsulation.Standard() || len(p.Spec.SecurityGroups) > 0 || limited(p)
+}
+
+// limited reports whether a port has any quality of service.
+func limited(p *intent.Port) bool { return p.Spec.QoS != nil && *p.Spec.QoS != (intent.QoS{}) }
+
+// incapable says why a node can't carry a network or serve a port of it, or
+// nothing when it can. Either may be nil.
+func incapable(node *intent.Node, n *intent.Network, p *intent.Port) string {
+	kind := edgeOnly(node)
+	if kind == "" {
+		return ""
+	}
+	var out []string
+	say := func(format string, args ...any) {
+		out = append(out, fmt.Sprintf("%s is a %s, which can't ", node.Metadata.Name, kind)+fmt.Sprintf(format, args...))
+	}
+	if n != nil && !n.Spec.Encapsulation.Standard() {
+		say("do %s, the encapsulation of %s: only vSwitches can; use a hypervisor, or vxlan on port 4789", n.Spec.Encapsulation, n.Ref())
+	}
+	if p != nil && len(p.Spec.SecurityGroups) > 0 {
+		say("filter statefully: only vSwitches can; use a hypervisor, or leave spec.securityGroups out")
+	}
+	if p != nil && limited(p) {
+		say("limit or mark what a port sends: only vSwitches can; use a hypervisor, or leave spec.qos out")
+	}
+	return strings.Join(out, "; ")
 }

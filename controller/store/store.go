@@ -84,9 +84,10 @@ type Store struct {
 	now    func() time.Time
 	maxOps int // of one transaction
 
-	singles group
+	singles rounds
 
 	vnis    pool[intent.VNI]
+	groups  pool[uint32] // numbers of security groups
 	hostsMu sync.Mutex
 	hosts   map[hostsKey]*pool[netip.Addr]
 }

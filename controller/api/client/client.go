@@ -137,61 +137,6 @@ func (c *Client) Put(ctx context.Context, o intent.Object, opt PutOptions) (PutR
 	return PutResult{Object: got, Action: Action(head.Get(ActionHeader))}, err
 }
 
-// Of one request of Apply: objects, and bytes of them, below what the controller
-// takes.
-const (
-	applyObjects = 500
-	applyBytes   = 900 << 10
-)
-
-// Apply writes objects, whose kinds must be filled in, each as Put does, by few
-// requests. It calls done for
-// each, in their order: what was done with it, or the Problem why it was
-// refused. Its error is that of a request, after which the rest was not sent.
-func (c *Client) Apply(ctx context.Context, objects []intent.Object, dryRun bool, done func(AppliedItem)) error {
-	var (
-		body Apply
-		size int
-	)
-	flush := func() error {
-		if len(body.Items) == 0 {
-			return nil
-		}
-		b, err := json.Marshal(body)
-		if err != nil {
-			return err
-		}
-		q := url.Values{}
-		setBool(q, "dryRun", dryRun)
-		_, b, err = c.do(ctx, http.MethodPost, "/v1/apply", q, http.Header{"Content-Type": {"application/json"}}, b)
-		if err != nil {
-			return err
-		}
-		var out Applied
-		if err := json.Unmarshal(b, &out); err != nil || len(out.Items) != len(body.Items) {
-			return fmt.Errorf("the controller's answer to %d objects can't be read: %w", len(body.Items), err)
-		}
-		for _, i := range out.Items {
-			done(i)
-		}
-		body.Items, size = nil, 0
-		return nil
-	}
-	for _, o := range objects {
-		b, err := json.Marshal(o)
-		if err != nil {
-			return fmt.Errorf("write %s: %w", o.Ref(), err)
-		}
-		if len(body.Items) >= applyObjects || size+len(b) > applyBytes {
-			if err := flush(); err != nil {
-				return err
-			}
-		}
-		body.Items, size = append(body.Items, b), size+len(b)+1
-	}
-	return flush()
-}
-
 // Get reads one object, with status.
 func (c *Client) Get(ctx context.Context, r intent.Ref) (intent.Object, error) {
 	_, b, err := c.do(ctx, http.MethodGet, Path(r), nil, nil, nil)
@@ -220,11 +165,11 @@ func (c *Client) Await(ctx context.Context, r intent.Ref, revision int64, timeou
 // DeleteOptions are conditions and manners of a Delete.
 type DeleteOptions struct {
 	IfMatch int64 // revision at which the object must be; 0 for any
-	Cascade bool  // delete what names the object too
+	Cascade bool  // delete what belongs to the object too
 	DryRun  bool  // check only
 }
 
-// Delete removes an object and, with Cascade, what names it; it tells what it
+// Delete removes an object and, with Cascade, what belongs to it; it tells what it
 // removed.
 func (c *Client) Delete(ctx context.Context, r intent.Ref, opt DeleteOptions) ([]intent.Ref, error) {
 	q, h := url.Values{}, http.Header{}

@@ -15,7 +15,7 @@ import (
 
 // hold has single writes wait, as behind a round that lasts; the function that it
 // returns lets those that are named by number go, once all are there.
-func (g *group) hold(t *testing.T) (release func(n int)) {
+func (g *rounds) hold(t *testing.T) (release func(n int)) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	require.False(t, g.leading)
