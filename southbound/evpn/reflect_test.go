@@ -105,6 +105,25 @@ func TestTheBestOfTwoPaths(t *testing.T) {
 	w.has("leaf2")
 }
 
+// A leaf that is in the midst of sending hears why the session ends.
+func TestTheReasonIsHeard(t *testing.T) {
+	w := start(t)
+	l := newLeaf(t, 65001, "10.255.0.1")
+	p := l.peer("leaf")
+	p.MaxRoutes = 1000
+	require.NoError(t, w.SetPeers([]Peer{p}))
+	w.Open()
+	l.up(false)
+	var routes []table.Route
+	for i := range 50_000 {
+		routes = append(routes, ours(l, macIP(100, intent.MAC{2, 0, 0, 0, byte(i >> 8), byte(i)}, "", vtep1)))
+	}
+	l.send(appendRoutes(nil, routes))
+	code, _ := l.notified()
+	require.Equal(t, byte(bgp.BGP_ERROR_CEASE), code)
+	w.has("leaf")
+}
+
 // What the controller originates can't be replaced by a leaf.
 func TestOurOwnRouteWins(t *testing.T) {
 	w, l1, l2 := pair(t)
