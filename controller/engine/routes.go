@@ -128,8 +128,8 @@ func (r *reflector) doubt(node string) {
 	}
 }
 
-// refresh asks the leaves in doubt for their routes, which are judged as they
-// come, and returns after what time there is more to do.
+// refresh has the routes of the leaves in doubt judged again, and returns after
+// what time there is more to do.
 func (r *reflector) refresh() (next time.Duration) {
 	var due []string
 	r.engine.mu.Lock()
@@ -144,7 +144,7 @@ func (r *reflector) refresh() (next time.Duration) {
 	r.engine.mu.Unlock()
 	for _, node := range due {
 		if err := r.speaker.Refresh(node); err != nil {
-			r.engine.log.Debug("the leaf announces all its routes with its next session", "device", node, "err", err)
+			r.engine.log.Debug("the leaf has left meanwhile", "device", node, "err", err)
 		}
 	}
 	return next

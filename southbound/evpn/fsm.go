@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/osrg/gobgp/v3/pkg/packet/bgp"
@@ -44,6 +45,7 @@ type talk struct {
 	waits  time.Time     // when the read deadline was set
 	reader *reader       // nil when the leaf is sent no routes
 	caps   capabilities
+	ending atomic.Bool // a NOTIFICATION goes out
 }
 
 // run speaks with the leaf until the session ends, and says why.
@@ -63,7 +65,7 @@ func (t *talk) run(ctx context.Context) error {
 	sent := make(chan error, 1)
 	go func() {
 		err := t.send(ctx)
-		if err != nil {
+		if err != nil && !t.ending.Load() {
 			t.conn.Close()
 		}
 		sent <- err
@@ -233,7 +235,8 @@ func (t *talk) unexpected(m message, sub byte) error {
 
 // refuse ends the session with a NOTIFICATION and returns why.
 func (t *talk) refuse(code, sub byte, why error) error {
-	t.p.bye(t.conn, code, sub)
+	t.ending.Store(true)
+	t.p.bye(t.conn, code, sub, true)
 	return fmt.Errorf("%w: %w", errNotification{code: code, subcode: sub}, why)
 }
 

@@ -17,6 +17,10 @@ type said struct {
 	refused bool
 }
 
+// tellMost is for how many changes there is room when more than one UPDATE is
+// told of at a time.
+const tellMost = 512
+
 // received takes in what an UPDATE says and returns how many routes the leaf
 // announces now. With more it may wait with telling until the next is taken in.
 func (p *session) received(u *update, more bool) int {
@@ -45,7 +49,12 @@ func (p *session) received(u *update, more bool) int {
 			p.said = append(p.said, s)
 		})
 	}
-	changes := slices.Grow(p.changes, len(p.said)+count(u.unreach))
+	changes := p.changes
+	if n := len(p.said) + count(u.unreach); changes == nil && more {
+		changes = make([]Change, 0, max(n, tellMost))
+	} else {
+		changes = slices.Grow(changes, n)
+	}
 	r := p.s.rib
 	r.mu.Lock()
 	each(u.unreach, func(n nlri) { changes = gone(changes, n, r.withdraw(p.source, n)) })
@@ -63,7 +72,7 @@ func (p *session) received(u *update, more bool) int {
 	n := len(p.source.entries)
 	r.mu.Unlock()
 	p.changes = changes
-	if !more || len(changes) >= batch {
+	if !more || len(changes) > tellMost/2 {
 		p.flush()
 	}
 	return n

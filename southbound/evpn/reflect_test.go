@@ -5,10 +5,12 @@ import (
 	"bytes"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/osrg/gobgp/v3/pkg/packet/bgp"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/weft-sdn/weft/controller/intent"
@@ -103,6 +105,25 @@ func TestTheBestOfTwoPaths(t *testing.T) {
 	require.Equal(t, []string{"withdrawn " + key[0]}, keys(changes(l1.update())))
 	w.has("leaf1", a)
 	w.has("leaf2")
+}
+
+// A leaf that is in the midst of sending hears why the session ends.
+func TestTheReasonIsHeard(t *testing.T) {
+	w := start(t)
+	l := newLeaf(t, 65001, "10.255.0.1")
+	p := l.peer("leaf")
+	p.MaxRoutes = 1000
+	require.NoError(t, w.SetPeers([]Peer{p}))
+	w.Open()
+	l.up(false)
+	var routes []table.Route
+	for i := range 50_000 {
+		routes = append(routes, ours(l, macIP(100, intent.MAC{2, 0, 0, 0, byte(i >> 8), byte(i)}, "", vtep1)))
+	}
+	l.send(appendRoutes(nil, routes))
+	code, _ := l.notified()
+	require.Equal(t, byte(bgp.BGP_ERROR_CEASE), code)
+	w.has("leaf")
 }
 
 // What the controller originates can't be replaced by a leaf.
@@ -278,25 +299,34 @@ func TestALeafThatTakesNothing(t *testing.T) {
 			}
 		}
 	}()
-	go func() { // leaf1 and leaf2 take all
+	go func() { // the others take all
 		for {
 			if _, err := read(l1.r); err != nil {
 				return
 			}
 		}
 	}()
-	lastSeq := uint32(0)
-	for ended := false; !ended; {
-		select {
-		case <-done:
-			ended = true
-		default:
-			for _, c := range changes(l2.update()) {
-				lastSeq = max(lastSeq, c.Seq)
+	var lastSeq atomic.Uint32
+	go func() {
+		for {
+			m, err := read(l2.r)
+			if err != nil {
+				return
+			}
+			if m.kind() != bgp.BGP_MSG_UPDATE {
+				continue
+			}
+			if u, err := parse(m); assert.NoError(t, err) {
+				for _, c := range changes(u) {
+					lastSeq.Store(max(lastSeq.Load(), c.Seq))
+				}
 			}
 		}
-	}
-	require.Greater(t, lastSeq, uint32(2), "leaf2 was told of round after round")
+	}()
+	require.NoError(t, l2.conn.SetReadDeadline(time.Time{}))
+	require.NoError(t, l1.conn.SetReadDeadline(time.Time{}))
+	<-done
+	w.until("leaf2 was told of round after round", func() bool { return lastSeq.Load() > 2 })
 	st, _ := w.Peer("stuck")
 	require.Equal(t, uint32(1), st.Flaps)
 	w.until("why", func() bool { st, _ := w.Peer("stuck"); return st.LastError != "" || st.State == stateConnect })

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -106,20 +107,26 @@ func (p *session) leave() {
 	leaf := p.leaf
 	p.mu.Unlock()
 	if leaf != nil {
-		p.bye(leaf, bgp.BGP_ERROR_CEASE, bgp.BGP_ERROR_SUB_PEER_DECONFIGURED)
+		p.bye(leaf, bgp.BGP_ERROR_CEASE, bgp.BGP_ERROR_SUB_PEER_DECONFIGURED, false)
 	}
 	<-p.done
 	p.s.rib.leave(p.source)
 }
 
 // bye sends a NOTIFICATION, after what is being sent if the leaf takes that
-// soon, and closes the connection.
-func (p *session) bye(leaf *net.TCPConn, code, sub byte) {
+// soon, and closes the connection. With drain, which only who reads may ask for,
+// the leaf's end comes first: to close with octets unread would reset the
+// connection, and the leaf might never read why.
+func (p *session) bye(leaf *net.TCPConn, code, sub byte, drain bool) {
 	late := time.AfterFunc(retryTime, func() { leaf.Close() }) // which frees p.writing, too
 	p.writing.Lock()
 	_ = leaf.SetWriteDeadline(time.Now().Add(retryTime))
-	_, _ = leaf.Write(notificationOf(code, sub))
+	_, err := leaf.Write(notificationOf(code, sub))
 	p.writing.Unlock()
+	if err == nil && drain && leaf.CloseWrite() == nil {
+		_ = leaf.SetReadDeadline(time.Now().Add(retryTime))
+		_, _ = io.Copy(io.Discard, leaf)
+	}
 	late.Stop()
 	leaf.Close()
 }

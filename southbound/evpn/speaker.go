@@ -20,8 +20,8 @@ import (
 )
 
 // Config of a Speaker. The callbacks come from one goroutine, in order; they
-// may call the Speaker's methods but SetPeers, and should not block for long,
-// since the leaves wait then.
+// may call the Speaker's methods but SetPeers and Refresh, and should not block
+// for long, since the leaves wait then.
 type Config struct {
 	ASN      uint32
 	RouterID netip.Addr // BGP identifier and cluster ID: an IPv4 address that is the controller's alone
