@@ -34,7 +34,7 @@ type Speaker interface {
 	Announce(add []evpn.Route, withdraw []evpn.RouteID) error
 	// Open lets sessions start: what was to be announced first is announced.
 	Open()
-	// Refresh asks a leaf to announce all its routes again (RFC 2918).
+	// Refresh judges all routes of a leaf again by Admit.
 	Refresh(name string) error
 	// Peer tells the state of a session.
 	Peer(name string) (intent.BGPSession, bool)
@@ -54,7 +54,7 @@ type reflector struct {
 	peers   bool                         // they changed
 	idle    bool                         // there is no leaf to announce anything to
 	leaves  []string                     // EVPN leaves
-	doubts  map[string]time.Time         // of those that are to announce all again, and when
+	doubts  map[string]time.Time         // of those whose routes are to be judged again, and when
 	cursors map[intent.VNI]evpn.Revision // up to which was announced
 	targets map[intent.VNI]string        // with which the VNI's routes are announced
 }
@@ -105,7 +105,7 @@ func (r *reflector) run(ctx context.Context) {
 	}
 }
 
-// refreshWait is how long a leaf is let be before it must announce all its routes
+// refreshWait is how long a leaf is let be before all its routes are judged
 // again, and between two times.
 const refreshWait = 500 * time.Millisecond
 
@@ -128,8 +128,8 @@ func (r *reflector) doubt(node string) {
 	}
 }
 
-// refresh asks the leaves in doubt for their routes, which are judged as they
-// come, and returns after what time there is more to do.
+// refresh has the routes of the leaves in doubt judged again, and returns after
+// what time there is more to do.
 func (r *reflector) refresh() (next time.Duration) {
 	var due []string
 	r.engine.mu.Lock()
@@ -144,7 +144,7 @@ func (r *reflector) refresh() (next time.Duration) {
 	r.engine.mu.Unlock()
 	for _, node := range due {
 		if err := r.speaker.Refresh(node); err != nil {
-			r.engine.log.Debug("the leaf announces all its routes with its next session", "device", node, "err", err)
+			r.engine.log.Debug("the leaf has left meanwhile", "device", node, "err", err)
 		}
 	}
 	return next

@@ -5,54 +5,55 @@
 //
 // # Design
 //
-// GoBGP is embedded: it has the RIB, the reflection, the sessions' state
-// machines. Its peers are all on the loopback, because between GoBGP and each
-// leaf stands a session of ours, which dials the leaf, dials GoBGP, and passes
-// the messages on:
+// A session of ours with each leaf (fsm.go) reads its UPDATEs into one table, the
+// rib, and sends from it:
 //
-//	leaf ── TCP, TCP-MD5 ── session ── 127.64.0.n ── GoBGP ── 127.64.0.1 ── origin
-//	                           |
-//	                        AdjIn ──▶ OnRoutes
+//	leaf ── session ── update ──▶ rib ── reader ── block ──▶ session ── leaf
+//	                      |        ▲                         session ── leaf
+//	                 Admit, OnRoutes                Announce
 //
-// This is done for what GoBGP's own transport can't do:
+// The rib has a fixed 88 octets per route, found by a hash over what identifies
+// it, and its attributes as a number: sets of path attributes are kept once, in
+// the form in which they are sent. They go on as they came, with ORIGINATOR_ID
+// and CLUSTER_LIST (RFC 4456). Adj-RIB-In, Loc-RIB and what was refused by Admit
+// are marks on the same entry; there is no Adj-RIB-Out.
 //
-//   - An UPDATE that can't be read is mended before GoBGP sees it (RFC 7606:
-//     treat as withdraw). GoBGP 3.37 panics at an EVPN route that is too short.
-//   - The forwarding-state bits of RFC 4724 and RFC 9494 are always set, since
-//     no packet passes through the controller. GoBGP clears them once any peer
-//     has synchronised, and a leaf would drop its routes at the next reset.
-//   - Why a session does not come up is known, in words, and told once.
-//   - What a leaf announces is read without a detour through GoBGP's API.
+// Each change of what is handed on has a revision, and each session a reader
+// with a cursor, as the edges' drivers have for segment tables. Changes are
+// encoded in blocks of UPDATEs, those of the same attributes together, once for
+// all readers that come by; each takes the parts that are not from its own leaf.
+// A leaf that is slow reads later, and then the state of that time only; one that
+// takes nothing for eight minutes loses its session (RFC 9687).
 //
-// Our own routes enter as those of one more client, origin: in packed UPDATEs
-// and with no treatment by GoBGP, whose API would add MAC mobility communities
-// to them, or refuse them, by what leaves announce.
+// GoBGP's packet library reads OPEN messages, and judges sets of attributes that
+// were not seen before: what it finds malformed is treated as RFC 7606 has it,
+// withdrawn, or left out. It is called with panics caught: GoBGP 3.37 trusts
+// lengths. NLRI are read by ourselves. The Keeper is a GoBGP server.
 //
 // Each leaf is an internal peer whatever its AS: the session to it claims the
-// leaf's own AS, so next hops stay as they are. The loopback sessions carry a
-// TCP-MD5 key made at random, so that no other program on the host can pose as
-// a leaf.
+// leaf's own AS, so next hops stay as they are.
 //
 // # Own marks
 //
 // There are none: BGP withdraws with the session what the session announced.
 // The controller's BGP identifier is in the cluster list of all it reflects; a
-// route that comes back with it is dropped by GoBGP.
+// route that comes back with it is not taken.
 //
 // # Order and restart
 //
-// A session is dialled once Open says that all routes known are announced.
-// GoBGP then runs as a restarting speaker (RFC 4724 section 4.1): it sends
-// nothing to anybody until the leaves have sent theirs, each up to End-of-RIB,
-// or can't be reached, or DeferralTime has passed. origin sends its End-of-RIB
-// last of all, and that opens the gate. So the first table that a leaf gets
-// after a restart is whole, and at the End-of-RIB after it the leaf finds
-// nothing stale to withdraw. Sessions that end with the controller end without
-// a NOTIFICATION.
+// A session is dialled once Open says that all routes known are announced. The
+// speaker then is a restarting one (RFC 4724 section 4.1): it sends nothing to
+// anybody until the leaves have sent theirs, each up to End-of-RIB, or can't be
+// reached, or DeferralTime has passed. So the first table that a leaf gets after
+// a restart is whole, and at the End-of-RIB after it the leaf finds nothing stale
+// to withdraw. The forwarding-state bits are always set, since no packet passes
+// through the controller. Sessions that end with the controller end without a
+// NOTIFICATION.
 //
 // In the other direction a leaf's routes stay for the restart time that it
-// gave, then for the smaller of its and our stale time (RFC 9494), and what it
-// does not announce again goes at its End-of-RIB. A session that ends by a
+// gave, then, marked so that any other wins over them, for the smaller of its and
+// our stale time (RFC 9494), and what it does not announce again goes at its
+// End-of-RIB. A session that ends by a
 // NOTIFICATION, and a leaf without the capability, lose all routes at once.
 //
 // FRR before 10.6 knows no graceful restart for EVPN and withdraws everything

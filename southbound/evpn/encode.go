@@ -26,11 +26,11 @@ const (
 	flagsWellKnown  = 0x40
 	flagsOptional   = 0x80
 	flagsTransitive = 0xc0
+	flagPartial     = 0x20
 	flagExtended    = 0x10
 
 	headerLen  = 19
 	maxMessage = 4096
-	maxNLRI    = 2 + 8 + 10 + 4 + 1 + 16 + 16 + 3
 )
 
 // check says what is wrong with a route that is to be announced.
@@ -117,17 +117,11 @@ func appendAttribute(b []byte, flags byte, t bgp.BGPAttrType, value []byte) []by
 	return append(b, value...)
 }
 
-// appendAttributes appends a route's path attributes with the given NLRI.
-func appendAttributes(b []byte, r *table.Route, nlri []byte) []byte {
+// appendOthers appends a route's path attributes but for MP_REACH_NLRI.
+func appendOthers(b []byte, r *table.Route) []byte {
 	b = append(b, flagsWellKnown, byte(bgp.BGP_ATTR_TYPE_ORIGIN), 1, 0)
 	b = append(b, flagsWellKnown, byte(bgp.BGP_ATTR_TYPE_AS_PATH), 0)
 	b = append(b, flagsWellKnown, byte(bgp.BGP_ATTR_TYPE_LOCAL_PREF), 4, 0, 0, 0, 100)
-
-	b = append(b, flagsOptional|flagExtended, byte(bgp.BGP_ATTR_TYPE_MP_REACH_NLRI))
-	b = binary.BigEndian.AppendUint16(b, uint16(2+1+1+r.VTEP.BitLen()/8+1+len(nlri)))
-	b = append(b, 0, bgp.AFI_L2VPN, bgp.SAFI_EVPN)
-	b = appendAddr(append(b, byte(r.VTEP.BitLen()/8)), r.VTEP)
-	b = append(append(b, 0), nlri...)
 
 	b = append(b, flagsTransitive|flagExtended, byte(bgp.BGP_ATTR_TYPE_EXTENDED_COMMUNITIES), 0, 0)
 	start := len(b)
@@ -176,39 +170,4 @@ func appendWithdraw(b, nlri []byte) []byte {
 		b = append(b, 0, bgp.AFI_L2VPN, bgp.SAFI_EVPN)
 		return append(b, nlri...)
 	})
-}
-
-// appendRoutes appends the UPDATEs that announce routes. Neighbours in the
-// list that are alike share one.
-func appendRoutes(b []byte, routes []table.Route) []byte {
-	var nlri [maxMessage]byte
-	for len(routes) > 0 {
-		first, n := &routes[0], 0
-		list := nlri[:0]
-		room := maxMessage - len(appendUpdate(nil, func(b []byte) []byte { return appendAttributes(b, first, nil) })) - maxNLRI
-		for n < len(routes) && len(list) <= room && (n == 0 || alike(first, &routes[n])) {
-			id := routes[n].ID()
-			list = appendNLRI(list, &id, routes[n].VNI, routes[n].Gateway)
-			n++
-		}
-		b = appendUpdate(b, func(b []byte) []byte { return appendAttributes(b, first, list) })
-		routes = routes[n:]
-	}
-	return b
-}
-
-// appendWithdrawals appends the UPDATEs that withdraw routes.
-func appendWithdrawals(b []byte, ids []table.RouteID) []byte {
-	const room = maxMessage - headerLen - 4 - 4 - 3 - maxNLRI
-	var nlri [maxMessage]byte
-	for len(ids) > 0 {
-		list, n := nlri[:0], 0
-		for n < len(ids) && len(list) <= room {
-			list = appendNLRI(list, &ids[n], 0, netip.Addr{})
-			n++
-		}
-		b = appendWithdraw(b, list)
-		ids = ids[n:]
-	}
-	return b
 }

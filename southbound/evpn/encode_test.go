@@ -53,13 +53,16 @@ func messages(t require.TestingT, b []byte) (list []message) {
 // decoded reads what a stream of UPDATEs says.
 func decoded(t require.TestingT, b []byte) (list []Change) {
 	for _, m := range messages(t, b) {
-		u, err := mend(m)
+		p, err := parse(m)
 		require.NoError(t, err)
-		require.NoError(t, u.cause)
-		again, err := u.body.Serialize()
+		again, err := p.Serialize()
 		require.NoError(t, err)
 		require.Equal(t, hex.EncodeToString(m.body()), hex.EncodeToString(again), "GoBGP writes the same UPDATE")
-		list = append(list, changes(u.body)...)
+		u, err := newIntake().read(m)
+		require.NoError(t, err)
+		require.NoError(t, u.cause)
+		require.Equal(t, changes(p), u.changes(), "and reads the same")
+		list = append(list, changes(p)...)
 	}
 	return list
 }
@@ -116,6 +119,20 @@ func genRoute(t *rapid.T) table.Route {
 	return r
 }
 
+// told reads what a reader is told up to now, as it is on the wire.
+func (d *reader) told() (wire []byte) {
+	for {
+		b, fresh, ended := d.next()
+		if b == nil && !ended {
+			return wire
+		}
+		if b != nil {
+			list, _ := d.of(b, fresh)
+			wire = append(wire, bytes.Join(list, nil)...)
+		}
+	}
+}
+
 // What is announced and withdrawn is read as it was, however it is packed.
 func TestRoutesSurviveTheWire(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -125,25 +142,48 @@ func TestRoutesSurviveTheWire(t *testing.T) {
 			r.Tag++
 			routes = append(routes, r)
 		}
-		var want []Change
+		s := New(Config{})
+		s.rib.start()
+		d := s.rib.reader(1, true)
+		require.Empty(t, d.told())
+		want, gone := map[table.RouteID]Change{}, map[table.RouteID]Change{}
 		var ids []table.RouteID
 		for i := range routes {
-			require.NoError(t, check(&routes[i]))
-			want = append(want, Change{Route: routes[i]})
-			ids = append(ids, routes[i].ID())
+			id := routes[i].ID()
+			want[id], ids = Change{Route: routes[i]}, append(ids, id)
+			gone[id] = Change{Route: table.Route{Key: id.Key, RD: id.RD, Tag: id.Tag}, Withdrawn: true}
 		}
-		require.Equal(t, want, decoded(t, appendRoutes(nil, routes)))
-		for i := range want {
-			want[i] = Change{Route: table.Route{Key: ids[i].Key, RD: ids[i].RD, Tag: ids[i].Tag}, Withdrawn: true}
+		byID := func(list []Change) map[table.RouteID]Change {
+			out := map[table.RouteID]Change{}
+			for _, c := range list {
+				out[c.ID()] = c
+			}
+			require.Len(t, out, len(list), "each once")
+			return out
 		}
-		require.Equal(t, want, decoded(t, appendWithdrawals(nil, ids)))
+		require.NoError(t, s.Announce(routes, nil))
+		require.Equal(t, want, byID(decoded(t, d.told())))
+		require.NoError(t, s.Announce(routes[len(routes)-1:], nil))
+		require.Empty(t, d.told(), "what was announced is not announced again")
+		require.NoError(t, s.Announce(nil, ids))
+		require.Equal(t, gone, byID(decoded(t, d.told())))
+		require.Zero(t, s.rib.index.n, "nothing is left")
+		require.Zero(t, s.rib.sets.n)
 	})
+}
+
+// originated is what a leaf is sent of routes of the controller's.
+func originated(t *testing.T, routes ...table.Route) []byte {
+	s := New(Config{})
+	require.NoError(t, s.Announce(routes, nil))
+	s.rib.start()
+	return s.rib.reader(1, true).told()
 }
 
 func TestAnUpdateAsItIsOnTheWire(t *testing.T) {
 	r := macIP(100, vm1, "", vtep1)
 	r.Seq, r.Sticky = 7, true
-	got := messages(t, appendRoutes(nil, []table.Route{r}))
+	got := messages(t, originated(t, r))
 	require.Len(t, got, 1)
 	u, err := parse(got[0])
 	require.NoError(t, err)
@@ -151,10 +191,9 @@ func TestAnUpdateAsItIsOnTheWire(t *testing.T) {
 	for _, a := range u.PathAttributes {
 		text = append(text, a.String())
 	}
-	require.Equal(t, []string{"{Origin: i}", "{AsPath: }", "{LocalPref: 100}",
-		"{MpReach(l2vpn-evpn): {Nexthop: 10.255.0.1, NLRIs: [[type:macadv][rd:65000:100][etag:0][mac:02:00:00:00:00:01][ip:<nil>]]}}",
-		"{Extcomms: [65000:100], [VXLAN], [mac-mobility: 7, sticky]}"}, text)
-	nlri := u.PathAttributes[3].(*bgp.PathAttributeMpReachNLRI).Value[0].(*bgp.EVPNNLRI)
+	require.Equal(t, []string{"{MpReach(l2vpn-evpn): {Nexthop: 10.255.0.1, NLRIs: [[type:macadv][rd:65000:100][etag:0][mac:02:00:00:00:00:01][ip:<nil>]]}}",
+		"{Origin: i}", "{AsPath: }", "{LocalPref: 100}", "{Extcomms: [65000:100], [VXLAN], [mac-mobility: 7, sticky]}"}, text)
+	nlri := u.PathAttributes[0].(*bgp.PathAttributeMpReachNLRI).Value[0].(*bgp.EVPNNLRI)
 	require.Equal(t, uint8(33), nlri.Length, "a MAC-only route has an IP length of 0 and no address")
 	require.Equal(t, []uint32{100}, nlri.RouteTypeData.(*bgp.EVPNMacIPAdvertisementRoute).Labels)
 }
@@ -164,7 +203,7 @@ func TestManyRoutesShareUpdates(t *testing.T) {
 	for i := range 1000 {
 		routes = append(routes, macIP(100, intent.MAC{2, 0, 0, 0, byte(i >> 8), byte(i)}, "", vtep1))
 	}
-	got := messages(t, appendRoutes(nil, routes))
+	got := messages(t, originated(t, routes...))
 	require.Len(t, got, 9)
 	for _, m := range got {
 		require.LessOrEqual(t, len(m), maxMessage)

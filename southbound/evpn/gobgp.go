@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"time"
 
 	api "github.com/osrg/gobgp/v3/api"
 	gobgplog "github.com/osrg/gobgp/v3/pkg/log"
@@ -46,39 +45,6 @@ func startGoBGP(ctx context.Context, asn uint32, id netip.Addr, listen netip.Add
 			return nil, listen, fmt.Errorf("start GoBGP: %w", err)
 		}
 	}
-}
-
-// mute keeps routes from a client, which has no use for them. Withdrawals it
-// gets.
-func mute(ctx context.Context, b *server.BgpServer, client netip.Addr) error {
-	const name = "mute"
-	err := b.AddDefinedSet(ctx, &api.AddDefinedSetRequest{DefinedSet: &api.DefinedSet{DefinedType: api.DefinedType_NEIGHBOR, Name: name, List: []string{client.String() + "/32"}}})
-	if err != nil {
-		return err
-	}
-	policy := &api.Policy{Name: name, Statements: []*api.Statement{{
-		Name:       name,
-		Conditions: &api.Conditions{NeighborSet: &api.MatchSet{Type: api.MatchSet_ANY, Name: name}},
-		Actions:    &api.Actions{RouteAction: api.RouteAction_REJECT},
-	}}}
-	if err := b.AddPolicy(ctx, &api.AddPolicyRequest{Policy: policy}); err != nil {
-		return err
-	}
-	return b.AddPolicyAssignment(ctx, &api.AddPolicyAssignmentRequest{Assignment: &api.PolicyAssignment{Name: "global", Direction: api.PolicyDirection_EXPORT,
-		Policies: []*api.Policy{{Name: name}}, DefaultAction: api.RouteAction_ACCEPT}})
-}
-
-// stopGoBGP stops a server whose connections are closed already. It waits until
-// GoBGP has noticed: its sessions read, without a lock, what StopBgp clears.
-func stopGoBGP(b *server.BgpServer) {
-	end := time.Now().Add(dialTimeout)
-	for quiet := false; !quiet && time.Now().Before(end); time.Sleep(time.Millisecond) {
-		quiet = true
-		_ = b.ListPeer(context.Background(), &api.ListPeerRequest{}, func(p *api.Peer) {
-			quiet = quiet && p.GetState().GetSessionState() < api.PeerState_OPENSENT
-		})
-	}
-	b.Stop()
 }
 
 // neighbor is a client of GoBGP's for reflection.

@@ -135,6 +135,7 @@ type leaf struct {
 
 	ASN      uint32
 	ID       netip.Addr
+	Hold     uint16 // seconds
 	Graceful bool
 	Family   bgp.RouteFamily
 	open     message // the controller's
@@ -145,7 +146,7 @@ func newLeaf(t *testing.T, asn uint32, id string) *leaf {
 	l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	require.NoError(t, err)
 	t.Cleanup(func() { l.Close() })
-	return &leaf{t: t, l: l, ASN: asn, ID: netip.MustParseAddr(id), Graceful: true, Family: family}
+	return &leaf{t: t, l: l, ASN: asn, ID: netip.MustParseAddr(id), Hold: 90, Graceful: true, Family: family}
 }
 
 func (l *leaf) peer(name string) Peer {
@@ -159,7 +160,7 @@ func (l *leaf) greeting(restarting bool) message {
 		caps = append(caps, bgp.NewCapGracefulRestart(restarting, false, 100, []*bgp.CapGracefulRestartTuple{bgp.NewCapGracefulRestartTuple(family, true)}),
 			bgp.NewCapLongLivedGracefulRestart([]*bgp.CapLongLivedGracefulRestartTuple{bgp.NewCapLongLivedGracefulRestartTuple(family, true, 1000)}))
 	}
-	b, err := bgp.NewBGPOpenMessage(uint16(l.ASN), 90, l.ID.String(), []bgp.OptionParameterInterface{bgp.NewOptionParameterCapability(caps)}).Serialize()
+	b, err := bgp.NewBGPOpenMessage(uint16(l.ASN), l.Hold, l.ID.String(), []bgp.OptionParameterInterface{bgp.NewOptionParameterCapability(caps)}).Serialize()
 	require.NoError(l.t, err)
 	return b
 }
@@ -214,9 +215,9 @@ func (l *leaf) untilEndOfRIB() (list []Change) {
 			return list
 		default:
 			require.Equal(l.t, byte(bgp.BGP_MSG_UPDATE), m.kind())
-			u, err := mend(m)
+			u, err := parse(m)
 			require.NoError(l.t, err)
-			list = append(list, changes(u.body)...)
+			list = append(list, changes(u)...)
 		}
 	}
 }
@@ -322,4 +323,59 @@ func ours(l *leaf, r table.Route) table.Route {
 	binary.BigEndian.PutUint16(r.RD[6:], 2)
 	r.VTEP = l.ID
 	return r
+}
+
+// appendAttributes appends a route's path attributes with the given NLRI.
+func appendAttributes(b []byte, r *table.Route, list []byte) []byte {
+	hop := appendAddr([]byte{0, bgp.AFI_L2VPN, bgp.SAFI_EVPN, byte(r.VTEP.BitLen() / 8)}, r.VTEP)
+	b = appendAttribute(b, flagsOptional, bgp.BGP_ATTR_TYPE_MP_REACH_NLRI, append(append(hop, 0), list...))
+	return appendOthers(b, r)
+}
+
+// appendRoutes appends the UPDATEs that announce routes. Neighbours in the
+// list that are alike share one.
+func appendRoutes(b []byte, routes []table.Route) []byte {
+	var nlri [maxMessage]byte
+	for len(routes) > 0 {
+		first, n := &routes[0], 0
+		list := nlri[:0]
+		room := maxMessage - len(appendUpdate(nil, func(b []byte) []byte { return appendAttributes(b, first, nil) })) - mostNLRI
+		for n < len(routes) && len(list) <= room && (n == 0 || alike(first, &routes[n])) {
+			id := routes[n].ID()
+			list = appendNLRI(list, &id, routes[n].VNI, routes[n].Gateway)
+			n++
+		}
+		b = appendUpdate(b, func(b []byte) []byte { return appendAttributes(b, first, list) })
+		routes = routes[n:]
+	}
+	return b
+}
+
+// appendWithdrawals appends the UPDATEs that withdraw routes.
+func appendWithdrawals(b []byte, ids []table.RouteID) []byte {
+	const room = maxMessage - headerLen - 4 - 4 - 3 - mostNLRI
+	var nlri [maxMessage]byte
+	for len(ids) > 0 {
+		list, n := nlri[:0], 0
+		for n < len(ids) && len(list) <= room {
+			list = appendNLRI(list, &ids[n], 0, netip.Addr{})
+			n++
+		}
+		b = appendWithdraw(b, list)
+		ids = ids[n:]
+	}
+	return b
+}
+
+// refresh asks for all routes again (RFC 2918).
+func refresh() []byte {
+	return finish(append(appendHeader(nil, bgp.BGP_MSG_ROUTE_REFRESH), 0, bgp.AFI_L2VPN, 0, bgp.SAFI_EVPN), 0)
+}
+
+// isEndOfRIB recognises the marker.
+func isEndOfRIB(m message) bool { return bytes.Equal(m, endOfRIB) }
+
+// same reports whether two routes are the same in all.
+func same(a, b *table.Route) bool {
+	return alike(a, b) && a.VNI == b.VNI && a.Gateway == b.Gateway && a.Key == b.Key
 }

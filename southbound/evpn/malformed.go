@@ -1,30 +1,28 @@
 package evpn
 
-import table "github.com/weft-sdn/weft/overlay/evpn"
-
 // badMost bounds the malformed routes that are remembered of a leaf.
 const badMost = 1024
 
 // bad are a leaf's malformed routes of this session: those that it has neither
 // announced well nor withdrawn since.
 type bad struct {
-	routes map[table.RouteID]struct{}
+	routes map[string]struct{} // by key
 	unread map[string]struct{} // NLRI as they came
 	more   bool                // and some that can't be told or are too many
 }
 
 func (b *bad) none() bool { return len(b.routes)+len(b.unread) == 0 && !b.more }
 
-// take takes in an UPDATE that says these changes. It returns how many routes
-// were malformed in it, and whether the last that was so is well now.
-func (b *bad) take(u *update, said []Change) (lost int, mended bool) {
+// take takes in an UPDATE. It returns how many routes were malformed in it, and
+// whether the last that was so is well now.
+func (b *bad) take(u *update) (lost int, mended bool) {
 	was := !b.none()
 	if !was && u.lost == 0 {
 		return 0, false // as almost all
 	}
 	lost = u.lost
-	for _, c := range said {
-		delete(b.routes, c.ID())
+	for _, list := range [][]byte{u.unreach, u.reach} {
+		each(list, func(n nlri) { delete(b.routes, string(n.key(nil))) })
 	}
 	for _, n := range u.unreadUn {
 		if _, ok := b.unread[n]; ok {
@@ -35,13 +33,13 @@ func (b *bad) take(u *update, said []Change) (lost int, mended bool) {
 		}
 	}
 	if b.routes == nil {
-		b.routes, b.unread = map[table.RouteID]struct{}{}, map[string]struct{}{}
+		b.routes, b.unread = map[string]struct{}{}, map[string]struct{}{}
 	}
-	for _, id := range u.gone {
+	each(u.gone, func(n nlri) {
 		if b.room() {
-			b.routes[id] = struct{}{}
+			b.routes[string(n.key(nil))] = struct{}{}
 		}
-	}
+	})
 	for _, n := range u.unread {
 		if b.room() {
 			b.unread[n] = struct{}{}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"time"
 
 	"github.com/osrg/gobgp/v3/pkg/packet/bgp"
 )
@@ -31,11 +32,6 @@ func finish(b []byte, start int) []byte {
 
 func keepalive() []byte { return finish(appendHeader(nil, bgp.BGP_MSG_KEEPALIVE), 0) }
 
-// refresh asks for all routes again (RFC 2918).
-func refresh() []byte {
-	return finish(append(appendHeader(nil, bgp.BGP_MSG_ROUTE_REFRESH), 0, bgp.AFI_L2VPN, 0, bgp.SAFI_EVPN), 0)
-}
-
 // notificationOf is a NOTIFICATION message without data.
 func notificationOf(code, subcode byte) []byte {
 	return finish(append(appendHeader(nil, bgp.BGP_MSG_NOTIFICATION), code, subcode), 0)
@@ -47,19 +43,36 @@ type message []byte
 func (m message) kind() byte   { return m[18] }
 func (m message) body() []byte { return m[headerLen:] }
 
+// errHeader is the cause when a message's header can't be read (RFC 4271 section
+// 6.1).
+type errHeader struct {
+	subcode byte
+	head    [headerLen]byte
+}
+
+func (e errHeader) Error() string { return fmt.Sprintf("what came is no BGP message: % x", e.head) }
+
 // read reads one message.
-func read(r *bufio.Reader) (message, error) {
-	var head [headerLen]byte
-	if _, err := io.ReadFull(r, head[:]); err != nil {
+func read(r *bufio.Reader) (message, error) { return readInto(r, nil) }
+
+// readInto reads one message into the octets of buf, if they are enough.
+func readInto(r *bufio.Reader, buf []byte) (message, error) {
+	head, err := r.Peek(headerLen)
+	if err != nil {
 		return nil, err
 	}
 	n := int(binary.BigEndian.Uint16(head[16:]))
-	if !bytes.Equal(head[:16], marker) || n < headerLen || n > maxMessage {
-		return nil, fmt.Errorf("what came is no BGP message: % x", head)
+	if !bytes.Equal(head[:16], marker) {
+		return nil, errHeader{bgp.BGP_ERROR_SUB_CONNECTION_NOT_SYNCHRONIZED, [headerLen]byte(head)}
 	}
-	m := make(message, n)
-	copy(m, head[:])
-	_, err := io.ReadFull(r, m.body())
+	if n < headerLen || n > maxMessage || head[18] == bgp.BGP_MSG_KEEPALIVE && n != headerLen {
+		return nil, errHeader{bgp.BGP_ERROR_SUB_BAD_MESSAGE_LENGTH, [headerLen]byte(head)}
+	}
+	if cap(buf) < n {
+		buf = make([]byte, maxMessage)
+	}
+	m := message(buf[:n])
+	_, err = io.ReadFull(r, m)
 	return m, err
 }
 
@@ -73,13 +86,17 @@ func notification(m message) (code, subcode byte) {
 
 // capabilities is what an OPEN message says of its sender.
 type capabilities struct {
+	version     byte
+	hold        time.Duration
 	asn         uint32
 	id          netip.Addr
 	family      bool   // l2vpn-evpn
 	restart     bool   // keeps EVPN routes over a restart (RFC 4724)
 	restarting  bool   // has just restarted
 	restartTime uint16 // seconds
-	staleTime   uint32 // of RFC 9494, seconds; zero without
+	lasting     bool   // and as a last resort (RFC 9494)
+	staleTime   uint32 // for so many seconds
+	fourOctet   bool   // four-octet AS numbers (RFC 6793)
 }
 
 // readOpen reads an OPEN message.
@@ -90,7 +107,7 @@ func readOpen(m message) (c capabilities, err error) {
 		return c, err
 	}
 	open := p.Body.(*bgp.BGPOpen)
-	c.asn = uint32(open.MyAS)
+	c.version, c.hold, c.asn = open.Version, time.Duration(open.HoldTime)*time.Second, uint32(open.MyAS)
 	c.id, _ = netip.AddrFromSlice(open.ID.To4())
 	for _, o := range open.OptParams {
 		list, _ := o.(*bgp.OptionParameterCapability)
@@ -100,7 +117,7 @@ func readOpen(m message) (c capabilities, err error) {
 		for _, x := range list.Capability {
 			switch x := x.(type) {
 			case *bgp.CapFourOctetASNumber:
-				c.asn = x.CapValue
+				c.asn, c.fourOctet = x.CapValue, true
 			case *bgp.CapMultiProtocol:
 				c.family = c.family || x.CapValue == family
 			case *bgp.CapGracefulRestart:
@@ -111,7 +128,7 @@ func readOpen(m message) (c capabilities, err error) {
 			case *bgp.CapLongLivedGracefulRestart:
 				for _, t := range x.Tuples {
 					if bgp.AfiSafiToRouteFamily(t.AFI, t.SAFI) == family {
-						c.staleTime = t.RestartTime
+						c.lasting, c.staleTime = true, t.RestartTime
 					}
 				}
 			}
@@ -120,34 +137,47 @@ func readOpen(m message) (c capabilities, err error) {
 	return c, nil
 }
 
-// preserve sets the forwarding-state bits in an OPEN message of ours, and the
-// restart bit when restarting (RFC 4724 section 3, RFC 9494 section 3.1).
-func preserve(m message, restarting bool) (err error) {
-	defer recovered(&err)
-	b := m.body()
-	parameters := b[10 : 10+int(b[9])]
-	for len(parameters) > 0 {
-		kind, value := parameters[0], parameters[2:2+int(parameters[1])]
-		parameters = parameters[2+int(parameters[1]):]
-		for kind == bgp.BGP_OPT_CAPABILITY && len(value) > 0 {
-			code, c := bgp.BGPCapabilityCode(value[0]), value[2:2+int(value[1])]
-			value = value[2+int(value[1]):]
-			switch code {
-			case bgp.BGP_CAP_GRACEFUL_RESTART:
-				if c[0] &^= 0x80; restarting {
-					c[0] |= 0x80
-				}
-				for i := 5; i < len(c); i += 4 {
-					c[i] |= 0x80
-				}
-			case bgp.BGP_CAP_LONG_LIVED_GRACEFUL_RESTART:
-				for i := 3; i < len(c); i += 7 {
-					c[i] |= 0x80
-				}
-			}
-		}
+// openMessage is an OPEN message of ours: l2vpn-evpn, route refresh, four-octet
+// AS numbers, graceful restart and, with a stale time, long-lived graceful
+// restart. The forwarding-state bits are always set (RFC 4724 section 3, RFC
+// 9494 section 3.1), since no packet passes through the controller.
+type openMessage struct {
+	asn        uint32
+	id         netip.Addr
+	hold       time.Duration
+	restart    restart
+	restarting bool // the speaker has just started
+}
+
+func (o openMessage) encode() []byte {
+	two := uint16(bgp.AS_TRANS)
+	if o.asn <= 0xffff {
+		two = uint16(o.asn)
 	}
-	return nil
+	b := append(appendHeader(nil, bgp.BGP_MSG_OPEN), 4)
+	b = binary.BigEndian.AppendUint16(b, two)
+	b = binary.BigEndian.AppendUint16(b, uint16(o.hold/time.Second))
+	b = appendAddr(b, o.id)
+	flags := uint32(0)
+	if o.restarting {
+		flags = 0x8000
+	}
+	const forwards = 0x80
+	c := []byte{
+		byte(bgp.BGP_CAP_MULTIPROTOCOL), 4, 0, bgp.AFI_L2VPN, 0, bgp.SAFI_EVPN,
+		byte(bgp.BGP_CAP_ROUTE_REFRESH), 0,
+		byte(bgp.BGP_CAP_FOUR_OCTET_AS_NUMBER), 4,
+	}
+	c = binary.BigEndian.AppendUint32(c, o.asn)
+	c = append(c, byte(bgp.BGP_CAP_GRACEFUL_RESTART), 6)
+	c = binary.BigEndian.AppendUint16(c, uint16(flags|o.restart.restartSeconds()))
+	c = append(c, 0, bgp.AFI_L2VPN, bgp.SAFI_EVPN, forwards)
+	if o.restart.StaleTime > 0 {
+		c = append(c, byte(bgp.BGP_CAP_LONG_LIVED_GRACEFUL_RESTART), 7)
+		c = binary.BigEndian.AppendUint32(append(c, 0, bgp.AFI_L2VPN, bgp.SAFI_EVPN), forwards<<24|o.restart.staleSeconds())
+	}
+	b = append(b, byte(2+len(c)), bgp.BGP_OPT_CAPABILITY, byte(len(c)))
+	return finish(append(b, c...), 0)
 }
 
 // recovered makes an error of a panic: the decoders of GoBGP trust lengths

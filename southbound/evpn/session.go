@@ -1,30 +1,20 @@
 package evpn
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	api "github.com/osrg/gobgp/v3/api"
 	"github.com/osrg/gobgp/v3/pkg/packet/bgp"
 
 	"github.com/weft-sdn/weft/controller/intent"
-	table "github.com/weft-sdn/weft/overlay/evpn"
 	"github.com/weft-sdn/weft/southbound"
-)
-
-// States of a session (RFC 4271 section 8.2.2).
-const (
-	stateIdle        = "Idle"
-	stateConnect     = "Connect"
-	stateOpenSent    = "OpenSent"
-	stateOpenConfirm = "OpenConfirm"
-	stateEstablished = "Established"
 )
 
 const (
@@ -42,20 +32,21 @@ const (
 	quietTime = 2 * time.Second
 )
 
-// session is what stands between GoBGP and one leaf.
+// session is the BGP session with one leaf.
 type session struct {
 	s       *Speaker
 	peer    Peer
-	addr    netip.Addr // GoBGP knows the leaf by
+	source  *source // of what it announces
 	leaving chan struct{}
 	done    chan struct{}
 
 	in, out, malformed atomic.Uint64
 
-	ribMu  sync.Mutex // guards these, and the order of what is told of routes
-	rib    adjIn
-	expiry *time.Timer // of stale routes; nil when there are none
-	bad    bad
+	ribMu   sync.Mutex  // held for each change of the source; guards these
+	expiry  *time.Timer // of stale routes; nil when there are none
+	bad     bad
+	said    []said   // of one UPDATE, used again and again
+	changes []Change // that are not told yet
 
 	mu       sync.Mutex
 	state    intent.BGPSession
@@ -66,12 +57,12 @@ type session struct {
 	synced   bool              // it has announced all: End-of-RIB came, or it is quiet
 	quiet    *time.Timer       // until that; nil when End-of-RIB is to come
 	caps     capabilities      // of the session
-	leaf     *net.TCPConn      // while established
+	leaf     *net.TCPConn      // once connected
 	writing  sync.Mutex        // of leaf
 }
 
-func newSession(s *Speaker, p Peer, addr netip.Addr) *session {
-	return &session{s: s, peer: p, addr: addr, leaving: make(chan struct{}), done: make(chan struct{}), alarms: map[string]string{},
+func newSession(s *Speaker, p Peer) *session {
+	return &session{s: s, peer: p, source: s.rib.source(), leaving: make(chan struct{}), done: make(chan struct{}), alarms: map[string]string{},
 		state: intent.BGPSession{State: stateIdle}}
 }
 
@@ -89,11 +80,9 @@ func (p *session) run(ctx context.Context) {
 	case <-ctx.Done():
 	}
 	for ctx.Err() == nil {
-		var err error
 		var wait time.Duration
 		if !p.left() {
-			err = p.attempt(ctx)
-			wait = p.ended(ctx, err)
+			wait = p.ended(ctx, p.attempt(ctx))
 		}
 		select {
 		case <-ctx.Done():
@@ -102,9 +91,6 @@ func (p *session) run(ctx context.Context) {
 			p.forget()
 			return
 		case <-time.After(wait):
-		}
-		if n, ok := notified(err); ok && n.tooMany() {
-			_ = p.s.gobgp.EnablePeer(ctx, &api.EnablePeerRequest{Address: p.addr.String()})
 		}
 	}
 }
@@ -117,39 +103,35 @@ func (e errNotification) tooMany() bool {
 // leave ends the session for good and withdraws what the peer announced.
 func (p *session) leave() {
 	close(p.leaving)
-	p.hangUp()
-	<-p.done
-	_ = p.s.gobgp.DeletePeer(context.Background(), &api.DeletePeerRequest{Address: p.addr.String()})
-}
-
-// hangUp tells the leaf that it is no peer any longer.
-func (p *session) hangUp() {
 	p.mu.Lock()
 	leaf := p.leaf
 	p.mu.Unlock()
-	if leaf == nil {
-		return
+	if leaf != nil {
+		p.bye(leaf, bgp.BGP_ERROR_CEASE, bgp.BGP_ERROR_SUB_PEER_DECONFIGURED, false)
 	}
-	_ = leaf.SetWriteDeadline(time.Now().Add(retryTime)) // which frees p.writing, too
+	<-p.done
+	p.s.rib.leave(p.source)
+}
+
+// bye sends a NOTIFICATION, after what is being sent if the leaf takes that
+// soon, and closes the connection. With drain, which only who reads may ask for,
+// the leaf's end comes first: to close with octets unread would reset the
+// connection, and the leaf might never read why.
+func (p *session) bye(leaf *net.TCPConn, code, sub byte, drain bool) {
+	late := time.AfterFunc(retryTime, func() { leaf.Close() }) // which frees p.writing, too
 	p.writing.Lock()
-	_, _ = leaf.Write(notificationOf(bgp.BGP_ERROR_CEASE, bgp.BGP_ERROR_SUB_PEER_DECONFIGURED))
+	_ = leaf.SetWriteDeadline(time.Now().Add(retryTime))
+	_, err := leaf.Write(notificationOf(code, sub))
 	p.writing.Unlock()
+	if err == nil && drain && leaf.CloseWrite() == nil {
+		_ = leaf.SetReadDeadline(time.Now().Add(retryTime))
+		_, _ = io.Copy(io.Discard, leaf)
+	}
+	late.Stop()
 	leaf.Close()
 }
 
-// forget withdraws all routes and ends all alarms.
-func (p *session) forget() {
-	p.ribMu.Lock()
-	p.stopExpiry()
-	p.rib.retain()
-	p.tellRoutes(p.rib.sweep())
-	p.ribMu.Unlock()
-	for _, reason := range []string{southbound.AlarmSession, southbound.AlarmMalformed} {
-		p.alarm(reason, "")
-	}
-}
-
-// attempt dials the leaf, then GoBGP, and relays until the session ends.
+// attempt dials the leaf and speaks with it until the session ends.
 func (p *session) attempt(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -163,34 +145,31 @@ func (p *session) attempt(ctx context.Context) error {
 	}()
 	p.set(stateConnect)
 	leaf, err := dial(ctx, p.peer.LocalAddress, p.peer.Address, p.peer.Password)
+	close(dialing)
 	if err != nil {
-		close(dialing)
 		return p.unreachable(err)
 	}
 	defer leaf.Close()
-	p.set(stateOpenSent)
-	r, err := p.connect(ctx, leaf)
-	close(dialing)
-	if err != nil {
-		return err
-	}
-	defer r.gobgp.Close()
 	p.mu.Lock()
 	p.leaf = leaf
 	p.mu.Unlock()
-	if p.left() {
-		p.hangUp() // leave has missed the connection
-	}
 	defer func() {
 		p.mu.Lock()
 		p.leaf = nil
 		p.mu.Unlock()
 	}()
-	if err = r.run(ctx); p.left() {
-		err = errors.New("it is no peer any longer")
+	if p.left() { // leave may have missed the connection
+		return errLeft
+	}
+	p.set(stateOpenSent)
+	t := &talk{p: p, conn: leaf, in: bufio.NewReaderSize(leaf, 1<<16)}
+	if err = t.run(ctx); p.left() {
+		return errLeft
 	}
 	return err
 }
+
+var errLeft = errors.New("it is no peer any longer")
 
 // left reports whether the peer was removed.
 func (p *session) left() bool {
@@ -274,58 +253,6 @@ func (p *session) advice(err error, caps capabilities) string {
 	return err.Error()
 }
 
-// lost keeps or withdraws the routes of a session that ended.
-func (p *session) lost(caps capabilities, byNotification bool) {
-	p.ribMu.Lock()
-	defer p.ribMu.Unlock()
-	p.stopExpiry()
-	p.rib.retain()
-	if !caps.restart || byNotification {
-		p.tellRoutes(p.rib.sweep())
-		return
-	}
-	p.tellRoutes(nil)
-	if p.rib.stale == 0 {
-		return
-	}
-	stale := min(time.Duration(caps.staleTime)*time.Second, p.s.cfg.StaleTime)
-	p.expire(time.Duration(caps.restartTime)*time.Second + stale)
-}
-
-// expire sweeps what is stale after a while. p.ribMu is held.
-func (p *session) expire(after time.Duration) {
-	p.stopExpiry()
-	var t *time.Timer
-	t = time.AfterFunc(after, func() {
-		p.ribMu.Lock()
-		defer p.ribMu.Unlock()
-		if p.expiry == t {
-			p.expiry = nil
-			p.tellRoutes(p.rib.sweep())
-			p.s.tell(event{peer: p.peer.Name})
-		}
-	})
-	p.expiry = t
-}
-
-func (p *session) stopExpiry() {
-	if p.expiry != nil {
-		p.expiry.Stop()
-		p.expiry = nil
-	}
-}
-
-// tellRoutes queues changes. p.ribMu is held.
-func (p *session) tellRoutes(changes []Change) {
-	p.mu.Lock()
-	p.state.Received = uint64(len(p.rib.routes))
-	p.state.Restarting = p.rib.stale > 0
-	p.mu.Unlock()
-	if len(changes) > 0 {
-		p.s.tell(event{peer: p.peer.Name, changes: changes})
-	}
-}
-
 // set changes the state on the way up.
 func (p *session) set(state string) {
 	p.mu.Lock()
@@ -335,20 +262,19 @@ func (p *session) set(state string) {
 }
 
 // established is called when the leaf confirmed the session.
-func (p *session) established() {
+func (p *session) established(caps capabilities) {
 	p.mu.Lock()
 	p.state.State, p.state.Since, p.state.LastError = stateEstablished, time.Now(), ""
 	p.failures = 0
 	p.wasUp = true
-	caps := p.caps
 	p.synced = false
 	if !caps.restart {
 		p.quiet = time.AfterFunc(quietTime, p.isQuiet)
 	}
 	p.mu.Unlock()
 	p.ribMu.Lock()
-	if p.rib.stale > 0 {
-		p.expire(staleLimit)
+	if p.s.rib.stale(p.source) {
+		p.expire(staleLimit, p.sweep)
 	}
 	p.bad = bad{}
 	p.ribMu.Unlock()
@@ -364,75 +290,6 @@ func (p *session) established() {
 	}
 	p.s.tell(event{peer: p.peer.Name})
 	p.s.recheck()
-}
-
-// isQuiet takes that a leaf that sends no End-of-RIB has announced all.
-func (p *session) isQuiet() {
-	p.mu.Lock()
-	waits := p.quiet != nil && !p.synced
-	p.mu.Unlock()
-	if waits {
-		p.endOfRIB()
-	}
-}
-
-// endOfRIB is called when the leaf has announced all its routes.
-func (p *session) endOfRIB() {
-	p.ribMu.Lock()
-	p.stopExpiry()
-	p.tellRoutes(p.rib.sweep())
-	p.ribMu.Unlock()
-	p.mu.Lock()
-	p.synced = true
-	p.mu.Unlock()
-	p.alarm(southbound.AlarmSession, "")
-	p.ribMu.Lock()
-	good := p.bad.none()
-	p.ribMu.Unlock()
-	if good {
-		p.alarm(southbound.AlarmMalformed, "")
-	}
-	p.s.tell(event{peer: p.peer.Name})
-	p.s.recheck()
-}
-
-// calm ends the alarm about a malformed UPDATE in an earlier session with a leaf
-// that will not say when it has announced all, once this one has lasted.
-func (p *session) calm() {
-	since := p.status().Since
-	time.AfterFunc(absence, func() {
-		p.ribMu.Lock()
-		good := p.bad.none()
-		p.ribMu.Unlock()
-		if st := p.status(); good && st.State == stateEstablished && st.Since.Equal(since) {
-			p.alarm(southbound.AlarmMalformed, "")
-		}
-	})
-}
-
-// received takes in what an UPDATE says.
-func (p *session) received(u update) {
-	p.mu.Lock()
-	if p.quiet != nil && !p.synced {
-		p.quiet.Reset(quietTime)
-	}
-	p.mu.Unlock()
-	p.ribMu.Lock()
-	defer p.ribMu.Unlock()
-	var said []Change
-	if u.body != nil {
-		said = changes(u.body)
-	}
-	lost, mended := p.bad.take(&u, said)
-	if lost > 0 {
-		p.malformed.Add(uint64(lost))
-		p.alarm(southbound.AlarmMalformed, fmt.Sprintf("an UPDATE could not be read, its routes count as withdrawn (RFC 7606): %v", u.cause))
-	} else if mended {
-		p.alarm(southbound.AlarmMalformed, "")
-	}
-	if u.body != nil {
-		p.tellRoutes(p.rib.apply(said))
-	}
 }
 
 // alarm raises or ends an alarm, if that changes anything. Who is told logs it.
@@ -452,6 +309,9 @@ func (p *session) status() intent.BGPSession {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	st := p.state
+	p.s.rib.mu.Lock()
+	st.Received, st.Restarting = uint64(len(p.source.entries)), p.source.stale > 0
+	p.s.rib.mu.Unlock()
 	st.Updates = intent.Traffic{In: p.in.Load(), Out: p.out.Load()}
 	st.Malformed = p.malformed.Load()
 	st.Synced = p.synced && st.State == stateEstablished
@@ -463,29 +323,4 @@ func (p *session) heard() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.synced
-}
-
-// list copies the routes that the leaf announces.
-func (p *session) list() []table.Route {
-	p.ribMu.Lock()
-	defer p.ribMu.Unlock()
-	out := make([]table.Route, 0, len(p.rib.routes))
-	for _, h := range p.rib.routes {
-		out = append(out, h.Route)
-	}
-	return out
-}
-
-// refresh asks the leaf for its routes.
-func (p *session) refresh() error {
-	p.mu.Lock()
-	leaf, up := p.leaf, p.state.State == stateEstablished
-	p.mu.Unlock()
-	if leaf == nil || !up {
-		return fmt.Errorf("the session with %q is not established", p.peer.Name)
-	}
-	p.writing.Lock()
-	defer p.writing.Unlock()
-	_, err := leaf.Write(refresh())
-	return err
 }

@@ -2,17 +2,16 @@ package evpn
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"net/netip"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	api "github.com/osrg/gobgp/v3/api"
-	"github.com/osrg/gobgp/v3/pkg/server"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weft-sdn/weft/controller/intent"
@@ -21,8 +20,8 @@ import (
 )
 
 // Config of a Speaker. The callbacks come from one goroutine, in order; they
-// may call the Speaker's methods but SetPeers, and should not block for long,
-// since the leaves wait then.
+// may call the Speaker's methods but SetPeers and Refresh, and should not block
+// for long, since the leaves wait then.
 type Config struct {
 	ASN      uint32
 	RouterID netip.Addr // BGP identifier and cluster ID: an IPv4 address that is the controller's alone
@@ -77,22 +76,20 @@ func (r restart) staleSeconds() uint32 { return uint32(min(r.StaleTime/time.Seco
 type Speaker struct {
 	cfg    Config
 	gr     restart
-	key    string // of the sessions on the loopback
+	rib    *rib
 	ready  chan struct{}
-	ended  chan struct{}
 	opened chan struct{}
 	open   func()
 	events chan event
 	check  chan struct{} // a session may have become the last that was waited for
 
-	gobgp  *server.BgpServer // these three are set before ready is closed
-	listen netip.AddrPort
-	origin *origin
-	ctx    context.Context // of the sessions
+	ctx       context.Context // of the sessions; set before ready is closed
+	announced sync.Mutex      // one Announce at a time
+	finished  atomic.Bool     // the restart is over: leaves are sent routes
+	sendHold  time.Duration
 
 	setting sync.Mutex // one SetPeers at a time; guards these
 	wanted  map[string]Peer
-	last    uint32 // loopback address handed out last
 
 	mu       sync.Mutex
 	sessions map[string]*session
@@ -119,56 +116,31 @@ func New(cfg Config) *Speaker {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Speaker{cfg: cfg, gr: restart{cfg.RestartTime, cfg.StaleTime}, key: rand.Text(), last: loopbackFirst,
-		ready: make(chan struct{}), ended: make(chan struct{}), opened: make(chan struct{}), events: make(chan event, 256), check: make(chan struct{}, 1),
+	s := &Speaker{cfg: cfg, gr: restart{cfg.RestartTime, cfg.StaleTime}, rib: newRIB(), sendHold: sendHoldTime,
+		ready: make(chan struct{}), opened: make(chan struct{}), events: make(chan event, 256), check: make(chan struct{}, 1),
 		wanted: map[string]Peer{}, sessions: map[string]*session{}}
 	s.open = sync.OnceFunc(func() { close(s.opened) })
 	return s
 }
 
-// Run works until ctx ends, or until GoBGP fails. It is called once.
+// Run works until ctx ends. It is called once.
 func (s *Speaker) Run(ctx context.Context) error {
-	defer close(s.ended)
-	var err error
-	s.gobgp, s.listen, err = startGoBGP(ctx, s.cfg.ASN, s.cfg.RouterID, netip.MustParseAddrPort("127.0.0.1:0"), s.cfg.Logger)
-	if err != nil {
-		return err
-	}
-	defer stopGoBGP(s.gobgp)
-	if err := mute(ctx, s.gobgp, netip.MustParseAddr(originRouter)); err != nil {
-		return fmt.Errorf("configure GoBGP: %w", err)
-	}
-	if err := s.addNeighbor(ctx, neighbor{addr: netip.MustParseAddr(originRouter), asn: s.cfg.ASN, hold: originHold}, true); err != nil {
-		return err
-	}
-	if s.origin, err = openOrigin(ctx, s.listen, s.key, s.cfg.ASN); err != nil {
-		return err
+	if !s.cfg.RouterID.Is4() {
+		return fmt.Errorf("BGP identifier %s: it must be an IPv4 address", s.cfg.RouterID)
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	s.ctx = ctx
-	g.Go(func() error { return s.origin.run(ctx) })
 	g.Go(func() error { return s.dispatch(ctx) })
 	s.setting.Lock()
 	close(s.ready)
-	applied := s.apply()
+	s.apply()
 	s.setting.Unlock()
-	g.Go(func() error { return applied })
 	g.Go(func() error { return s.deferral(ctx) }) // only now: it must see the sessions
-	err = g.Wait()
+	err := g.Wait()
 	for _, p := range s.all() {
 		<-p.done
 	}
 	return err
-}
-
-// addNeighbor tells GoBGP of a client.
-func (s *Speaker) addNeighbor(ctx context.Context, n neighbor, restarting bool) error {
-	n.password, n.restarting, n.gr = s.key, restarting, s.gr
-	n.deferral = uint32(s.cfg.DeferralTime/time.Second) + 60 // ours comes first
-	if err := s.gobgp.AddPeer(ctx, &api.AddPeerRequest{Peer: n.peer(s.cfg.RouterID)}); err != nil {
-		return fmt.Errorf("configure GoBGP: %w", err)
-	}
-	return nil
 }
 
 // SetPeers says which leaves there are. A peer that is as it was is not
@@ -195,14 +167,14 @@ func (s *Speaker) SetPeers(peers []Peer) error {
 	s.wanted = wanted
 	select {
 	case <-s.ready:
-		return s.apply()
+		s.apply()
 	default:
-		return nil
 	}
+	return nil
 }
 
 // apply makes the sessions those that are wanted. s.setting is held.
-func (s *Speaker) apply() error {
+func (s *Speaker) apply() {
 	var leaving sync.WaitGroup
 	for name, p := range s.all() {
 		if s.wanted[name] != p.peer {
@@ -213,25 +185,18 @@ func (s *Speaker) apply() error {
 		}
 	}
 	leaving.Wait()
-	var errs []error
 	here := s.all()
 	for name, p := range s.wanted {
 		if here[name] != nil || s.ctx.Err() != nil {
 			continue
 		}
-		s.last++
-		n := newSession(s, p, netip.AddrFrom4([4]byte{127, byte(s.last >> 16), byte(s.last >> 8), byte(s.last)}))
-		if err := s.addNeighbor(s.ctx, neighbor{addr: n.addr, asn: p.ASN, maxRoutes: p.MaxRoutes}, !s.origin.finished()); err != nil {
-			errs = append(errs, fmt.Errorf("peer %q: %w", name, err))
-			continue
-		}
+		n := newSession(s, p)
 		s.mu.Lock()
 		s.sessions[name] = n
 		s.mu.Unlock()
 		go n.run(s.ctx)
 	}
 	s.recheck()
-	return errors.Join(errs...)
 }
 
 // all copies the sessions.
@@ -248,34 +213,53 @@ func (s *Speaker) session(name string) *session {
 	return s.sessions[name]
 }
 
-// loopbackFirst is origin's address; those after it are the sessions'.
-const loopbackFirst = 64<<16 | 1
-
 // Open says that all routes that were known are announced: sessions may start.
 func (s *Speaker) Open() { s.open() }
 
+// batch is how many routes go into the table, or to OnRoutes, at a time.
+const batch = 4096
+
 // Announce originates routes, each in place of one with the same ID, and
-// withdraws others. It waits until the speaker runs.
+// withdraws others: the routes first, so that what moves under another
+// distinguisher is never gone. Routes that can't be announced are left out, and
+// the error tells which.
 func (s *Speaker) Announce(add []table.Route, withdraw []table.RouteID) error {
+	s.announced.Lock()
+	defer s.announced.Unlock()
 	var errs []error
-	good := add
-	for i := range add {
-		if err := check(&add[i]); err != nil {
-			if errs == nil {
-				good = append([]table.Route(nil), add[:i]...)
+	var wire, one []byte
+	var last *attributes // of the route before
+	var before *table.Route
+	for part := range slices.Chunk(add, batch) {
+		s.rib.mu.Lock()
+		for i := range part {
+			r := &part[i]
+			if err := check(r); err != nil {
+				errs = append(errs, err)
+				continue
 			}
-			errs = append(errs, err)
-		} else if errs != nil {
-			good = append(good, add[i])
+			if before == nil || !alike(before, r) {
+				wire = own(wire[:0], r)
+				if last = s.rib.set(wire); last == nil {
+					last, _ = understand(wire) // a route that was checked fits
+				}
+			}
+			before = r
+			id := r.ID()
+			one = appendNLRI(one[:0], &id, r.VNI, r.Gateway)
+			s.rib.announce(s.rib.sources[ownSource], one, last, false)
 		}
+		s.rib.publish()
+		s.rib.mu.Unlock()
 	}
-	select {
-	case <-s.ready:
-	case <-s.ended:
-		return errors.New("the BGP speaker has ended")
-	}
-	if err := s.origin.announce(good, withdraw); err != nil {
-		errs = append(errs, fmt.Errorf("announce routes to GoBGP: %w", err))
+	for part := range slices.Chunk(withdraw, batch) {
+		s.rib.mu.Lock()
+		for i := range part {
+			one = appendNLRI(one[:0], &part[i], 0, netip.Addr{})
+			s.rib.withdraw(s.rib.sources[ownSource], one)
+		}
+		s.rib.publish()
+		s.rib.mu.Unlock()
 	}
 	return errors.Join(errs...)
 }
@@ -288,13 +272,10 @@ func (s *Speaker) Peer(name string) (intent.BGPSession, bool) {
 		return intent.BGPSession{}, false
 	}
 	st := p.status()
-	if st.State == stateEstablished && s.origin.finished() {
-		st.Advertised = uint64(s.origin.count())
-		for other, o := range s.all() {
-			if other != name {
-				st.Advertised += o.status().Received
-			}
-		}
+	if st.State == stateEstablished && s.finished.Load() {
+		s.rib.mu.Lock()
+		st.Advertised = uint64(s.rib.live - p.source.best)
+		s.rib.mu.Unlock()
 	}
 	return st, true
 }
@@ -307,12 +288,15 @@ func (s *Speaker) Routes(name string) []table.Route {
 	return nil
 }
 
-// Refresh asks a peer to announce all its routes again (RFC 2918).
+// Refresh asks Admit again about all routes of a peer. They are in the table,
+// so that the peer need not announce them again (RFC 2918).
 func (s *Speaker) Refresh(name string) error {
-	if p := s.session(name); p != nil {
-		return p.refresh()
+	p := s.session(name)
+	if p == nil {
+		return fmt.Errorf("no BGP peer %q", name)
 	}
-	return fmt.Errorf("no BGP peer %q", name)
+	p.judge()
+	return nil
 }
 
 // recheck is called when a session may have become the last that was waited
@@ -324,8 +308,7 @@ func (s *Speaker) recheck() {
 	}
 }
 
-// deferral ends GoBGP's restart once every leaf was heard, or after
-// DeferralTime.
+// deferral ends our restart once every leaf was heard, or after DeferralTime.
 func (s *Speaker) deferral(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
@@ -334,10 +317,7 @@ func (s *Speaker) deferral(ctx context.Context) error {
 	}
 	late := time.NewTimer(s.cfg.DeferralTime)
 	defer late.Stop()
-	for expired := false; ; {
-		if done, err := s.finish(expired); done || err != nil {
-			return err
-		}
+	for expired := false; !s.finish(expired); {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -346,19 +326,21 @@ func (s *Speaker) deferral(ctx context.Context) error {
 			expired = true
 		}
 	}
+	return nil
 }
 
-// finish ends GoBGP's restart if no leaf is waited for. No peer is added
-// meanwhile, since GoBGP must know whether it restarts for that peer.
-func (s *Speaker) finish(anyway bool) (done bool, err error) {
+// finish ends the restart if no leaf is waited for. No peer is added meanwhile.
+func (s *Speaker) finish(anyway bool) (done bool) {
 	s.setting.Lock()
 	defer s.setting.Unlock()
 	for _, p := range s.all() {
 		if !anyway && !p.heard() {
-			return false, nil
+			return false
 		}
 	}
-	return true, s.origin.finish()
+	s.finished.Store(true)
+	s.rib.start()
+	return true
 }
 
 // tell queues something for the callbacks.

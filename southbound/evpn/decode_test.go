@@ -11,14 +11,8 @@ import (
 	table "github.com/weft-sdn/weft/overlay/evpn"
 )
 
-// Change is a route that a leaf announces or withdraws. Of a withdrawn route
-// only what identifies it is set.
-type Change struct {
-	table.Route
-	Withdrawn bool
-}
-
-// changes lists what an UPDATE says about routes of the types in use.
+// changes lists what an UPDATE says about routes of the types in use, as GoBGP
+// reads it: the decoder that ours is held against.
 // Announcements whose encapsulation is not VXLAN count as withdrawals: nothing
 // can be sent to them.
 func changes(u *bgp.BGPUpdate) []Change {
