@@ -343,7 +343,8 @@ func (m *Model) settleReplicators(v intent.VNI) {
 func (m *Model) segment(v intent.VNI) *evpn.Segment {
 	s := m.segments[v]
 	if s == nil {
-		s = &evpn.Segment{Clock: m.Clock}
+		s = evpn.After(m.past)
+		s.Clock = m.Clock
 		if n := m.byVNI[v]; n != nil {
 			s.Follow(n.Spec.Spoofing == intent.SpoofingReport)
 		}

@@ -69,6 +69,7 @@ type Model struct {
 	ports    map[intent.Ref]*intent.Port
 	nodes    map[string]*edge
 	segments map[intent.VNI]*evpn.Segment
+	past     evpn.Revision // the highest of tables that were given up
 
 	carriers   map[intent.VNI]map[string]struct{} // nodes with local ports
 	unreported map[string]struct{}                // edges that have never reported

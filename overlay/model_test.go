@@ -71,6 +71,27 @@ func TestPortFollowsItsIfaceID(t *testing.T) {
 	require.Nil(t, m.Segment(100))
 }
 
+// A table that was given up and made anew has none of its former revisions: what
+// somebody made of one is never taken for what follows from another.
+func TestTablesMadeAnewGoOnWithRevisions(t *testing.T) {
+	m := NewModel()
+	m.Put(hypervisor(1))
+	m.Put(network("web", 100))
+	m.Put(port("a", "web", 7, intent.Binding{IfaceID: "a"}))
+	last := evpn.Revision(0)
+	for range 3 {
+		m.Observe("hv1", []Interface{{Name: "tap0", IfaceID: "a", OFPort: 1}})
+		for r := range m.Segment(100).Rows() {
+			require.Greater(t, r.Rev, last)
+		}
+		require.Len(t, rowsOf(m, 100), 3, "a MAC, an address and who floods")
+		m.Observe("hv1", nil)
+		last = m.Segment(100).Rev()
+		m.Trim(100, last, 0)
+		require.Nil(t, m.Segment(100))
+	}
+}
+
 func TestUnusablePlacesDoNotCount(t *testing.T) {
 	m := NewModel()
 	m.Put(network("web", 100))

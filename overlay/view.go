@@ -51,6 +51,7 @@ func (m *Model) Trim(v intent.VNI, read evpn.Revision, readers int) {
 	}
 	s.Trim(read)
 	if readers == 0 && s.Len() == 0 {
+		m.past = max(m.past, s.Rev())
 		delete(m.segments, v)
 	}
 }

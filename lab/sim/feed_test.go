@@ -26,7 +26,7 @@ type feed struct {
 
 	mu    sync.Mutex
 	model *overlay.Model
-	read  func(*overlay.Model) // called once, after rows were read
+	read  func(*overlay.Model) // called once, after all rows of a segment were read
 }
 
 func (f *feed) Wake() <-chan struct{} { return f.wake }
@@ -40,7 +40,7 @@ func (f *feed) Local() map[intent.Ref]overlay.LocalPort {
 func (f *feed) Rows(v intent.VNI, since evpn.Revision) ([]evpn.Row, evpn.Revision) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.read != nil {
+	if f.read != nil && since == 0 {
 		defer func(read func(*overlay.Model)) { read(f.model) }(f.read)
 		f.read = nil
 	}

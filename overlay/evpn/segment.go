@@ -26,6 +26,10 @@ type Segment struct {
 	moves  map[intent.MAC]*moves
 }
 
+// After returns an empty table whose revisions come after one: where a table was
+// given up, its successor has none of its revisions.
+func After(rev Revision) *Segment { return &Segment{rev: rev} }
+
 // entry is a route with all its paths; row.Path is the best of them.
 type entry struct {
 	row          Row

@@ -241,6 +241,9 @@ func (i *Instruction) idle() bool { return len(i.apply) == 8 }
 // AppendTo appends the encoding.
 func (i Instructions) AppendTo(b []byte) []byte { return append(b, i.b...) }
 
+// Bytes is the encoding. It must not be changed.
+func (i Instructions) Bytes() []byte { return i.b }
+
 func (i Instructions) each(f func(kind uint16, body []byte)) error {
 	for b := i.b; len(b) > 0; {
 		if len(b) < 8 {

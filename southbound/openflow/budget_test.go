@@ -40,13 +40,31 @@ func TestBudget(t *testing.T) {
 		if err := c.awaitBundle(&call{}, 1, uint32(len(mods))); err != nil {
 			panic(err)
 		}
-		if err := c.sendMods(t.Context(), nil, nil, 1, 1, mods); err != nil {
+		if err := c.sendMods(t.Context(), nil, nil, 1, 1, batch{mods: mods}); err != nil {
 			panic(err)
 		}
 		c.forgetBundle()
 	}
 	counts["allocations to send a bundle of 13,000 flows"] = testing.AllocsPerRun(10, send)
+	var encoded Encoded
+	for _, m := range mods {
+		encoded.Append(m)
+	}
+	counts["allocations to send 13,000 encoded flows"] = testing.AllocsPerRun(10, func() {
+		if err := c.sendMods(t.Context(), nil, nil, 1, 1, batch{runs: []Encoded{encoded}}); err != nil {
+			panic(err)
+		}
+	})
+	var described Described
 	m, err := hex.DecodeString(dumped)
+	require.NoError(t, err)
+	require.NoError(t, described.add(m[16:]))
+	key := make([]byte, 0, 256)
+	counts["allocations to look at a described flow"] = testing.AllocsPerRun(100, func() {
+		for f := range described.All() {
+			key = f.AppendKey(key[:0])
+		}
+	})
 	require.NoError(t, err)
 	counts["allocations to decode a flow"] = testing.AllocsPerRun(100, func() {
 		if _, _, err := readFlowDesc(m[16:]); err != nil {

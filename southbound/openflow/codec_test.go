@@ -117,6 +117,16 @@ func FuzzDecode(f *testing.F) {
 			require.True(t, bytes.Equal(again.AppendTo(nil), fl.Match.AppendTo(nil)))
 			_ = fl.Instructions.TunnelDsts()
 		}
+		d := Described{}
+		if d.add(b) == nil {
+			for f := range d.All() {
+				_, _ = f.Metadata()
+				_ = f.Instructions().String()
+				if s, err := f.Decode(); err == nil {
+					require.Equal(t, keyBytes(s.Flow), f.AppendKey(nil))
+				}
+			}
+		}
 		if u, _, err := readFlowUpdate(b); err == nil {
 			_ = u.Flow.String()
 		}

@@ -10,6 +10,10 @@
 // the bytes of a match or of instructions that were sent equal those that a
 // dump returns, and bytes can be compared and used as map keys.
 //
+// Encoded are flow-mods that are encoded once and sent to many switches, with only
+// their ids written anew; Described are a switch's flows as it described them, to be
+// compared with those without decoding.
+//
 // Only version 1.5 is offered in the hello; a switch that does not speak it is
 // refused with a sentence.
 package openflow

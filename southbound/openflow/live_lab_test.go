@@ -64,6 +64,41 @@ func TestDumpReturnsWhatWasSent(t *testing.T) {
 		require.True(t, bytes.Equal(w, f.Instructions.AppendTo(nil)), "%s\nsent %x\ngot  %x", f, w, f.Instructions.AppendTo(nil))
 		require.EqualValues(t, 0x7ef7, f.Cookie>>48)
 	}
+	described, err := c.DescribeFlows(ctx, 0x7ef7<<48, 0xffff<<48)
+	require.NoError(t, err)
+	require.Equal(t, len(got), described.Len())
+	encoded := map[string]EncodedMod{}
+	var e Encoded
+	for _, m := range mods {
+		e.Append(m)
+	}
+	for i := range e.Len() {
+		encoded[string(e.At(i).AppendKey(nil))] = e.At(i)
+	}
+	for f := range described.All() {
+		w, ok := encoded[string(f.AppendKey(nil))]
+		require.True(t, ok)
+		require.Equal(t, w.Instructions().AppendTo(nil), f.Instructions().AppendTo(nil))
+	}
+}
+
+// What was encoded once goes to a switch by reference, behind other changes, and a
+// refusal of one of them is told with its flow.
+func TestEncodedBundles(t *testing.T) {
+	c, ctx := dial(t, bridge(t))
+	mods := many(20)
+	var e Encoded
+	for _, m := range mods[50:] {
+		e.Append(m)
+	}
+	require.NoError(t, c.Bundle(ctx, mods[:50], e.Slice(0, 100), e.Slice(100, e.Len())))
+	got, err := c.DumpFlows(ctx, 0, 0)
+	require.NoError(t, err)
+	require.Len(t, got, len(mods))
+	var bad Encoded
+	bad.Append(FlowMod{Flow: Flow{Table: 5, Cookie: 1, Match: NewMatch(ARPOp(1))}})
+	err = c.Bundle(ctx, many(1), e.Slice(0, 3), bad)
+	require.EqualError(t, err, "bad match: prerequisite missing: flow cookie=0x1,table=5,priority=0,arp_op=1 actions=drop")
 }
 
 func TestBundleIsAllOrNothing(t *testing.T) {

@@ -32,6 +32,19 @@ func (c *Conn) DumpFlows(ctx context.Context, cookie, mask uint64) ([]FlowStats,
 	return out, err
 }
 
+// DescribeFlows returns the flows that DumpFlows would, not decoded.
+func (c *Conn) DescribeFlows(ctx context.Context, cookie, mask uint64) (*Described, error) {
+	d := &Described{}
+	err := c.do(ctx, flowDescRequest(c.next(), cookie, mask), func(_ uint8, body []byte) (bool, error) {
+		kind, more, rest, err := readMultipart(body)
+		if err != nil || kind != multipartFlowDesc {
+			return true, errors.Join(err, fmt.Errorf("multipart reply of kind %d", kind))
+		}
+		return !more, d.add(rest)
+	})
+	return d, err
+}
+
 // MonitorFlows calls f for each flow that somebody else adds, changes or
 // removes from now on, in the connection's reader: f must not block. One
 // monitor per connection.
@@ -83,25 +96,57 @@ func (e *BundleError) Unwrap() error { return e.Err }
 // bundleWrite is how many bytes of a bundle are written at once.
 const bundleWrite = 64 << 10
 
-// Bundle makes the changes in order and all at once, or none (section 6.9).
-// On a *BundleError nothing was changed and the connection goes on.
-func (c *Conn) Bundle(ctx context.Context, mods []FlowMod) error {
-	if len(mods) == 0 {
+// batch is what a bundle carries: flow-mods, and after them runs of encoded ones.
+type batch struct {
+	mods []FlowMod
+	runs []Encoded
+}
+
+func (b batch) len() int {
+	n := len(b.mods)
+	for _, r := range b.runs {
+		n += r.Len()
+	}
+	return n
+}
+
+// at is the i-th flow-mod.
+func (b batch) at(i int) FlowMod {
+	if i < len(b.mods) {
+		return b.mods[i]
+	}
+	i -= len(b.mods)
+	for _, r := range b.runs {
+		if i < r.Len() {
+			return r.At(i).Decode()
+		}
+		i -= r.Len()
+	}
+	return FlowMod{}
+}
+
+// Bundle makes the changes in order and all at once, or none (section 6.9): first
+// mods, then what is encoded already, of which only the ids are written anew. On a
+// *BundleError nothing was changed and the connection goes on.
+func (c *Conn) Bundle(ctx context.Context, mods []FlowMod, runs ...Encoded) error {
+	all := batch{mods, runs}
+	n := uint32(all.len())
+	if n == 0 {
 		return nil
 	}
 	c.bundles.Lock()
 	defer c.bundles.Unlock()
 	id := c.next()
 	reply := func(uint8, []byte) (bool, error) { return true, nil }
-	open, all := &call{part: reply, done: make(chan error, 1)}, &call{part: reply, done: make(chan error, 1)}
-	openID, allID := c.next(), c.next()
-	if err := errors.Join(c.await(open, openID), c.await(all, allID)); err != nil {
+	open, taken := &call{part: reply, done: make(chan error, 1)}, &call{part: reply, done: make(chan error, 1)}
+	openID, takenID := c.next(), c.next()
+	if err := errors.Join(c.await(open, openID), c.await(taken, takenID)); err != nil {
 		return err
 	}
 	defer c.forget(openID)
-	defer c.forget(allID)
-	first := c.xid.Add(uint32(len(mods))) - uint32(len(mods)) + 1
-	last := first + uint32(len(mods)) - 1
+	defer c.forget(takenID)
+	first := c.xid.Add(n) - n + 1
+	last := first + n - 1
 	refused := &call{part: reply, done: make(chan error, 1)}
 	if err := c.awaitBundle(refused, first, last); err != nil {
 		return err
@@ -109,10 +154,10 @@ func (c *Conn) Bundle(ctx context.Context, mods []FlowMod) error {
 	defer c.forgetBundle()
 	// A switch refuses a change when it gets it, and would commit the others:
 	// so ask whether all were taken before committing.
-	if err := c.sendMods(ctx, bundleControl(openID, id, bundleOpen), simple(typeBarrierRequest, allID), id, first, mods); err != nil {
+	if err := c.sendMods(ctx, bundleControl(openID, id, bundleOpen), simple(typeBarrierRequest, takenID), id, first, all); err != nil {
 		return err
 	}
-	if err := c.wait(ctx, all); err != nil {
+	if err := c.wait(ctx, taken); err != nil {
 		c.end(fmt.Errorf("send bundle: %w", err))
 		return fmt.Errorf("send bundle: %w", err)
 	}
@@ -132,49 +177,70 @@ func (c *Conn) Bundle(ctx context.Context, mods []FlowMod) error {
 			why = r // says more than the commit's error
 		default:
 		}
-		return c.refused(fmt.Errorf("commit bundle: %w", why), why, first, mods)
+		return c.refused(fmt.Errorf("commit bundle: %w", why), why, first, all)
 	}
 	if err := c.do(ctx, bundleControl(c.next(), id, bundleDiscard), reply); err != nil {
 		c.end(fmt.Errorf("discard bundle: %w", err))
 	}
-	return c.refused(why, why, first, mods)
+	return c.refused(why, why, first, all)
 }
 
 // refused makes the error of a bundle. Without an answer of the switch it is
 // unknown what it did: such a connection must not go on.
-func (c *Conn) refused(err, why error, first uint32, mods []FlowMod) error {
+func (c *Conn) refused(err, why error, first uint32, all batch) error {
 	var r *refusal
 	if !errors.As(why, &r) {
 		c.end(err)
 		return err
 	}
-	if i := r.xid - first; i < uint32(len(mods)) {
-		return &BundleError{mods[i], r.err}
+	if i := int(r.xid - first); i < all.len() {
+		return &BundleError{all.at(i), r.err}
 	}
 	return err
 }
 
 // sendMods writes the changes, between what goes before and after them, without
 // waiting for answers: there are none but errors.
-func (c *Conn) sendMods(ctx context.Context, before, after []byte, bundle, first uint32, mods []FlowMod) error {
-	buf := make([]byte, 0, min(bundleWrite, 256*len(mods))+4096)
+func (c *Conn) sendMods(ctx context.Context, before, after []byte, bundle, first uint32, all batch) error {
+	buf := make([]byte, 0, min(bundleWrite, 256*all.len())+4096)
 	buf = append(buf, before...)
-	for i, m := range mods {
-		buf = appendBundleAdd(buf, first+uint32(i), bundle, m)
-		if i == len(mods)-1 {
-			buf = append(buf, after...)
-		} else if len(buf) < bundleWrite {
-			continue
+	full := func() error {
+		if len(buf) < bundleWrite {
+			return nil
 		}
-		if err := ctx.Err(); err != nil {
-			c.end(fmt.Errorf("send bundle: %w", err))
-			return err
-		}
-		if err := c.write(buf); err != nil {
-			c.end(err)
-			return err
-		}
+		err := c.sendPart(ctx, buf)
 		buf = buf[:0]
+		return err
+	}
+	xid := first
+	for _, m := range all.mods {
+		buf = appendBundleAdd(buf, xid, bundle, m)
+		xid++
+		if err := full(); err != nil {
+			return err
+		}
+	}
+	for _, r := range all.runs {
+		for i := range r.Len() {
+			buf = r.appendTo(buf, i, xid, bundle)
+			xid++
+			if err := full(); err != nil {
+				return err
+			}
+		}
+	}
+	return c.sendPart(ctx, append(buf, after...))
+}
+
+// sendPart writes a part of a bundle; it ends the connection when it can't.
+func (c *Conn) sendPart(ctx context.Context, b []byte) error {
+	if err := ctx.Err(); err != nil {
+		c.end(fmt.Errorf("send bundle: %w", err))
+		return err
+	}
+	if err := c.write(b); err != nil {
+		c.end(err)
+		return err
 	}
 	return nil
 }

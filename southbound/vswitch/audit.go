@@ -3,220 +3,71 @@ package vswitch
 import (
 	"context"
 	"fmt"
-	"maps"
-	"net/netip"
-	"slices"
 	"strings"
 
-	"github.com/weft-sdn/weft/controller/intent"
-	"github.com/weft-sdn/weft/overlay/evpn"
 	"github.com/weft-sdn/weft/southbound"
 	"github.com/weft-sdn/weft/southbound/openflow"
 )
 
-// desired is everything that the device should have, made from nothing.
-type desired struct {
-	programmed
-	flows flowSet
-	// moving are the flows that changed since the device was last brought up
-	// to date: that they differ on the device is no fault.
-	moving map[flowKey]bool
-}
-
-// compile makes the whole desired state from the feed.
-func (s *connection) compile() *desired {
-	d := &desired{flows: flowSet{}, moving: map[flowKey]bool{},
-		programmed: programmed{local: s.local(), cursors: map[intent.VNI]evpn.Revision{}, floods: map[intent.VNI]replication{}}}
-	d.paths = s.pipe.paths()
-	d.flows.add(s.pipe.base()...)
-	for r, l := range d.local {
-		fs := s.pipe.port(l)
-		d.flows.add(fs...)
-		if o, ok := s.done.local[r]; !ok || !o.Equal(l) {
-			d.move(fs)
-			if ok {
-				d.move(s.pipe.port(o))
-			}
-		}
-	}
-	for r, o := range s.done.local {
-		if _, ok := d.local[r]; !ok {
-			d.move(s.pipe.port(o))
-		}
-	}
-	vnis := byVNI(d.local)
-	for _, v := range slices.Sorted(maps.Keys(vnis)) {
-		s.compileSegment(d, v, vnis[v])
-	}
-	return d
-}
-
-func (s *connection) compileSegment(d *desired, v intent.VNI, ports []uint32) {
-	since, had := s.done.cursors[v]
-	rows, rev := s.feed.Rows(v, 0)
-	var floods []evpn.Row
-	d.flows.add(s.pipe.network(v)...)
-	for _, r := range rows {
-		if r.Rev > since || !had {
-			d.move(s.pipe.rowAnyVTEP(v, r))
-		}
-		switch {
-		case r.Deleted:
-		case r.Type == evpn.IMET:
-			floods = append(floods, r)
-		default:
-			d.flows.add(s.pipe.row(v, r)...)
-		}
-	}
-	rep := replication{ports: ports}.with(floods, s.vtep)
-	d.cursors[v], d.floods[v] = rev, rep
-	flood := s.pipe.flood(v, rep)
-	d.flows.add(flood...)
-	if was := s.done.floods[v]; !had || !was.equal(rep) {
-		d.move(flood)
-		d.move(s.pipe.flood(v, was))
-	}
-}
-
-func (d *desired) move(fs []openflow.Flow) {
-	for _, f := range fs {
-		d.moving[keyOf(f)] = true
-	}
-}
-
 // readAll reads all our flows from the device, brings them to what they should
 // be and, when asked to, tells what was found that nobody here had sent. seen, if
 // there is one, gets what the device has before anything is done about it.
-func (s *connection) readAll(ctx context.Context, seen func(flowSet), tell bool) error {
-	d, c, found, err := s.difference(ctx, seen)
+func (s *connection) readAll(ctx context.Context, seen func(*openflow.Described), tell bool) error {
+	x, err := s.difference(ctx, seen, tell)
 	if err != nil {
 		return err
 	}
-	if err := s.send(ctx, c); err != nil {
+	if err := s.send(ctx, &x.changes); err != nil {
 		return err
 	}
-	s.done = d.programmed
-	s.confirm(&s.done, len(d.flows))
+	s.done, s.reading = x.programmed, nil
+	s.confirm(&s.done, x.count())
 	if tell {
-		s.faults += found.n
-		found.tell(s.feed)
+		s.faults += x.found.n
+		x.found.tell(s.feed)
 	}
 	return s.speakNow()
 }
 
 // difference compares what the device has with what it should have.
-func (s *connection) difference(ctx context.Context, seen func(flowSet)) (*desired, *changes, *findings, error) {
+func (s *connection) difference(ctx context.Context, seen func(*openflow.Described), tell bool) (*comparison, error) {
+	// From here on no deletion is forgotten that comes after what is shared of
+	// these segments.
+	s.readSegments()
 	if err := s.gates.read.enter(ctx); err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	defer s.gates.read.leave()
 	has, err := s.dump(ctx)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	if seen != nil {
 		seen(has)
 	}
 	if err := s.gates.compare.enter(ctx); err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	defer s.gates.compare.leave()
 	// Before the rows are read: what an edge that reports meanwhile has is in
 	// them, or still kept.
 	away := s.feed.Unreported(false)
-	d := s.compile()
-	s.kept = s.keep(d, has, away)
-	var c changes
-	var found findings
-	for _, f := range has.sorted() {
-		if w, ok := d.flows[keyOf(f)]; !ok {
-			c.drop(f)
-			found.note(d, f, "was not ours though it had our cookie; deleted")
-		} else if !same(f, w) {
-			found.note(d, f, "was changed; put back as "+w.String())
-		}
-	}
-	for _, f := range d.flows.sorted() {
-		h, ok := has[keyOf(f)]
-		if !ok {
-			found.note(d, f, "was missing; put back")
-		}
-		if !ok || !same(h, f) {
-			c.put(f)
-		}
-	}
-	return d, &c, &found, nil
+	x := s.compile(has, away, tell)
+	x.compare(has)
+	s.kept = s.keep(x, away) || x.keptFloods
+	x.dropUnknown()
+	x.putMissing()
+	return x, nil
 }
 
-func (s *connection) dump(ctx context.Context) (flowSet, error) {
+func (s *connection) dump(ctx context.Context) (*openflow.Described, error) {
 	ctx, cancel := context.WithTimeout(ctx, opTime)
 	defer cancel()
-	stats, err := s.conn.DumpFlows(ctx, cookieMark, cookieMarkMask)
+	has, err := s.conn.DescribeFlows(ctx, cookieMark, cookieMarkMask)
 	if err != nil {
 		return nil, s.fail(southbound.CodeUnreachable, "read flows", "", err)
 	}
-	has := make(flowSet, len(stats))
-	for _, f := range stats {
-		has.add(f.Flow)
-	}
 	return has, nil
-}
-
-// keep adds to the desired state what the device has for edges that have not
-// reported yet, and reports whether there was any. Their MACs are known by
-// the tunnel's end in the remote table; addresses by their MACs; their place
-// in flood lists by the end alone.
-func (s *connection) keep(d *desired, has flowSet, away map[netip.Addr]struct{}) bool {
-	delete(away, s.vtep)
-	if len(away) == 0 {
-		s.keptFlows = nil
-		return false
-	}
-	kept := false
-	s.keptFlows = flowSet{}
-	cookies := map[uint64]bool{}
-	for k, f := range has {
-		if _, ok := d.flows[k]; ok || f.Table != tableRemote {
-			continue
-		}
-		for _, a := range f.Instructions.TunnelDsts() {
-			if _, ok := away[a]; ok {
-				d.flows[k], cookies[f.Cookie], kept = f, true, true
-				s.keptFlows[k] = f
-			}
-		}
-	}
-	for k, f := range has {
-		if _, ok := d.flows[k]; !ok && cookies[f.Cookie] && (f.Table == tableARP || f.Table == tableND) {
-			d.flows[k], s.keptFlows[k] = f, f
-		}
-	}
-	return s.keepFloods(d, has, away) || kept
-}
-
-func (s *connection) keepFloods(d *desired, has flowSet, away map[netip.Addr]struct{}) bool {
-	kept := false
-	for v, rep := range d.floods {
-		vteps := rep.vteps
-		for _, f := range has {
-			if f.Table != tableFlood || f.Cookie != cookie(v) {
-				continue
-			}
-			for _, a := range f.Instructions.TunnelDsts() {
-				if _, ok := away[a]; ok {
-					vteps = member(vteps, a, true)
-				}
-			}
-		}
-		if len(vteps) == len(rep.vteps) {
-			continue
-		}
-		kept = true
-		rep.vteps = vteps
-		d.floods[v] = rep
-		d.flows.add(s.pipe.flood(v, rep)...)
-	}
-	return kept
 }
 
 // findings are what another program did to our flows.
@@ -228,10 +79,7 @@ type findings struct {
 // findingsTold bounds the flows that one event names.
 const findingsTold = 5
 
-func (f *findings) note(d *desired, fl openflow.Flow, what string) {
-	if d.moving[keyOf(fl)] {
-		return
-	}
+func (f *findings) note(fl openflow.Flow, what string) {
 	if f.n++; f.n <= findingsTold {
 		f.texts = append(f.texts, fmt.Sprintf("flow %s %s", fl, what))
 	}

@@ -13,11 +13,21 @@
 //	40 remote     a MAC elsewhere to tunnel key and VTEP
 //	50 flood      broadcast and multicast to local ports and, once each, to
 //	              every VTEP that has the VNI (RFC 8365 section 5.1, ingress
-//	              replication)
+//	              replication); a long list of VTEPs is in parts
 //
 // Register 0 is 1 for what came out of a tunnel; that never enters a tunnel
 // again (split horizon). Nothing is learned and nothing goes to a controller.
 // A frame that no flow matches is dropped.
+//
+// # Shared flows
+//
+// What follows from a segment's rows is the same for all edges that have the
+// segment, but for rows that lead to the edge itself. compiled has it encoded;
+// tables keep that of each segment for all drivers of the process, so that edges
+// that come back at once have it made once. A comparison looks the flows that a
+// switch describes up in it without decoding them, and what is missing is sent from
+// it. A driver reads a segment by cursor before it takes what is shared, and goes on
+// from there, so that no deletion is missed in between.
 //
 // # Own marks
 //

@@ -102,8 +102,9 @@ type bed struct {
 	*ovstest.OVS
 	*feed
 	*Driver
-	t    *testing.T
-	stop func()
+	*counter // between driver and switch, if there is one
+	t        *testing.T
+	stop     func()
 }
 
 func node(i int, db string) *intent.Node {
@@ -135,7 +136,11 @@ func newBed(t *testing.T) *bed {
 }
 
 func (b *bed) start() {
-	b.Driver = New(node(1, b.DB()), b.feed, NewGates(), slog.New(slog.DiscardHandler))
+	n := node(1, b.DB())
+	if b.counter != nil {
+		n.Spec.VSwitch.OpenFlow = b.at
+	}
+	b.Driver = New(n, b.feed, NewGates(), slog.New(slog.DiscardHandler))
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); _ = b.Driver.Run(ctx) }()
@@ -174,7 +179,8 @@ func (b *bed) oracle() {
 	want := func() []string {
 		s := &connection{Driver: b.Driver, pipe: pipeline{vtep: b.vtep}, ovs: ovsdb.NewVSwitch(ovsdb.VSwitchConfig{}), at: ovsdb.State{TunnelOFPort: 65000}}
 		var out []string
-		for _, f := range s.compile().flows.sorted() {
+		local := s.local()
+		for _, f := range fromScratch(s.pipe, local, func(v intent.VNI) []evpn.Row { rows, _ := b.feed.Rows(v, 0); return rows }).sorted() {
 			out = append(out, f.String())
 		}
 		slices.Sort(out)

@@ -34,12 +34,23 @@ func same(a, b openflow.Flow) bool {
 	return a.Cookie == b.Cookie && bytes.Equal(a.Instructions.AppendTo(nil), b.Instructions.AppendTo(nil))
 }
 
-// changes collects flow-mods: deletions go before additions.
+// changes collects flow-mods: deletions go before additions. What is compiled
+// already is added last.
 type changes struct {
 	del, add []openflow.FlowMod
+	runs     []openflow.Encoded
 }
 
-func (c *changes) empty() bool { return len(c.del)+len(c.add) == 0 }
+func (c *changes) empty() bool { return len(c.del)+len(c.add)+len(c.runs) == 0 }
+
+// len is how many flow-mods there are.
+func (c *changes) len() int {
+	n := len(c.del) + len(c.add)
+	for _, r := range c.runs {
+		n += r.Len()
+	}
+	return n
+}
 
 func (c *changes) mods() []openflow.FlowMod { return slices.Concat(c.del, c.add) }
 

@@ -7,10 +7,12 @@ import (
 
 // Gates bound what all drivers of a process do at the same time that costs much:
 // they have to share them. Small changes pass by them, so that one port is not
-// late because a thousand switches came back at once.
+// late because a thousand switches came back at once. What follows from the rows of
+// segments they make once for all.
 type Gates struct {
 	read    gate // switches of which all flows are in memory
 	compare gate // comparisons with what there should be
+	tables  tables
 }
 
 // readsMost is how many switches are read at the same time: more than one, since
@@ -22,6 +24,9 @@ const readsMost = 32
 func NewGates() *Gates {
 	return &Gates{read: make(gate, readsMost), compare: make(gate, max(1, runtime.GOMAXPROCS(0)/2))}
 }
+
+// Compiled is how often the flows of a segment's rows have been made so far.
+func (g *Gates) Compiled() int64 { return g.tables.made.Load() }
 
 type gate chan struct{}
 

@@ -26,7 +26,8 @@ const (
 const (
 	cookieMark     uint64 = 0x7ef7 << 48
 	cookieMarkMask uint64 = 0xffff << 48
-	cookieVNIMask  uint64 = cookieMarkMask | 1<<24 - 1
+	cookieVNI      uint64 = 1<<24 - 1
+	cookieVNIMask  uint64 = cookieMarkMask | cookieVNI
 )
 
 func cookie(v intent.VNI) uint64 { return cookieMark | uint64(v) }

@@ -3,7 +3,6 @@ package vswitch
 import (
 	"context"
 	"maps"
-	"net/netip"
 	"slices"
 
 	"github.com/weft-sdn/weft/controller/intent"
@@ -19,50 +18,6 @@ type programmed struct {
 	cursors map[intent.VNI]evpn.Revision
 	floods  map[intent.VNI]replication
 	paths   map[intent.VNI]tunnelPath
-}
-
-// replication says to whom a segment's broadcast goes.
-type replication struct {
-	ports  []uint32
-	vteps  []netip.Addr
-	served []netip.Addr // those of them that this edge replicates for
-}
-
-func (r replication) equal(o replication) bool {
-	return slices.Equal(r.ports, o.ports) && slices.Equal(r.vteps, o.vteps) && slices.Equal(r.served, o.served)
-}
-
-// with is the replication after IMET rows changed.
-func (r replication) with(rows []evpn.Row, own netip.Addr) replication {
-	if len(rows) == 0 {
-		return r
-	}
-	changed := make(map[netip.Addr]struct{}, len(rows))
-	for _, row := range rows {
-		changed[row.IP] = struct{}{}
-	}
-	stay := func(list []netip.Addr) []netip.Addr {
-		out := make([]netip.Addr, 0, len(list)+len(rows))
-		for _, a := range list {
-			if _, ok := changed[a]; !ok {
-				out = append(out, a)
-			}
-		}
-		return out
-	}
-	vteps, served := stay(r.vteps), stay(r.served)
-	for _, row := range rows {
-		if row.Deleted || row.IP == own {
-			continue
-		}
-		vteps = append(vteps, row.IP)
-		if row.Replicator == own {
-			served = append(served, row.IP)
-		}
-	}
-	slices.SortFunc(vteps, netip.Addr.Compare)
-	slices.SortFunc(served, netip.Addr.Compare)
-	return replication{ports: r.ports, vteps: vteps, served: served}
 }
 
 // byVNI gives the numbers of the local ports per VNI, sorted; a VNI is there if
@@ -101,15 +56,8 @@ func (s *connection) dropKept(ctx context.Context) error {
 	}
 	floods := map[intent.VNI]replication{}
 	for v, was := range s.done.floods {
-		var imet []evpn.Row
-		rows, _ := s.feed.Rows(v, 0)
-		for _, r := range rows {
-			if r.Type == evpn.IMET {
-				imet = append(imet, r)
-			}
-		}
-		if now := (replication{ports: was.ports}).with(imet, s.vtep); !was.equal(now) {
-			c.replace(s.pipe.flood(v, was), s.pipe.flood(v, now))
+		if now := (replication{was.ports, s.segment(v).imet}); !was.equal(now) {
+			s.pipe.changeFlood(&c, v, was, now)
 			floods[v] = now
 		}
 	}
@@ -126,6 +74,7 @@ func (s *connection) bringChanges(ctx context.Context) error {
 	if local, newer := s.feed.Behind(s.done.cursors); local == s.localRev {
 		return s.bringRows(ctx, newer)
 	}
+	s.reading = nil
 	var c changes
 	next := programmed{local: s.local(), cursors: map[intent.VNI]evpn.Revision{}, floods: map[intent.VNI]replication{}}
 	next.paths = s.pipe.paths()
@@ -209,7 +158,8 @@ func (s *connection) bringPorts(c *changes, local map[intent.Ref]overlay.LocalPo
 func (s *connection) bringSegment(c *changes, next *programmed, v intent.VNI, ports []uint32) {
 	since, had := s.done.cursors[v]
 	if !had {
-		c.put(s.pipe.network(v)...)
+		s.bringWhole(c, next, v, ports)
+		return
 	}
 	rows, rev := s.feed.Rows(v, since)
 	was := s.done.floods[v]
@@ -219,27 +169,37 @@ func (s *connection) bringSegment(c *changes, next *programmed, v intent.VNI, po
 		case r.Type == evpn.IMET:
 			floods = append(floods, r)
 		case r.Deleted, r.VTEP == s.vtep && !r.IP.IsValid():
-			if had {
-				c.drop(s.pipe.rowAnyVTEP(v, r)...)
-			}
+			c.drop(s.pipe.rowAnyVTEP(v, r)...)
 			if !r.Deleted {
 				c.put(s.unkeep(s.pipe.row(v, r))...)
 			}
-		case had && r.Led <= since:
+		case r.Led <= since:
 			// It leads where it did.
 		default:
 			c.put(s.notKept(s.pipe.row(v, r))...)
 		}
 	}
-	now := replication{ports: ports, vteps: was.vteps, served: was.served}.with(floods, s.vtep)
+	now := replication{ports, s.gates.tables.follow(v, was.vteps, floods, rev)}
 	next.cursors[v], next.floods[v] = rev, now
-	if had {
-		if !was.equal(now) {
-			c.replace(s.pipe.flood(v, was), s.pipe.flood(v, now))
-		}
-	} else {
-		c.put(s.pipe.flood(v, now)...)
+	if !was.equal(now) {
+		s.pipe.changeFlood(c, v, was, now)
 	}
+}
+
+// bringWhole adds all flows of a segment that the device has nothing of, but what
+// was kept.
+func (s *connection) bringWhole(c *changes, next *programmed, v intent.VNI, ports []uint32) {
+	all := s.segment(v)
+	lead := all.lead(s.vtep)
+	next.cursors[v], next.floods[v] = all.rev, replication{ports, all.imet}
+	c.put(s.pipe.network(v)...)
+	c.put(s.pipe.flood(v, next.floods[v])...)
+	c.runs = append(c.runs, all.runs(func(i int) bool {
+		if all.leaves(i, lead) {
+			return true
+		}
+		return len(s.keptFlows) > 0 && len(s.notKept([]openflow.Flow{all.mods.At(i).Decode().Flow})) == 0
+	})...)
 }
 
 // notKept leaves out the flows that the device has anyway, since they were kept
@@ -271,17 +231,4 @@ func (p pipeline) rowAnyVTEP(v intent.VNI, r evpn.Row) []openflow.Flow {
 		return []openflow.Flow{p.toVTEP(v, r)}
 	}
 	return p.row(v, r)
-}
-
-// member puts a VTEP into a sorted list or takes it out; the list itself is
-// not changed.
-func member(list []netip.Addr, a netip.Addr, in bool) []netip.Addr {
-	i, has := slices.BinarySearchFunc(list, a, netip.Addr.Compare)
-	switch {
-	case in && !has:
-		return slices.Insert(slices.Clone(list), i, a)
-	case !in && has:
-		return slices.Delete(slices.Clone(list), i, i+1)
-	}
-	return list
 }

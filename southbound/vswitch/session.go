@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/overlay/evpn"
 	"github.com/weft-sdn/weft/southbound"
 	"github.com/weft-sdn/weft/southbound/openflow"
 	"github.com/weft-sdn/weft/southbound/ovsdb"
@@ -46,7 +47,7 @@ func (d *Driver) session(ctx context.Context, ovs *ovsdb.VSwitch) error {
 	}
 	// Which ports are in use is known by our flows: after a restart a port
 	// that could be in two places stays where it is.
-	seen := func(has flowSet) {
+	seen := func(has *openflow.Described) {
 		d.mu.Lock()
 		d.active = inUse(has)
 		d.mu.Unlock()
@@ -78,12 +79,13 @@ type connection struct {
 	pipe pipeline
 
 	done      programmed
-	localRev  uint64                   // of the feed's local ports that were read last
-	heard     chan uint32              // ports in standby that have spoken
-	told      map[intent.Ref]time.Time // when their feed was told
-	keptFlows flowSet                  // kept for edges that have not reported, until they do
-	kept      bool                     // something was kept for edges that have not reported
-	faults    int                      // that were found and mended so far
+	reading   map[intent.VNI]evpn.Revision // segments that are read from there on, though nothing is confirmed
+	localRev  uint64                       // of the feed's local ports that were read last
+	heard     chan uint32                  // ports in standby that have spoken
+	told      map[intent.Ref]time.Time     // when their feed was told
+	keptFlows flowSet                      // kept for edges that have not reported, until they do
+	kept      bool                         // something was kept for edges that have not reported
+	faults    int                          // that were found and mended so far
 }
 
 // serve reacts to whatever happens: changes of the feed, of the database, and
@@ -187,13 +189,13 @@ func (s *connection) send(ctx context.Context, c *changes) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, opTime)
 	defer cancel()
-	if err := s.conn.Bundle(ctx, c.mods()); err != nil {
+	if err := s.conn.Bundle(ctx, c.mods(), c.runs...); err != nil {
 		select {
 		case <-s.conn.Done():
 			return s.fail(southbound.CodeUnreachable, "talk OpenFlow to "+s.openflow, "", s.conn.Err())
 		default:
 		}
-		return s.fail(southbound.CodeRefused, fmt.Sprintf("program %d flow changes", len(c.del)+len(c.add)),
+		return s.fail(southbound.CodeRefused, fmt.Sprintf("program %d flow changes", c.len()),
 			"look at ovs-vswitchd's log on "+s.name+"; it must be Open vSwitch 2.16 or newer", err)
 	}
 	return nil

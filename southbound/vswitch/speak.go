@@ -87,11 +87,11 @@ func (s *connection) forgetTold() {
 }
 
 // inUse are the ports to which our flows deliver.
-func inUse(has flowSet) map[uint32]bool {
+func inUse(has *openflow.Described) map[uint32]bool {
 	out := map[uint32]bool{}
-	for _, f := range has {
-		if f.Table == tableLocal {
-			for _, o := range f.Instructions.Outputs() {
+	for f := range has.All() {
+		if f.Table() == tableLocal {
+			for _, o := range f.Instructions().Outputs() {
 				out[o] = true
 			}
 		}

@@ -89,6 +89,9 @@ func tunnelWords(state ovsdb.State, e intent.Encapsulation) string {
 	return fmt.Sprintf("tunnel port %s for %s has no OpenFlow port number yet", t.Name, e)
 }
 
+// path is the way of a VNI.
+func (p pipeline) path(v intent.VNI) tunnelPath { return tunnelPath{p.encaps[v].Full(), p.tunnel(v)} }
+
 // paths are the ways of the VNIs that the pipeline knows now.
 func (p pipeline) paths() map[intent.VNI]tunnelPath {
 	out := make(map[intent.VNI]tunnelPath, len(p.encaps))

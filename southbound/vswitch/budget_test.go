@@ -1,0 +1,76 @@
+//go:build budget
+
+package vswitch
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/lab/budget"
+	"github.com/weft-sdn/weft/overlay/evpn"
+	"github.com/weft-sdn/weft/southbound/openflow"
+)
+
+func TestBudget(t *testing.T) {
+	counts := map[string]float64{}
+
+	// A network's thousandth hypervisor, as another one sees it: the mean of
+	// those before it.
+	rep := to([]uint32{1}, numbered(900)...)
+	mods, bytes := 0, 0
+	joins := numbered(1000)[900:]
+	counts["allocations of a join in a network of 1,000"] = budget.Allocs(len(joins), func() {
+		for _, a := range joins {
+			next := replication{rep.ports, rep.vteps.with([]evpn.Row{{Key: evpn.FloodKey(a)}})}
+			var c changes
+			pipe.changeFlood(&c, 100, rep, next)
+			rep = next
+			mods += len(c.del) + len(c.add)
+			for _, m := range c.mods() {
+				bytes += len(m.AppendTo(nil, 1))
+			}
+		}
+	})
+	counts["flow-mods of flooding of a join in a network of 1,000"] = float64(mods) / float64(len(joins))
+	counts["bytes of flooding of a join in a network of 1,000"] = float64(bytes / len(joins))
+
+	// An edge that has 20,000 flows, all as they should be.
+	rows := manyRows(10_000)
+	c := pipe.compileRows(100, rows, 1)
+	has, err := openflow.ReadDescribed(descriptions(c))
+	require.NoError(t, err)
+	counts["flow-mods to an edge that has its 20,000 flows"] = 1
+	counts["allocations to compare a flow of 20,000"] = budget.Allocs(c.mods.Len(), func() {
+		x := &comparison{segs: map[intent.VNI]*expected{100: expect(c, self)}, own: expect(compileFlows(pipe.base()), self)}
+		x.compare(has)
+		x.dropUnknown()
+		x.putMissing()
+		counts["flow-mods to an edge that has its 20,000 flows"] = float64(x.changes.len() - len(pipe.base()))
+	})
+	counts["heap bytes of a row's flow that edges share"] = budget.Heap(c.mods.Len(), func() any { return pipe.compileRows(100, rows, 1) })
+	budget.Check(t, counts)
+}
+
+func manyRows(n int) []evpn.Row {
+	var rows []evpn.Row
+	for i := range n {
+		m := intent.MAC{2, 0}
+		binary.BigEndian.PutUint32(m[2:], uint32(i))
+		rows = append(rows, rowTo(evpn.MACKey(m), other), rowTo(evpn.HostKey(m, netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})), other))
+	}
+	return rows
+}
+
+// descriptions are compiled flows as a switch describes them.
+func descriptions(c *compiled) []byte {
+	var all []byte
+	for i := range c.mods.Len() {
+		f := c.mods.At(i).Decode().Flow
+		all = appendDescription(all, f, f.Match.AppendTo(nil))
+	}
+	return all
+}

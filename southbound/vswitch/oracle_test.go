@@ -1,0 +1,37 @@
+package vswitch
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/overlay"
+	"github.com/weft-sdn/weft/overlay/evpn"
+)
+
+// fromScratch are all flows of an edge, made one by one from its local ports and
+// the rows of its segments, with nothing that is shared or kept.
+func fromScratch(p pipeline, local map[intent.Ref]overlay.LocalPort, rows func(intent.VNI) []evpn.Row) flowSet {
+	set := flowSet{}
+	set.add(p.base()...)
+	for _, l := range local {
+		set.add(p.port(l)...)
+	}
+	for v, ports := range byVNI(local) {
+		var vteps []netip.Addr
+		var served []evpn.Row
+		set.add(p.network(v)...)
+		for _, r := range rows(v) {
+			switch {
+			case r.Deleted:
+			case r.Type == evpn.IMET:
+				vteps, served = append(vteps, r.IP), append(served, r)
+			default:
+				set.add(p.row(v, r)...)
+			}
+		}
+		slices.SortFunc(vteps, netip.Addr.Compare)
+		set.add(p.flood(v, replication{ports, (*vtepList)(nil).including(vteps).with(served)})...)
+	}
+	return set
+}
