@@ -3,6 +3,7 @@ package overlay
 import (
 	"cmp"
 	"iter"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -19,7 +20,7 @@ func (m *Model) settle(r intent.Ref) { m.settleAt(r, place{}) }
 // settleAt settles a port that is to be at a place from now on, if it can be
 // there.
 func (m *Model) settleAt(r intent.Ref, prefer place) {
-	old, had := m.attached[r]
+	old, had := m.attachment(r)
 	was := m.standby[r]
 	now, has, next := m.place(r, prefer)
 	if had == has && (!had || old.equal(now)) && slices.EqualFunc(was, next, Attachment.equal) {
@@ -28,7 +29,8 @@ func (m *Model) settleAt(r intent.Ref, prefer place) {
 	m.countHeld(had, was, -1)
 	m.countHeld(has, next, 1)
 	if has {
-		m.attached[r] = now
+		e := m.nodes[now.Node]
+		m.attached[r] = attached{e.key, e, now.VTEP}
 		m.serve(now)
 		m.originate(now)
 	} else {
@@ -125,7 +127,7 @@ func (m *Model) choose(p *intent.Port, prefer place) (use place, ok bool, standb
 		return place{}, false, nil
 	}
 	slices.SortFunc(at, comparePlaces)
-	old := m.attached[p.Ref()]
+	old, _ := m.attachment(p.Ref())
 	q := p.Spec.Requested
 	rank := func(c place) int {
 		switch {
@@ -211,6 +213,7 @@ func (m *Model) serve(a Attachment) {
 		// The VTEP may have changed under the node.
 		m.flood(a.Node, e, a.VNI, a.VTEP)
 	}
+	e.ownLocal()
 	e.local[a.Port] = a.LocalPort
 	e.localRev++
 	if a.Standby {
@@ -221,9 +224,17 @@ func (m *Model) serve(a Attachment) {
 	m.touchedNodes[a.Node] = struct{}{}
 }
 
+// ownLocal makes the map of local ports one that no reader has.
+func (e *edge) ownLocal() {
+	if e.lent.Swap(false) {
+		e.local = maps.Clone(e.local)
+	}
+}
+
 // unserve takes a port from an edge.
 func (m *Model) unserve(a Attachment) {
 	e := m.nodes[a.Node]
+	e.ownLocal()
 	delete(e.local, a.Port)
 	e.localRev++
 	delete(e.standby, a.Port)

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/weft-sdn/weft/controller/intent"
@@ -78,7 +79,7 @@ type Model struct {
 	byIface  map[string]intent.Ref                  // iface-id -> port
 	byPlace  map[place]few[intent.Ref]              // node and interface -> ports, one per VLAN
 	seen     map[string]few[place]                  // iface-id -> places that report it
-	attached map[intent.Ref]Attachment
+	attached map[intent.Ref]attached
 	standby  map[intent.Ref][]Attachment // where ports are prepared beside that
 	fresh    map[standbyPlace]struct{}   // where they were plugged in since they moved last
 	held     map[netip.Addr]int          // VTEPs of places of ports that are held back, and how many
@@ -103,16 +104,36 @@ type Model struct {
 
 	touchedNodes map[string]struct{}
 	touchedVNIs  map[intent.VNI]struct{}
+
+	scratch map[string]struct{} // of observe
 }
 
 type place struct{ node, iface string }
 
+// attached is an Attachment as it is kept: the edge has the rest, as a local port.
+type attached struct {
+	node string
+	edge *edge
+	vtep netip.Addr
+}
+
+// attachment returns where a port is; ok is false while it is nowhere.
+func (m *Model) attachment(r intent.Ref) (Attachment, bool) {
+	a, ok := m.attached[r]
+	if !ok {
+		return Attachment{}, false
+	}
+	return Attachment{LocalPort: a.edge.local[r], Node: a.node, VTEP: a.vtep}, true
+}
+
 // edge is a node and what it reported. It exists as soon as either is known.
 type edge struct {
+	key      string // in nodes
 	spec     *intent.Node
 	reported bool
 	ifaces   map[string]Interface
-	local    map[intent.Ref]LocalPort
+	local    map[intent.Ref]LocalPort  // replaced rather than changed once it was lent
+	lent     atomic.Bool               // a reader has local
 	localRev uint64                    // counts the changes of local
 	onVNI    map[intent.VNI]int        // local ports per VNI
 	floods   map[intent.VNI]netip.Addr // the IMET routes it originates
@@ -131,11 +152,11 @@ func NewModel() *Model {
 		carriers: map[intent.VNI]map[string]struct{}{}, unreported: map[string]struct{}{},
 		portsOf: map[intent.Ref]map[intent.Ref]struct{}{}, byIface: map[string]intent.Ref{},
 		byPlace: map[place]few[intent.Ref]{}, seen: map[string]few[place]{},
-		attached: map[intent.Ref]Attachment{}, standby: map[intent.Ref][]Attachment{}, held: map[netip.Addr]int{}, left: map[intent.Ref]place{}, fresh: map[standbyPlace]struct{}{},
+		attached: map[intent.Ref]attached{}, standby: map[intent.Ref][]Attachment{}, held: map[netip.Addr]int{}, left: map[intent.Ref]place{}, fresh: map[standbyPlace]struct{}{},
 		leaves: map[netip.Addr]struct{}{}, byVNI: map[intent.VNI]*intent.Network{}, imports: map[intent.RouteTarget]map[intent.VNI]struct{}{},
 		strays: map[intent.VNI]map[taken]struct{}{}, owners: map[address]intent.MAC{}, refused: map[address]map[taken]struct{}{},
 		hosts: map[address][]taken{}, offences: map[rowOf]map[evpn.Source]offence{},
-		touchedNodes: map[string]struct{}{}, touchedVNIs: map[intent.VNI]struct{}{},
+		touchedNodes: map[string]struct{}{}, touchedVNIs: map[intent.VNI]struct{}{}, scratch: map[string]struct{}{},
 	}
 }
 
@@ -240,14 +261,11 @@ func (m *Model) markReported(node string, e *edge) {
 }
 
 func (m *Model) observe(node string, e *edge, ifaces []Interface) {
-	now := make(map[string]Interface, len(ifaces))
-	for _, i := range ifaces {
-		now[i.Name] = i
-	}
-	was := e.ifaces
-	e.ifaces = now
-	affected := map[intent.Ref]struct{}{}
+	var affected map[intent.Ref]struct{}
 	note := func(i Interface) {
+		if affected == nil {
+			affected = map[intent.Ref]struct{}{}
+		}
 		for r := range m.byPlace[place{node, i.Name}].all() {
 			affected[r] = struct{}{}
 		}
@@ -255,25 +273,39 @@ func (m *Model) observe(node string, e *edge, ifaces []Interface) {
 			affected[r] = struct{}{}
 		}
 	}
-	for name, old := range was {
-		if now[name] == old {
-			continue
-		}
-		if at := m.seen[old.IfaceID].without(place{node, name}); at.empty() {
+	gone := func(old Interface) {
+		if at := m.seen[old.IfaceID].without(place{node, old.Name}); at.empty() {
 			delete(m.seen, old.IfaceID)
 		} else {
 			m.seen[old.IfaceID] = at
 		}
 		note(old)
 	}
-	for name, i := range now {
-		if was[name] == i {
+	// Mostly one interface of many is another: the others are only looked up.
+	now := m.scratch
+	clear(now)
+	for _, i := range ifaces {
+		now[i.Name] = struct{}{}
+		old, ok := e.ifaces[i.Name]
+		if ok && old == i {
 			continue
 		}
-		if i.IfaceID != "" {
-			m.seen[i.IfaceID] = m.seen[i.IfaceID].with(place{node, name})
+		if ok {
+			gone(old)
 		}
+		if i.IfaceID != "" {
+			m.seen[i.IfaceID] = m.seen[i.IfaceID].with(place{node, i.Name})
+		}
+		e.ifaces[i.Name] = i
 		note(i)
+	}
+	if len(now) < len(e.ifaces) {
+		for name, old := range e.ifaces {
+			if _, ok := now[name]; !ok {
+				delete(e.ifaces, name)
+				gone(old)
+			}
+		}
 	}
 	m.settleAll(affected)
 }
@@ -281,7 +313,7 @@ func (m *Model) observe(node string, e *edge, ifaces []Interface) {
 func (m *Model) edge(name string) *edge {
 	e := m.nodes[name]
 	if e == nil {
-		e = &edge{ifaces: map[string]Interface{}, local: map[intent.Ref]LocalPort{}, onVNI: map[intent.VNI]int{}, floods: map[intent.VNI]netip.Addr{},
+		e = &edge{key: name, ifaces: map[string]Interface{}, local: map[intent.Ref]LocalPort{}, onVNI: map[intent.VNI]int{}, floods: map[intent.VNI]netip.Addr{},
 			stated: map[Learned]netip.Addr{}, standby: map[intent.Ref]struct{}{}, routes: map[evpn.RouteID]announced{}, said: map[alarmKey]int{}}
 		m.nodes[name] = e
 	}

@@ -114,7 +114,7 @@ func (m *Model) activate(r intent.Ref, at place) {
 	_, fresh := m.fresh[standbyPlace{r, at}]
 	if q := p.Spec.Requested; !fresh && (q.Node != at.node || q.Interface != "" && q.Interface != at.iface) {
 		// Nobody asked for it: it may be in two places at once.
-		if a, ok := m.attached[r]; ok {
+		if a, ok := m.attachment(r); ok {
 			seg := m.segment(a.VNI)
 			was := seg.Frozen(a.MAC)
 			if seg.Moved(a.MAC) {

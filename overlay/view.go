@@ -10,10 +10,13 @@ import (
 	"github.com/weft-sdn/weft/overlay/evpn"
 )
 
-// Local returns the ports that a node must serve; the map is the caller's.
+// Local returns the ports that a node must serve. The map is shared by all who
+// ask while nothing changes: nobody may change it, and it never changes. It may be
+// called by several at once.
 func (m *Model) Local(node string) map[intent.Ref]LocalPort {
 	if e := m.nodes[node]; e != nil {
-		return maps.Clone(e.local)
+		e.lent.Store(true)
+		return e.local
 	}
 	return nil
 }
@@ -58,8 +61,7 @@ func (m *Model) Trim(v intent.VNI, read evpn.Revision, readers int) {
 
 // Attachment returns where a port is; ok is false while it is nowhere.
 func (m *Model) Attachment(port intent.Ref) (Attachment, bool) {
-	a, ok := m.attached[port]
-	return a, ok
+	return m.attachment(port)
 }
 
 // Port returns a port's intent as the model knows it, or nil.

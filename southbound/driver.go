@@ -20,7 +20,8 @@ type Feed interface {
 	// which of the segments have newer ones, in no order, and the revision of
 	// what Local returns: it rises with each change.
 	Behind(cursors map[intent.VNI]evpn.Revision) (local uint64, newer []intent.VNI)
-	// Local returns the ports that the device must serve now.
+	// Local returns the ports that the device must serve now, in a map that is
+	// shared and never changes.
 	Local() map[intent.Ref]overlay.LocalPort
 	// Rows returns the rows of a segment that changed after since, and the
 	// segment's revision; deleted rows come as tombstones.

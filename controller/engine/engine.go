@@ -54,6 +54,7 @@ type Engine struct {
 	bgp     *reflector // nil without a speaker
 	moves   moveQueue
 	readers readers
+	wakes   wakes
 
 	mu       sync.RWMutex
 	model    *overlay.Model
@@ -87,7 +88,7 @@ func New(c Config) *Engine {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	e := &Engine{
-		config: c, log: c.Logger, events: newRing(eventsKept), moves: newMoveQueue(),
+		config: c, log: c.Logger, events: newRing(eventsKept), moves: newMoveQueue(), wakes: newWakes(),
 		model: overlay.NewModel(), objects: map[intent.Ref]int64{}, sessions: map[string]*session{}, ending: map[string]*session{}, moving: map[intent.Ref]*moving{}, trims: map[intent.VNI]struct{}{},
 		changed: make(chan struct{}),
 	}
@@ -115,6 +116,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		wg.Go(func() { e.bgp.run(ctx) })
 	}
 	wg.Go(func() { e.finishMoves(ctx) })
+	wg.Go(func() { e.wakes.run(ctx) })
 	wg.Go(func() { e.trimAll(ctx) })
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		err := e.follow(ctx, func() { wait = 100 * time.Millisecond })
@@ -248,13 +250,13 @@ func (e *Engine) wakeTouched() {
 	nodes, vnis := e.model.Touched()
 	for _, n := range nodes {
 		if s := e.sessions[n]; s != nil {
-			s.notify()
+			e.wakes.add(s)
 		}
 	}
 	for _, v := range vnis {
 		for n := range e.model.Carriers(v) {
 			if s := e.sessions[n]; s != nil {
-				s.notify()
+				e.wakes.add(s)
 			}
 		}
 		if e.bgp != nil {

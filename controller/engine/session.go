@@ -28,6 +28,7 @@ type session struct {
 	stop      context.CancelFunc // ends the driver
 	stopClean context.CancelFunc // ends its clean-up
 	leave     atomic.Bool        // the node left the intent: clean it
+	queued    atomic.Bool        // in the engine's wakes
 	awaits    atomic.Bool        // the driver keeps things for single edges that have not reported
 
 	mu sync.Mutex

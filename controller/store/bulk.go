@@ -27,7 +27,27 @@ const maxBytes = 1 << 20
 // results are in the order of the objects. The transactions are cut as etcd's
 // limits ask for, so an import that is cut short is there in part: run it again.
 func (s *Store) PutAll(ctx context.Context, objects []intent.Object, dryRun bool) []Written {
-	b := &bulk{s: s, ctx: ctx, opt: PutOptions{DryRun: dryRun}, objects: objects, out: make([]Written, len(objects))}
+	b := &bulk{s: s, ctx: ctx, objects: objects, out: make([]Written, len(objects)), dry: dryRun,
+		opt:   func(int) PutOptions { return PutOptions{DryRun: dryRun} },
+		retry: func(i int) (PutResult, error) { return s.putAlone(ctx, objects[i], PutOptions{DryRun: dryRun}) }}
+	b.run()
+	return b.out
+}
+
+// bulk writes many objects.
+type bulk struct {
+	s       *Store
+	ctx     context.Context
+	objects []intent.Object
+	out     []Written
+	dry     bool                           // all are only checked
+	opt     func(i int) PutOptions         // of each; all dry or none
+	retry   func(i int) (PutResult, error) // when one lost a race
+}
+
+// run writes all, what is named before what names it.
+func (b *bulk) run() {
+	objects := b.objects
 	order, rank := make([]int, len(objects)), map[intent.Kind]int{}
 	for i, k := range intent.Kinds() {
 		rank[k] = i
@@ -41,16 +61,6 @@ func (s *Store) PutAll(ctx context.Context, objects []intent.Object, dryRun bool
 		b.write(order[:n], refs)
 		order = order[n:]
 	}
-	return b.out
-}
-
-// bulk is a PutAll.
-type bulk struct {
-	s       *Store
-	ctx     context.Context
-	opt     PutOptions
-	objects []intent.Object
-	out     []Written
 }
 
 // batch is how many objects can be read together: of one kind, so that none
@@ -104,13 +114,13 @@ func (b *bulk) write(order []int, refs []intent.Ref) {
 			continue
 		}
 		if len(todo) > 0 && !t.fits(it.plan, b.s.maxOps) {
-			b.commit(todo)
+			b.commit(todo, &t)
 			todo, t = nil, txn{}
 		}
 		t.add(it.plan)
 		todo = append(todo, it)
 	}
-	b.commit(todo)
+	b.commit(todo, &t)
 }
 
 // plan prepares an object; ok is false when nothing is left to be written.
@@ -124,7 +134,7 @@ func (b *bulk) plan(i int, have map[intent.Ref]found, rev int64) (item, bool) {
 		out.Err = err
 		return item{}, false
 	}
-	w := &write{s: b.s, want: want, opt: b.opt, taken: map[string]bool{}}
+	w := &write{s: b.s, want: want, opt: b.opt(i), taken: map[string]bool{}}
 	if err = w.check(b.ctx, have, rev); err == nil {
 		err = w.precondition(b.ctx)
 	}
@@ -149,12 +159,12 @@ func (b *bulk) plan(i int, have map[intent.Ref]found, rev int64) (item, bool) {
 // alone puts an object by itself, which finds out what stands against it.
 func (b *bulk) alone(i int, w *write) {
 	w.giveBack()
-	b.out[i].PutResult, b.out[i].Err = b.s.Put(b.ctx, b.objects[i], b.opt)
+	b.out[i].PutResult, b.out[i].Err = b.retry(i)
 }
 
-// commit writes the items by one transaction. When it does not succeed each half
+// commit writes the items by one transaction, which is made anew when it is nil. When it does not succeed each half
 // is tried, so that one object at fault costs few transactions more.
-func (b *bulk) commit(items []item) {
+func (b *bulk) commit(items []item, t *txn) {
 	switch len(items) {
 	case 0:
 		return
@@ -166,18 +176,20 @@ func (b *bulk) commit(items []item) {
 		}
 		return
 	}
-	var t txn
-	for _, it := range items {
-		t.add(it.plan)
+	if t == nil {
+		t = &txn{}
+		for _, it := range items {
+			t.add(it.plan)
+		}
 	}
-	if b.opt.DryRun {
+	if b.dry {
 		t.puts = nil
 	}
 	r, err := b.s.client.Txn(b.ctx).If(t.cmps...).Then(t.puts...).Commit()
 	switch {
-	case errors.Is(err, rpctypes.ErrTooManyOps), errors.Is(err, rpctypes.ErrRequestTooLarge), err == nil && !r.Succeeded:
-		b.commit(items[:len(items)/2])
-		b.commit(items[len(items)/2:])
+	case tooLarge(err), err == nil && !r.Succeeded:
+		b.commit(items[:len(items)/2], nil)
+		b.commit(items[len(items)/2:], nil)
 	case err != nil:
 		err = wrong(err)
 		for _, it := range items {
@@ -188,6 +200,11 @@ func (b *bulk) commit(items []item) {
 			b.out[it.at].PutResult = it.write.wrote(r.Header.Revision)
 		}
 	}
+}
+
+// tooLarge reports whether a transaction was refused for its size.
+func tooLarge(err error) bool {
+	return errors.Is(err, rpctypes.ErrTooManyOps) || errors.Is(err, rpctypes.ErrRequestTooLarge)
 }
 
 // txn joins plans.

@@ -34,6 +34,11 @@ type DeleteResult struct {
 // others name it. A cascade that has more keys than a transaction may have is
 // done in several, dependents first: when it is cut short, run it again.
 func (s *Store) Delete(ctx context.Context, r intent.Ref, opt DeleteOptions) (DeleteResult, error) {
+	if unnamed(r.Kind) && !opt.DryRun {
+		if res, ok, err := s.deleteTogether(ctx, r, opt.IfMatch); ok {
+			return res, err
+		}
+	}
 	var (
 		res  DeleteResult
 		gone []intent.Ref // by attempts before the last

@@ -27,6 +27,11 @@
 // controllers may write at once, and a process killed at any instant leaves
 // either all of a change or nothing.
 //
+// Single writes that wait at the same time go by common transactions, since each
+// one waits for the disk: what comes while one is under way is the next. Of those
+// together each still has its own conditions and its own answer, and one that is
+// refused does not hold back the others.
+//
 // Values that a spec leaves out are chosen from a short list of free values
 // kept in memory; the list is only a hint, the claim decides. It is filled by
 // one scan per thousand allocations.

@@ -66,6 +66,16 @@ func (s *Store) Put(ctx context.Context, o intent.Object, opt PutOptions) (PutRe
 	if err := valid(o); err != nil {
 		return PutResult{}, err
 	}
+	if !opt.DryRun {
+		if res, ok, err := s.putTogether(ctx, o, opt); ok {
+			return res, err
+		}
+	}
+	return s.putAlone(ctx, o, opt)
+}
+
+// putAlone is Put of a valid object by transactions of its own.
+func (s *Store) putAlone(ctx context.Context, o intent.Object, opt PutOptions) (PutResult, error) {
 	var (
 		res   PutResult
 		raced = map[string]bool{}

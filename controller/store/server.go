@@ -80,6 +80,9 @@ func etcdConfig(cfg Config, dir, sock string) *embed.Config {
 	c.EnableGRPCGateway = false
 	c.QuotaBackendBytes = cfg.Quota
 	c.MaxTxnOps = embeddedOps
+	// The log in memory is for followers, and a member alone has none: an import's
+	// entries are up to 1 MiB each.
+	c.SnapshotCatchUpEntries = 100
 	// A lone member elects itself; short ticks only shorten the start.
 	c.TickMs, c.ElectionMs = 20, 200
 	// By revisions rather than by time: bounded space whatever the load, and

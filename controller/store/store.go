@@ -84,6 +84,8 @@ type Store struct {
 	now    func() time.Time
 	maxOps int // of one transaction
 
+	singles group
+
 	vnis    pool[intent.VNI]
 	hostsMu sync.Mutex
 	hosts   map[hostsKey]*pool[netip.Addr]

@@ -5,6 +5,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -226,8 +227,10 @@ func (r *rig) idle(d time.Duration) float64 {
 type rated struct {
 	written, failed int
 	took            []time.Duration
+	bySecond        [][]time.Duration // the same by the second of arrival
 	lost            int
 	wall, cpu       time.Duration
+	ours, machine   time.Duration // processor time of this process, and of all
 	late            time.Duration // of the last write behind its time
 }
 
@@ -243,6 +246,7 @@ func (r *rig) drive(perSecond int, d time.Duration, change func(worker int, s *s
 	var mu sync.Mutex
 	var pending atomic.Int64
 	began, used := time.Now(), r.cpu()
+	ours, machine := cpu(r.t, os.Getpid()), busy()
 	var wg sync.WaitGroup
 	for w := range 64 {
 		wg.Go(func() {
@@ -252,6 +256,11 @@ func (r *rig) drive(perSecond int, d time.Duration, change func(worker int, s *s
 				a := &arrival{gone: s.there, done: func(t time.Duration) {
 					mu.Lock()
 					out.took = append(out.took, t)
+					for at := int(time.Since(began).Seconds()); len(out.bySecond) <= at; {
+						out.bySecond = append(out.bySecond, nil)
+					}
+					at := len(out.bySecond) - 1
+					out.bySecond[at] = append(out.bySecond[at], t)
 					mu.Unlock()
 					pending.Add(-1)
 					free <- s
@@ -303,6 +312,7 @@ func (r *rig) drive(perSecond int, d time.Duration, change func(worker int, s *s
 	close(tickets)
 	wg.Wait()
 	out.wall, out.cpu = time.Since(began), r.cpu()-used
+	out.ours, out.machine = cpu(r.t, os.Getpid())-ours, busy()-machine
 	for wait := time.Now(); pending.Load() > 0 && time.Since(wait) < time.Minute; {
 		time.Sleep(5 * time.Millisecond)
 	}

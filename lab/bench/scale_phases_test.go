@@ -234,6 +234,12 @@ func (r *rig) rates(say sayer, file func(string) string) {
 		r.profiling(file("cpu-"+what), min(20, *scaleSeconds), func() { out = r.drive(perSecond, d, change) })
 		p50, p99 := percentiles(out.took)
 		name := fmt.Sprintf("%d %s a second", perSecond, what)
+		for i, s := range out.bySecond {
+			p50, p99 := percentiles(s)
+			fmt.Printf("  second %d: %d in place, p50 %.0f ms, p99 %.0f ms\n", i, len(s), ms(p50), ms(p99))
+		}
+		say(name+": simulator and its clients, CPU", "cores", out.ours.Seconds()/out.wall.Seconds())
+		say(name+": all of the machine, CPU", "cores", out.machine.Seconds()/out.wall.Seconds())
 		say(name+": made", "1/s", float64(out.written)/out.wall.Seconds())
 		say(name+": p50", "ms", ms(p50))
 		say(name+": p99", "ms", ms(p99))

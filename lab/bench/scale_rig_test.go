@@ -199,6 +199,10 @@ func (r *rig) apply(objects []intent.Object, progress func(int)) (last int64, ag
 			again++
 			mu.Unlock()
 			fmt.Println("  apply again:", why)
+			if !r.alive() {
+				r.t.Errorf("apply: %v, and the controller ended: %s", why, r.lastWords())
+				return
+			}
 			if try > 100 {
 				r.t.Errorf("apply: %v", why)
 				return
@@ -263,12 +267,21 @@ func (r *rig) stopController() {
 
 // dead fails the test when the controller has ended by itself.
 func (r *rig) dead() {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", r.cmd.Process.Pid))
-	if err == nil && !strings.Contains(string(b), ") Z ") {
-		return
+	if !r.alive() {
+		require.Fail(r.t, "the controller ended", "%s", r.lastWords())
 	}
+}
+
+func (r *rig) alive() bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", r.cmd.Process.Pid))
+	return err == nil && !strings.Contains(string(b), ") Z ")
+}
+
+// lastWords are the beginning of what the controller logged, where a panic says
+// what it is.
+func (r *rig) lastWords() string {
 	log, _ := os.ReadFile(r.dir + "/controller.log")
-	require.Fail(r.t, "the controller ended", "%s", log[max(0, len(log)-4000):])
+	return string(log[:min(len(log), 4000)])
 }
 
 // ready waits until the controller has loaded the intent.
@@ -494,4 +507,19 @@ func (o *report) table(w io.Writer) {
 		}
 		fmt.Fprintln(w)
 	}
+}
+
+// busy is the processor time that all processes of the machine have used.
+func busy() (d time.Duration) {
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0
+	}
+	f := strings.Fields(string(b)) // cpu user nice system idle iowait irq softirq
+	for i := 1; i < min(8, len(f)); i++ {
+		if n, err := strconv.ParseInt(f[i], 10, 64); err == nil && i != 4 && i != 5 {
+			d += time.Duration(n) * 10 * time.Millisecond // USER_HZ is 100
+		}
+	}
+	return d
 }

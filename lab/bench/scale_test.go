@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,6 +32,7 @@ var (
 	scaleRate    = flag.Int("rate", 5000, "changes a second")
 	scaleSeconds = flag.Int("seconds", 60, "how long to make changes at a rate")
 	scaleOps     = flag.Int("ops", 100, "single changes of each kind")
+	scalePhases  = flag.String("phases", "real,single,slow,reconnect,rates,restart,wide", "what is measured once all is loaded, in this order")
 	scaleOut     = flag.String("out", "", "folder for figures and profiles")
 )
 
@@ -77,13 +79,22 @@ func runPoint(t *testing.T, r *rig, point string) {
 	file := func(what string) string { return fmt.Sprintf("%d-%d-%s", r.edges, r.endpoints, what) }
 	r.layOut()
 	r.load(say, file)
-	r.checkReal(say)
-	r.single(say, file)
-	r.slowEdge(say)
-	r.reconnect(say, file)
-	r.rates(say, file)
-	r.restart(say, file)
-	r.wideNetwork(say, file)
+	for _, phase := range []struct {
+		name string
+		run  func()
+	}{
+		{"real", func() { r.checkReal(say) }},
+		{"single", func() { r.single(say, file) }},
+		{"slow", func() { r.slowEdge(say) }},
+		{"reconnect", func() { r.reconnect(say, file) }},
+		{"rates", func() { r.rates(say, file) }},
+		{"restart", func() { r.restart(say, file) }},
+		{"wide", func() { r.wideNetwork(say, file) }},
+	} {
+		if slices.Contains(strings.Split(*scalePhases, ","), phase.name) {
+			phase.run()
+		}
+	}
 }
 
 type sayer func(name, unit string, v float64)

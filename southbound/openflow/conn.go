@@ -78,7 +78,7 @@ func talk(ctx context.Context, nc net.Conn, config Config) (*Conn, error) {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
 	c := &Conn{c: nc, began: time.Now(), patience: 3 * config.EchoInterval, log: config.Logger, done: make(chan struct{}), waiting: map[uint32]*call{}}
-	r := bufio.NewReaderSize(nc, 16<<10)
+	r := bufio.NewReaderSize(nc, 4<<10) // one for each switch; a long message goes past it
 	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Now()) })
 	err := c.agree(r)
 	if !stop() && err == nil {

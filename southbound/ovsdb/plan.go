@@ -107,7 +107,7 @@ func (c *change) planTunnels(r *rows) {
 // named reports whether somebody else's interface has a name.
 func (r *rows) named(name string) bool {
 	for _, i := range r.interfaces {
-		if i.Name == name {
+		if i.name == name {
 			return true
 		}
 	}

@@ -19,11 +19,11 @@ const (
 // rows are the rows of the database that concern one bridge.
 type rows struct {
 	root       *vswitchdb.OpenvSwitch
-	bridge     *vswitchdb.Bridge               // nil when there is none
-	local      *vswitchdb.Interface            // the bridge's own
-	tunnel     *vswitchdb.Interface            // on the bridge
-	interfaces map[string]*vswitchdb.Interface // of the bridge, by UUID; those two and tunnels of ours left out
-	tunnels    map[string]tunnelRow            // further tunnels of ours, by name
+	bridge     *vswitchdb.Bridge    // nil when there is none
+	local      *vswitchdb.Interface // the bridge's own
+	tunnel     *vswitchdb.Interface // on the bridge
+	interfaces []*ifaceRow          // of the bridge; those two and tunnels of ours left out
+	tunnels    map[string]tunnelRow // further tunnels of ours, by name
 	listener   bool
 	stale      []string // listeners of ours with another target
 	wanted     []Tunnel // further tunnels that are asked for
@@ -48,7 +48,7 @@ func (t *tables) rows(cfg VSwitchConfig) (*rows, error) {
 	if len(t.root) == 0 {
 		return nil, errors.New("the database has no Open_vSwitch row: run ovs-vsctl init")
 	}
-	r := &rows{interfaces: map[string]*vswitchdb.Interface{}, tunnels: map[string]tunnelRow{}}
+	r := &rows{tunnels: map[string]tunnelRow{}}
 	for _, root := range t.root {
 		r.root = root
 	}
@@ -63,7 +63,7 @@ func (t *tables) rows(cfg VSwitchConfig) (*rows, error) {
 	}
 	if r.tunnel == nil {
 		for _, i := range t.iface {
-			if i.Name == cfg.Tunnel {
+			if i.name == cfg.Tunnel {
 				r.elsewhere = "another bridge"
 			}
 		}
@@ -72,6 +72,7 @@ func (t *tables) rows(cfg VSwitchConfig) (*rows, error) {
 }
 
 func (r *rows) takePorts(t *tables, cfg VSwitchConfig) {
+	r.interfaces = make([]*ifaceRow, 0, len(r.bridge.Ports))
 	for _, u := range r.bridge.Ports {
 		p := t.port[u]
 		if p == nil {
@@ -80,14 +81,14 @@ func (r *rows) takePorts(t *tables, cfg VSwitchConfig) {
 		for _, u := range p.Interfaces {
 			switch i := t.iface[u]; {
 			case i == nil:
-			case i.Name == cfg.Tunnel:
-				r.tunnel = i
-			case i.Name == cfg.Bridge:
-				r.local = i
-			case i.ExternalIDs[ownerKey] != "":
-				r.tunnels[i.Name] = tunnelRow{i, p.UUID}
+			case i.name == cfg.Tunnel:
+				r.tunnel = i.whole()
+			case i.name == cfg.Bridge:
+				r.local = i.whole()
+			case i.ids.get(ownerKey) != "":
+				r.tunnels[i.name] = tunnelRow{i.whole(), p.UUID}
 			default:
-				r.interfaces[u] = i
+				r.interfaces = append(r.interfaces, i)
 			}
 		}
 	}
@@ -135,19 +136,14 @@ func (r *rows) fill(s *State, cfg VSwitchConfig) {
 	}
 	for _, i := range r.interfaces {
 		for _, w := range r.wanted {
-			if w.Name == i.Name {
+			if w.Name == i.name {
 				s.Tunnels[w.Name] = TunnelState{Error: "port " + w.Name + " is not Weft's (no external_ids:" + ownerKey + "): rename or remove it"}
 			}
 		}
 	}
 	s.Interfaces = make(map[string]Interface, len(r.interfaces))
 	for _, i := range r.interfaces {
-		s.Interfaces[i.Name] = Interface{
-			Name: i.Name, IfaceID: i.ExternalIDs["iface-id"], AttachedMAC: i.ExternalIDs["attached-mac"],
-			OFPort: value(i.Ofport), Error: value(i.Error), MAC: value(i.MACInUse), MTU: value(i.MTU),
-			LinkUp:  value(i.LinkState) == vswitchdb.InterfaceLinkStateUp,
-			AdminUp: value(i.AdminState) == vswitchdb.InterfaceAdminStateUp,
-		}
+		s.Interfaces[i.name] = i.state()
 	}
 }
 

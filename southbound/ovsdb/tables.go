@@ -15,7 +15,7 @@ type tables struct {
 	root       map[string]*vswitchdb.OpenvSwitch
 	bridge     map[string]*vswitchdb.Bridge
 	port       map[string]*vswitchdb.Port
-	iface      map[string]*vswitchdb.Interface
+	iface      map[string]*ifaceRow
 	controller map[string]*vswitchdb.Controller
 }
 
@@ -135,22 +135,6 @@ func patchBridge(r *vswitchdb.Bridge, uuid string, c *bridgeColumns) {
 	c.OtherConfig.patch(&r.OtherConfig)
 }
 
-func patchInterface(r *vswitchdb.Interface, uuid string, c *interfaceColumns) {
-	r.UUID = uuid
-	c.Name.fill(&r.Name)
-	c.Type.fill(&r.Type)
-	c.Error.patch(&r.Error)
-	c.AdminState.patch(&r.AdminState)
-	c.LinkState.patch(&r.LinkState)
-	c.MACInUse.patch(&r.MACInUse)
-	c.MTU.patch(&r.MTU)
-	c.Ofport.patch(&r.Ofport)
-	c.OfportRequest.patch(&r.OfportRequest)
-	c.ExternalIDs.patch(&r.ExternalIDs)
-	c.Options.patch(&r.Options)
-	c.OtherConfig.patch(&r.OtherConfig)
-}
-
 // applyRows takes the updates of one table in.
 func applyRows[R, C any](have *map[string]*R, u map[string]rowUpdate[C], patch func(*R, string, *C)) error {
 	if *have == nil {
@@ -204,7 +188,7 @@ func (o *optional) fill(at *string) {
 // common are values that most rows have: they are in memory once.
 var common = func() map[string]*string {
 	m := map[string]*string{}
-	for _, v := range []string{"", "up", "down", "internal", "system", "netdev", "dummy", "vxlan", "tap", "dpdkvhostuserclient", ownerValue,
+	for _, v := range []string{"", "up", "down", "internal", "system", "netdev", "dummy", "vxlan", "tap", "dpdkvhostuserclient", ownerKey, ownerValue, "iface-id", "attached-mac", "iface-status", "vm-id",
 		vswitchdb.BridgeFailModeSecure, vswitchdb.ControllerConnectionModeOutOfBand} {
 		m[v] = &v
 	}

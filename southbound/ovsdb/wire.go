@@ -21,7 +21,7 @@ import (
 const maxMessage = 64 << 20
 
 // keptBuffer is the largest buffer that is kept for other messages, in bytes.
-const keptBuffer = 256 << 10
+const keptBuffer = 32 << 10
 
 // wire is one connection to a hypervisor's Open_vSwitch database (RFC 7047) with
 // the columns in memory that a VSwitch needs. It does what Conn does, for one

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/weft-sdn/weft/southbound/ovsdb/vswitchdb"
+	"pgregory.net/rapid"
 )
 
 // peer is a server whose every word a test chooses.
@@ -74,7 +76,7 @@ func (w *wire) iface(uuid string) vswitchdb.Interface {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if i := w.tables.iface[uuid]; i != nil {
-		return *i
+		return *i.whole()
 	}
 	return vswitchdb.Interface{}
 }
@@ -365,4 +367,30 @@ func TestWireDialFailures(t *testing.T) {
 	_, err = dialWire(t.Context(), r.endpoint())
 	require.ErrorIs(t, err, ErrSilent)
 	require.GreaterOrEqual(t, time.Since(began), connectTime/2)
+}
+
+// What is kept of an interface's external ids is what a map would have.
+func TestAttributes(t *testing.T) {
+	pair := rapid.SliceOfN(rapid.StringMatching("[abc]"), 2, 2)
+	rapid.Check(t, func(t *rapid.T) {
+		var a attributes
+		var want map[string]string
+		for range 10 {
+			m := mapping{there: rapid.Bool().Draw(t, "there")}
+			for _, p := range rapid.SliceOfN(pair, 0, 3).Draw(t, "pairs") {
+				if !slices.ContainsFunc(m.kv, func(q [2]string) bool { return q[0] == p[0] }) {
+					m.kv = append(m.kv, [2]string{p[0], p[1]})
+				}
+			}
+			was := slices.Clone(a)
+			before := a
+			a = a.patch(&m)
+			m.patch(&want)
+			require.Equal(t, was, before, "what somebody read does not change")
+			require.Equal(t, want, (&ifaceRow{ids: a}).whole().ExternalIDs)
+			for _, k := range []string{"a", "b", "c"} {
+				require.Equal(t, want[k], a.get(k))
+			}
+		}
+	})
 }

@@ -221,7 +221,7 @@ func (d *Driver) observe(s ovsdb.State) {
 // confirm publishes what the device confirmed.
 func (d *Driver) confirm(p *programmed, flows int) {
 	d.mu.Lock()
-	d.ports, d.cursors = maps.Clone(p.local), maps.Clone(p.cursors)
+	d.ports, d.cursors = p.local, maps.Clone(p.cursors) // local ports are replaced as a whole
 	d.status.Synced = true
 	if flows >= 0 {
 		d.status.Flows = flows

@@ -79,12 +79,15 @@ func (s *connection) bringChanges(ctx context.Context) error {
 	next := programmed{local: s.local(), cursors: map[intent.VNI]evpn.Revision{}, floods: map[intent.VNI]replication{}}
 	next.paths = s.pipe.paths()
 	vnis := byVNI(next.local)
-	s.done = s.done.clone()
+	owned := false // s.done, whose maps others read
 	for v := range s.done.cursors {
 		// What left goes as a whole; what has another encapsulation is made
 		// anew.
 		if _, ok := vnis[v]; !ok || next.paths[v] != s.done.paths[v] {
 			c.dropCookie(cookie(v), cookieVNIMask)
+			if !owned {
+				s.done, owned = s.done.clone(), true
+			}
 			s.done.forget(v)
 		}
 	}
@@ -138,17 +141,30 @@ func (p *programmed) forget(v intent.VNI) {
 // with their cookie.
 func (s *connection) bringPorts(c *changes, local map[intent.Ref]overlay.LocalPort, vnis map[intent.VNI][]uint32) {
 	var old, now []openflow.Flow
-	for r, l := range s.done.local {
-		if n, ok := local[r]; ok && n.Equal(l) {
-			continue
-		}
+	goes := func(l overlay.LocalPort) {
 		if _, ok := vnis[l.VNI]; ok {
 			old = append(old, s.pipe.port(l)...)
 		}
 	}
+	known := 0
 	for r, l := range local {
-		if o, ok := s.done.local[r]; !ok || !o.Equal(l) {
-			now = append(now, s.pipe.port(l)...)
+		o, ok := s.done.local[r]
+		if ok {
+			known++
+		}
+		if ok && o.Equal(l) {
+			continue
+		}
+		if ok {
+			goes(o)
+		}
+		now = append(now, s.pipe.port(l)...)
+	}
+	if known < len(s.done.local) {
+		for r, l := range s.done.local {
+			if _, ok := local[r]; !ok {
+				goes(l)
+			}
 		}
 	}
 	c.replace(old, now)

@@ -42,6 +42,7 @@ func (d *Driver) session(ctx context.Context, ovs *ovsdb.VSwitch) error {
 		return d.fail(southbound.CodeRefused, "monitor flows", "use Open vSwitch 2.16 or newer", err)
 	}
 	s := &connection{Driver: d, conn: c, ovs: ovs, at: state, pipe: pipeline{vtep: d.vtep}, heard: make(chan uint32, heardMost), told: map[intent.Ref]time.Time{}}
+	s.at.Interfaces = nil // nobody asks what there was at the beginning
 	if err := s.hear(ctx); err != nil {
 		return d.fail(southbound.CodeRefused, "ask for packets", "use Open vSwitch 2.16 or newer", err)
 	}

@@ -54,11 +54,15 @@ func (s *connection) local() map[intent.Ref]overlay.LocalPort {
 	s.pipe.tunnels = openTunnels(s.ovs.State(), s.at.TunnelOFPort, need)
 	s.pipe.encaps = map[intent.VNI]intent.Encapsulation{}
 	closed := map[intent.Ref]string{}
+	open := all // which is shared
 	for r, l := range all {
 		e := l.Encap.Full()
 		if s.pipe.tunnels[e] == 0 {
 			closed[r] = tunnelWords(s.ovs.State(), e)
-			delete(all, r)
+			if len(closed) == 1 {
+				open = maps.Clone(all)
+			}
+			delete(open, r)
 			continue
 		}
 		s.pipe.encaps[l.VNI] = e
@@ -66,7 +70,7 @@ func (s *connection) local() map[intent.Ref]overlay.LocalPort {
 	s.Driver.mu.Lock()
 	s.closed = closed
 	s.Driver.mu.Unlock()
-	return all
+	return open
 }
 
 // openTunnels are the port numbers of the tunnel ports that are open.
