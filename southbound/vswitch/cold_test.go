@@ -85,7 +85,7 @@ func (d *dataCentre) compileAll() (rules, octets int) {
 				}
 				emit(p.row(v, r))
 			}
-			emit(p.flood(v, replication{ports: slices.Clone(ports)}.with(imet, p.vtep)))
+			emit(p.flood(v, replication{slices.Clone(ports), (*vtepList)(nil).with(imet)}))
 		}
 		octets += len(buf)
 	}
