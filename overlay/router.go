@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
 	"slices"
@@ -135,7 +136,7 @@ func (m *Model) compile(r *router, changed map[intent.Ref]struct{}) {
 		}
 		r.routing[ref] = g
 	}
-	slices.SortFunc(vrf.Subnets, func(a, b Subnet) int { return comparePrefixes(a.Prefix, b.Prefix) })
+	slices.SortFunc(vrf.Subnets, func(a, b Subnet) int { return cmp.Or(comparePrefixes(a.Prefix, b.Prefix), cmp.Compare(a.VNI, b.VNI)) })
 	for _, s := range o.Spec.Routes {
 		if len(r.routing) > 0 {
 			vrf.Routes = append(vrf.Routes, m.compileRoute(r, vrf, s))
@@ -287,6 +288,9 @@ func (m *Model) settleGateways(old, now *intent.Network) {
 	o := old
 	if o == nil {
 		o = now
+	}
+	if o == nil {
+		return
 	}
 	for r := range m.routersOf[o.Ref()].all() {
 		m.stale[r] = struct{}{}
