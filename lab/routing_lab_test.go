@@ -1,0 +1,673 @@
+//go:build lab
+
+package lab
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"os/exec"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/lab/netns"
+	"github.com/weft-sdn/weft/lab/probe"
+	"github.com/weft-sdn/weft/topology"
+)
+
+// routedVM is a VM of the routing lab: one address of each family on the network
+// with a number, which is also in its subnets.
+type routedVM struct {
+	name, tenant, hypervisor string
+	network, host            byte
+}
+
+func (v routedVM) mac() intent.MAC {
+	return intent.MAC{2, v.tenant[0], 0, 0, v.network, v.host}
+}
+func (v routedVM) v4() netip.Addr { return netip.AddrFrom4([4]byte{10, v.network, 0, v.host}) }
+func (v routedVM) v6() netip.Addr {
+	return netip.AddrFrom16([16]byte{0: 0xfd, 7: v.network, 15: v.host})
+}
+func (v routedVM) address(v6 bool) netip.Addr {
+	if v6 {
+		return v.v6()
+	}
+	return v.v4()
+}
+
+// gateway is that of the VM's network.
+func (v routedVM) gateway(v6 bool) netip.Addr {
+	v.host = 1
+	return v.address(v6)
+}
+
+func (v routedVM) port() *intent.Port {
+	return &intent.Port{Header: intent.Header{APIVersion: intent.APIVersion, Kind: intent.KindPort}, Metadata: intent.Metadata{Tenant: v.tenant, Name: v.name},
+		Spec: intent.PortSpec{Network: fmt.Sprintf("net%d", v.network), Binding: intent.Binding{IfaceID: v.name}, MAC: v.mac(), Addresses: []netip.Addr{v.v4(), v.v6()}}}
+}
+
+// routedSite is a lab of two tenants with equal addresses, each with two networks
+// and a router, on two hypervisors behind different leaves.
+type routedSite struct {
+	*site
+	vms map[string]routedVM
+
+	mu   sync.Mutex
+	seen []sighting
+}
+
+// sighting is a frame that came to a VM.
+type sighting struct {
+	at       string
+	payload  string
+	ttl      uint8
+	src, dst intent.MAC
+}
+
+var routedVMs = []routedVM{
+	{"w1", "red", "hv1", 1, 11}, {"w2", "red", "hv2", 1, 12}, {"d1", "red", "hv1", 2, 11}, {"d2", "red", "hv2", 2, 12},
+	{"n1", "red", "hv1", 2, 21}, {"n2", "red", "hv2", 2, 22},
+	{"x1", "ink", "hv1", 1, 11}, {"x2", "ink", "hv2", 2, 12}, {"y2", "ink", "hv2", 2, 99},
+}
+
+// behind is what n1 and n2 are next hops to.
+var behind = netip.MustParsePrefix("198.51.100.0/24")
+
+func routedRouter(tenant string, routes ...intent.StaticRoute) *intent.Router {
+	return &intent.Router{Header: intent.Header{APIVersion: intent.APIVersion, Kind: intent.KindRouter}, Metadata: intent.Metadata{Tenant: tenant, Name: "r"},
+		Spec: intent.RouterSpec{Networks: []intent.RouterNetwork{{Network: "net1"}, {Network: "net2"}}, Routes: routes}}
+}
+
+func newRoutedSite(t testing.TB) *routedSite {
+	w := &routedSite{site: newSite(t, topology.GenerateParams{Name: "routed", Spines: 1, Leaves: 2, HypervisorsPerLeaf: 1}), vms: map[string]routedVM{}}
+	for _, tenant := range []string{"red", "ink"} {
+		w.put(&intent.Tenant{Header: intent.Header{APIVersion: intent.APIVersion, Kind: intent.KindTenant}, Metadata: intent.Metadata{Name: tenant}})
+		for n := byte(1); n <= 2; n++ {
+			w.put(&intent.Network{Header: intent.Header{APIVersion: intent.APIVersion, Kind: intent.KindNetwork}, Metadata: intent.Metadata{Tenant: tenant, Name: fmt.Sprintf("net%d", n)},
+				Spec: intent.NetworkSpec{Subnets: []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, n, 0, 0}), 24), netip.PrefixFrom(netip.AddrFrom16([16]byte{0: 0xfd, 7: n}), 64)}}})
+		}
+	}
+	for _, v := range routedVMs {
+		w.vms[v.name] = v
+		w.plug(v.hypervisor, v.name, v.mac(), netip.PrefixFrom(v.v4(), 24), netip.PrefixFrom(v.v6(), 64))
+		require.NoError(t, netns.Do(w.Namespace(v.name), func() error {
+			if err := addGateway(Gateway{Interface: "eth1", Via: v.gateway(false)}); err != nil {
+				return err
+			}
+			return addGateway(Gateway{Interface: "eth1", Via: v.gateway(true)})
+		}))
+		w.put(v.port())
+		tap, err := probe.OpenTap(w.Namespace(v.name), "eth1", func(frame []byte, out bool) { w.see(v.name, frame, out) })
+		require.NoError(t, err)
+		t.Cleanup(tap.Close)
+	}
+	for _, n := range []string{"n1", "n2"} {
+		require.NoError(t, netns.Do(w.Namespace(n), func() error { return addAddress(Address{"lo", netip.PrefixFrom(behind.Addr().Next(), 32)}) }))
+	}
+	for _, tenant := range []string{"red", "ink"} {
+		w.put(routedRouter(tenant))
+	}
+	w.ready(20 * time.Second)
+	return w
+}
+
+// routedPort is the UDP port of routed probes.
+const routedPort = 4243
+
+func (w *routedSite) see(at string, frame []byte, out bool) {
+	if out || len(frame) < 14 {
+		return
+	}
+	p := gopacket.NewPacket(frame, layers.LayerTypeEthernet, gopacket.DecodeOptions{Lazy: true})
+	udp, _ := p.Layer(layers.LayerTypeUDP).(*layers.UDP)
+	if udp == nil || udp.DstPort != routedPort || p.Layer(layers.LayerTypeICMPv4) != nil || p.Layer(layers.LayerTypeICMPv6) != nil {
+		return
+	}
+	s := sighting{at: at, payload: string(udp.Payload), dst: intent.MAC(frame[:6]), src: intent.MAC(frame[6:12])}
+	switch ip := p.NetworkLayer().(type) {
+	case *layers.IPv4:
+		s.ttl = ip.TTL
+	case *layers.IPv6:
+		s.ttl = ip.HopLimit
+	}
+	w.mu.Lock()
+	w.seen = append(w.seen, s)
+	w.mu.Unlock()
+}
+
+// sightings are those of a payload.
+func (w *routedSite) sightings(payload string) (out []sighting) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, s := range w.seen {
+		if s.payload == payload {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// socket is a UDP socket of a VM.
+func (w *routedSite) socket(vm string, v6 bool) *net.UDPConn {
+	w.Helper()
+	var c *net.UDPConn
+	require.NoError(w, netns.Do(w.Namespace(vm), func() (err error) {
+		c, err = net.ListenUDP(map[bool]string{true: "udp6", false: "udp4"}[v6], nil)
+		return err
+	}))
+	return c
+}
+
+// errorSocket is a socket that sends with a TTL, unless that is zero, and queues
+// ICMP errors.
+func (w *routedSite) errorSocket(vm string, v6 bool, ttl int) *net.UDPConn {
+	w.Helper()
+	c := w.socket(vm, v6)
+	raw, err := c.SyscallConn()
+	require.NoError(w, err)
+	level, errors, hops := unix.IPPROTO_IP, unix.IP_RECVERR, unix.IP_TTL
+	if v6 {
+		level, errors, hops = unix.IPPROTO_IPV6, unix.IPV6_RECVERR, unix.IPV6_UNICAST_HOPS
+	}
+	require.NoError(w, raw.Control(func(fd uintptr) {
+		if err = unix.SetsockoptInt(int(fd), level, errors, 1); err == nil && ttl > 0 {
+			err = unix.SetsockoptInt(int(fd), level, hops, ttl)
+		}
+	}))
+	require.NoError(w, err)
+	return c
+}
+
+// once sends one datagram and wants one copy of it, at the VM named, with the TTL
+// one less, from the gateway's MAC when it was routed; nobody else sees it.
+func (w *routedSite) once(from, to string, v6, routed bool) {
+	w.Helper()
+	payload := fmt.Sprintf("once %s %s %v %d", from, to, v6, time.Now().UnixNano())
+	dest := w.vms[to]
+	c := w.socket(from, v6)
+	defer c.Close()
+	w.eventually(5*time.Second, func() error {
+		if len(w.sightings(payload)) > 0 {
+			return nil
+		}
+		_, err := c.WriteToUDPAddrPort([]byte(payload), netip.AddrPortFrom(dest.address(v6), routedPort))
+		if err == nil {
+			time.Sleep(100 * time.Millisecond) // the first one may wait for a neighbour
+		}
+		return fmt.Errorf("%s did not arrive: %v", payload, err)
+	})
+	payload += " again"
+	_, err := c.WriteToUDPAddrPort([]byte(payload), netip.AddrPortFrom(dest.address(v6), routedPort))
+	require.NoError(w, err)
+	w.eventually(5*time.Second, func() error {
+		if len(w.sightings(payload)) == 0 {
+			return fmt.Errorf("%s did not arrive", payload)
+		}
+		return nil
+	})
+	time.Sleep(50 * time.Millisecond) // what must not come has no end to wait for
+	all := w.sightings(payload)
+	require.Len(w, all, 1, "copies of %s: %v", payload, all)
+	want := sighting{to, payload, 63, intent.GatewayMAC, dest.mac()}
+	if !routed {
+		want.ttl, want.src = 64, w.vms[from].mac()
+	}
+	require.Equal(w, want, all[0])
+}
+
+// refusal is an ICMP error that a socket got.
+type refusal struct {
+	from       netip.Addr
+	kind, code uint8
+}
+
+// refused sends a datagram with a TTL and waits for the ICMP error, the kernel
+// having checked it: checksum, and the packet that it quotes.
+func (w *routedSite) refused(from string, to netip.AddrPort, ttl int) (r refusal, ok bool) {
+	w.Helper()
+	v6 := to.Addr().Is6()
+	c := w.errorSocket(from, v6, ttl)
+	defer c.Close()
+	raw, err := c.SyscallConn()
+	require.NoError(w, err)
+	for end := time.Now().Add(1500 * time.Millisecond); time.Now().Before(end) && !ok; {
+		_, _ = c.WriteToUDPAddrPort([]byte("refuse me"), to) // may return the error of the one before
+		for wait := time.Now().Add(300 * time.Millisecond); time.Now().Before(wait) && !ok; time.Sleep(5 * time.Millisecond) {
+			require.NoError(w, raw.Control(func(fd uintptr) { r, ok = queued(int(fd)) }))
+		}
+	}
+	return r, ok
+}
+
+// queued takes an ICMP error from a socket's error queue: a sock_extended_err with
+// the address of who sent it.
+func queued(fd int) (r refusal, ok bool) {
+	oob := make([]byte, 512)
+	_, n, _, _, err := unix.Recvmsg(fd, make([]byte, 1500), oob, unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
+	if err != nil {
+		return r, false
+	}
+	msgs, err := unix.ParseSocketControlMessage(oob[:n])
+	if err != nil {
+		return r, false
+	}
+	for _, m := range msgs {
+		if len(m.Data) < 32 || m.Data[4] != unix.SO_EE_ORIGIN_ICMP && m.Data[4] != unix.SO_EE_ORIGIN_ICMP6 {
+			continue
+		}
+		r.kind, r.code = m.Data[5], m.Data[6]
+		if from := m.Data[16:]; binary.NativeEndian.Uint16(from) == unix.AF_INET {
+			r.from = netip.AddrFrom4([4]byte(from[4:8]))
+		} else if len(from) >= 24 {
+			r.from = netip.AddrFrom16([16]byte(from[8:24]))
+		}
+		return r, true
+	}
+	return r, false
+}
+
+// ping wants answers to all of five echo requests.
+func (w *routedSite) ping(from, to string) {
+	w.Helper()
+	out, err := exec.Command("ip", "netns", "exec", w.Namespace(from), "ping", "-n", "-c", "5", "-i", "0.1", "-W", "2", to).CombinedOutput()
+	require.NoError(w, err, "%s pings %s: %s", from, to, out)
+	require.Contains(w, string(out), "5 received", "%s pings %s: %s", from, to, out)
+	require.NotContains(w, string(out), "DUP")
+}
+
+// TestTenantsRouting: a distributed anycast gateway on real vSwitches, with
+// packets of both families: who is reached, with which TTL, who answers, and what
+// never arrives.
+func TestTenantsRouting(t *testing.T) {
+	w := newRoutedSite(t)
+	step := func(name string, do func()) {
+		if !t.Failed() {
+			began := time.Now()
+			do()
+			t.Logf("%s: done after %s", name, time.Since(began).Round(time.Millisecond))
+		}
+	}
+	stop := w.capture("spine1", "eth1")
+	step("all pairs", w.allPairs)
+	step("the L3VNI on the wire", func() { w.requireL3VNI(stop()) })
+	step("gateways answer", w.gatewaysAnswer)
+	step("traceroute", w.traceroute)
+	step("unreachable", w.unreachable)
+	step("next hops", w.nextHops)
+	step("black hole", w.blackHole)
+	step("a network leaves and comes back", w.leaves)
+	step("the controller is killed", w.routedKill)
+	step("the router is made again", w.madeAgain)
+}
+
+// allPairs: each VM reaches each other one of its tenant, and nobody else.
+func (w *routedSite) allPairs() {
+	for _, from := range routedVMs {
+		for _, to := range routedVMs {
+			if from.name != to.name && from.tenant == to.tenant {
+				for _, v6 := range []bool{false, true} {
+					w.once(from.name, to.name, v6, from.network != to.network)
+				}
+			}
+		}
+	}
+	// y2's addresses are nobody's in the other tenant.
+	for _, v6 := range []bool{false, true} {
+		c := w.socket("w1", v6)
+		payload := fmt.Sprintf("leak %v", v6)
+		_, err := c.WriteToUDPAddrPort([]byte(payload), netip.AddrPortFrom(w.vms["y2"].address(v6), routedPort))
+		require.NoError(w, err)
+		c.Close()
+		time.Sleep(200 * time.Millisecond)
+		require.Empty(w, w.sightings(payload), "between tenants")
+	}
+	c := w.check()
+	require.Equal(w, len(routedVMs), c.Unicast.Hosts)
+}
+
+// l3vni is that of a tenant's router.
+func (w *routedSite) l3vni(tenant string) intent.VNI {
+	w.Helper()
+	o, err := w.client.Get(w.Context(), intent.Ref{Kind: intent.KindRouter, Tenant: tenant, Name: "r"})
+	require.NoError(w, err)
+	return o.(*intent.Router).Spec.VNI
+}
+
+// requireL3VNI has tshark read what crossed the spine: routed packets have the
+// tenant's L3VNI and the router MACs, and never the L2VNI.
+func (w *routedSite) requireL3VNI(path string) {
+	w.Helper()
+	out, err := exec.Command("tshark", "-r", path, "-Y", fmt.Sprintf("vxlan && udp.dstport==%d", routedPort), "-T", "fields", "-E", "separator=,", "-E", "occurrence=l",
+		"-e", "vxlan.vni", "-e", "eth.src", "-e", "eth.dst", "-e", "ip.ttl", "-e", "ipv6.hlim").Output()
+	require.NoError(w, err)
+	router := regexp.MustCompile(`^06:77:`)
+	routers := map[string]bool{fmt.Sprint(w.l3vni("red")): true, fmt.Sprint(w.l3vni("ink")): true}
+	counts := map[string]int{}
+	for line := range strings.Lines(string(out)) {
+		f := strings.Split(strings.TrimSpace(line), ",")
+		counts[f[0]]++
+		require.Equal(w, routers[f[0]], router.MatchString(f[1]), "%s", line)
+		require.Equal(w, routers[f[0]], router.MatchString(f[2]), "%s", line)
+		require.NotEqual(w, intent.GatewayMAC.String(), f[1], "bridged after it was routed: %s", line)
+	}
+	w.Logf("routed probes on the spine, by VNI: %v; L3VNIs %v", counts, routers)
+	for v := range routers {
+		require.NotZero(w, counts[v])
+	}
+	bad, err := exec.Command("tshark", "-r", path, "-Y", "_ws.malformed").Output()
+	require.NoError(w, err)
+	require.Empty(w, strings.TrimSpace(string(bad)))
+}
+
+// gatewaysAnswer: every gateway of the router answers echo requests, also by its
+// link-local address.
+func (w *routedSite) gatewaysAnswer() {
+	for _, from := range []string{"w1", "d2"} {
+		for _, to := range []string{"w1", "d1"} {
+			w.ping(from, w.vms[to].gateway(false).String())
+			w.ping(from, w.vms[to].gateway(true).String())
+		}
+		w.ping(from, intent.GatewayMAC.LinkLocal().String()+"%eth1")
+	}
+	for _, port := range []uint16{53, 33434} {
+		for _, v6 := range []bool{false, true} {
+			r, ok := w.refused("w1", netip.AddrPortFrom(w.vms["w1"].gateway(v6), port), 0)
+			require.True(w, ok)
+			require.Equal(w, map[bool]refusal{false: {w.vms["w1"].gateway(false), 3, 3}, true: {w.vms["w1"].gateway(true), 1, 4}}[v6], r)
+		}
+	}
+}
+
+// traceroute reads well: the gateway, then the host.
+func (w *routedSite) traceroute() {
+	for _, to := range []string{"d1", "d2"} {
+		for _, v6 := range []bool{false, true} {
+			dest := netip.AddrPortFrom(w.vms[to].address(v6), 33434)
+			exceeded, reached := refusal{w.vms["w1"].gateway(v6), 11, 0}, refusal{dest.Addr(), 3, 3}
+			if v6 {
+				exceeded.kind, reached.kind, reached.code = 3, 1, 4
+			}
+			for ttl, want := range []refusal{exceeded, reached} {
+				got, ok := w.refused("w1", dest, ttl+1)
+				require.True(w, ok, "w1 to %s, TTL %d", dest, ttl+1)
+				require.Equal(w, want, got, "w1 to %s, TTL %d", dest, ttl+1)
+			}
+		}
+	}
+}
+
+// unreachable: who is nowhere, and what there is no route to.
+func (w *routedSite) unreachable() {
+	nobody := routedVM{network: 2, host: 200}
+	for _, c := range []struct {
+		to   string
+		want refusal
+	}{
+		{nobody.v4().String(), refusal{w.vms["w1"].gateway(false), 3, 1}},
+		{nobody.v6().String(), refusal{w.vms["w1"].gateway(true), 1, 3}},
+		{"203.0.113.1", refusal{w.vms["w1"].gateway(false), 3, 0}},
+		{"2001:db8::1", refusal{w.vms["w1"].gateway(true), 1, 0}},
+	} {
+		got, ok := w.refused("w1", netip.AddrPortFrom(netip.MustParseAddr(c.to), 9), 0)
+		require.True(w, ok, c.to)
+		require.Equal(w, c.want, got, c.to)
+	}
+	// A flood of what can't be routed is bounded by the port's meter.
+	c := w.socket("w1", false)
+	defer c.Close()
+	for range 2000 {
+		_, _ = c.WriteToUDPAddrPort([]byte("flood"), netip.MustParseAddrPort("203.0.113.1:9"))
+	}
+	dropped := regexp.MustCompile(`bands:\s*0: packet_count:(\d+)`)
+	w.eventually(5*time.Second, func() error {
+		stats := w.ofctl("hv1", "meter-stats")
+		for _, m := range dropped.FindAllStringSubmatch(stats, -1) {
+			if len(m[1]) >= 4 {
+				return nil
+			}
+		}
+		return fmt.Errorf("no meter dropped 1,000 packets: %s", stats)
+	})
+}
+
+// split sends flows, each from a port of its own, to what is behind the next hops,
+// and counts them where they come.
+func (w *routedSite) split(flows int) (n1, n2 int) {
+	w.Helper()
+	run := fmt.Sprint("split ", time.Now().UnixNano(), " ")
+	to := netip.AddrPortFrom(behind.Addr().Next(), routedPort)
+	for i := range flows {
+		c := w.socket("w1", false)
+		_, err := c.WriteToUDPAddrPort(fmt.Appendf(nil, "%s%d", run, i), to)
+		require.NoError(w, err)
+		require.NoError(w, c.Close())
+	}
+	count := func() map[string]int {
+		at := map[string]int{}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		for _, s := range w.seen {
+			if strings.HasPrefix(s.payload, run) {
+				at[s.at]++
+			}
+		}
+		return at
+	}
+	w.eventually(5*time.Second, func() error {
+		if at := count(); at["n1"]+at["n2"] < flows {
+			return fmt.Errorf("%d flows, came: %v", flows, at)
+		}
+		return nil
+	})
+	at := count()
+	require.Equal(w, flows, at["n1"]+at["n2"], "each once, and nowhere else: %v", at)
+	require.Len(w, at, min(len(at), 2))
+	w.Logf("%d flows over two next hops: %v", flows, at)
+	return at["n1"], at["n2"]
+}
+
+// nextHops: flows are shared by ECMP, and by weights; a next hop that goes loses
+// them to the other one.
+func (w *routedSite) nextHops() {
+	const flows = 600
+	route := intent.StaticRoute{Prefix: behind, NextHops: []intent.NextHop{{Address: w.vms["n1"].v4()}, {Port: "n2"}}}
+	w.put(routedRouter("red", route))
+	w.spineReady()
+	n1, n2 := w.split(flows)
+	require.InDelta(w, flows/2, n1, flows/8)
+	require.InDelta(w, flows/2, n2, flows/8)
+	w.ping("w1", behind.Addr().Next().String()) // they may answer as who is behind them
+	w.ping("w2", behind.Addr().Next().String())
+
+	route.NextHops[0].Weight = 3
+	w.put(routedRouter("red", route))
+	w.spineReady()
+	n1, n2 = w.split(flows)
+	require.InDelta(w, 3*flows/4, n1, flows/8)
+	require.InDelta(w, flows/4, n2, flows/8)
+
+	w.vsctl("hv1", "del-port", bridgeInt, "vn1")
+	w.eventually(5*time.Second, func() error {
+		if strings.Contains(w.ofctl("hv1", "dump-flows"), "multipath") {
+			return errStill("two next hops")
+		}
+		return nil
+	})
+	w.spineReady()
+	n1, n2 = w.split(flows / 10)
+	require.Equal(w, []int{0, flows / 10}, []int{n1, n2})
+	w.vsctl("hv1", "add-port", bridgeInt, "vn1", "--", "set", "Interface", "vn1", "external_ids:iface-id=n1")
+	w.ready(10 * time.Second)
+	w.once("w1", "n1", false, true)
+}
+
+// spineReady waits until both hypervisors have what was put last.
+func (w *routedSite) spineReady() {
+	w.Helper()
+	w.ready(10 * time.Second)
+	w.eventually(10*time.Second, func() error {
+		o, err := w.client.Get(w.Context(), intent.Ref{Kind: intent.KindRouter, Tenant: "red", Name: "r"})
+		if err != nil {
+			return err
+		}
+		if s := o.(*intent.Router).Status; s != nil && s.Phase != intent.PhaseReady {
+			return fmt.Errorf("the router is %s: %+v", s.Phase, s.Reasons)
+		}
+		return nil
+	})
+}
+
+// blackHole drops without a word.
+func (w *routedSite) blackHole() {
+	hole := netip.MustParsePrefix("203.0.113.0/24")
+	w.put(routedRouter("red", intent.StaticRoute{Prefix: hole, Blackhole: true}))
+	w.eventually(5*time.Second, func() error {
+		if !strings.Contains(w.ofctl("hv1", "dump-flows"), "nw_dst=203.0.113.0/24 actions=drop") {
+			return fmt.Errorf("the black hole is not there yet")
+		}
+		return nil
+	})
+	r, ok := w.refused("w1", netip.MustParseAddrPort("203.0.113.1:9"), 0)
+	require.False(w, ok, "%v", r)
+	line := regexp.MustCompile(`n_packets=(\d+),[^\n]*nw_dst=203.0.113.0/24 actions=drop`).FindStringSubmatch(w.ofctl("hv1", "dump-flows"))
+	require.NotNil(w, line)
+	require.NotEqual(w, "0", line[1], "what is dropped is counted")
+}
+
+// leaves: while packets flow a network leaves the router and comes back.
+func (w *routedSite) leaves() {
+	one := routedRouter("red")
+	one.Spec.Networks = one.Spec.Networks[:1]
+	w.put(one)
+	w.eventually(5*time.Second, func() error {
+		if flows := w.ofctl("hv2", "dump-flows"); strings.Contains(flows, "nw_dst=10.2.0.0/24") {
+			return errStill("a route to the network")
+		}
+		return nil
+	})
+	dest := netip.AddrPortFrom(w.vms["d2"].v4(), routedPort)
+	r, ok := w.refused("w1", dest, 0)
+	require.True(w, ok)
+	require.Equal(w, refusal{w.vms["w1"].gateway(false), 3, 0}, r)
+	w.once("d1", "d2", false, false) // bridged as before
+	w.put(routedRouter("red"))
+	w.once("w1", "d2", false, true)
+	w.once("d2", "w1", true, true)
+}
+
+// routedKill: routed packets go on while the controller is away, and nothing is
+// made again when it comes back. ICMP errors alone are missing meanwhile.
+func (w *routedSite) routedKill() {
+	w.put(routedRouter("red", intent.StaticRoute{Prefix: behind, NextHops: []intent.NextHop{{Port: "n1"}, {Port: "n2"}}}))
+	w.spineReady()
+	w.eventually(5*time.Second, func() error {
+		for _, hv := range []string{"hv1", "hv2"} {
+			if !strings.Contains(w.ofctl(hv, "dump-flows"), "multipath") {
+				return fmt.Errorf("%s has no next hops yet", hv)
+			}
+		}
+		return nil
+	})
+	for try := 1; ; try++ {
+		before := w.allFlows()
+		sent, lost := w.stream(func() {
+			time.Sleep(time.Second)
+			require.NoError(w, Kill(w.State, controllerNode, true))
+			_, ok := w.refused("w1", netip.AddrPortFrom(w.vms["d2"].v4(), 9), 1)
+			require.False(w, ok, "nobody is there to answer")
+			w.startController()
+			w.ready(20 * time.Second)
+		})
+		w.Logf("controller killed and started, window %d: %d routed packets sent, %d lost", try, sent, lost)
+		after := w.allFlows()
+		require.NoError(w, differ(before, after))
+		w.Logf("%d flows, none made again", w.requireOlder(before, after))
+		if lost == 0 {
+			break
+		}
+		require.Less(w, try, windows, "packets were lost in every window")
+	}
+	w.eventually(10*time.Second, func() error {
+		if _, ok := w.refused("w1", netip.AddrPortFrom(w.vms["d2"].v4(), 9), 1); !ok {
+			return errStill("no ICMP errors")
+		}
+		return nil
+	})
+}
+
+// stream sends routed packets, 500 a second, while something happens, and counts
+// those that were lost.
+func (w *routedSite) stream(happens func()) (sent, lost int) {
+	w.Helper()
+	run := fmt.Sprint("stream ", time.Now().UnixNano(), " ")
+	ctx, cancel := context.WithCancel(w.Context())
+	c := w.socket("w1", false)
+	defer c.Close()
+	done := make(chan int)
+	go func() {
+		n, tick := 0, time.NewTicker(2*time.Millisecond)
+		defer tick.Stop()
+		for ctx.Err() == nil {
+			to := w.vms[[]string{"d1", "d2"}[n%2]]
+			if _, err := c.WriteToUDPAddrPort(fmt.Appendf(nil, "%s%d", run, n), netip.AddrPortFrom(to.v4(), routedPort)); err == nil {
+				n++
+			}
+			<-tick.C
+		}
+		done <- n
+	}()
+	happens()
+	cancel()
+	sent = <-done
+	time.Sleep(300 * time.Millisecond)
+	got := map[string]int{}
+	w.mu.Lock()
+	for _, s := range w.seen {
+		if strings.HasPrefix(s.payload, run) {
+			got[s.payload]++
+		}
+	}
+	w.mu.Unlock()
+	for p, n := range got {
+		require.Equal(w, 1, n, "copies of %s", p)
+	}
+	return sent, sent - len(got)
+}
+
+// madeAgain: a router that is deleted leaves nothing behind, and one that gets its
+// L3VNI works.
+func (w *routedSite) madeAgain() {
+	v := w.l3vni("red")
+	w.delete(intent.Ref{Kind: intent.KindRouter, Tenant: "red", Name: "r"})
+	w.eventually(5*time.Second, func() error {
+		for _, hv := range []string{"hv1", "hv2"} {
+			if strings.Contains(w.ofctl(hv, "dump-flows"), fmt.Sprintf("cookie=0x7ef7000000%06x", v)) {
+				return fmt.Errorf("%s still has flows of L3VNI %d", hv, v)
+			}
+		}
+		return nil
+	})
+	r, ok := w.refused("w1", netip.AddrPortFrom(w.vms["d2"].v4(), 9), 1)
+	require.False(w, ok, "%v", r)
+	w.once("x1", "x2", false, true) // the other tenant's goes on
+	again := routedRouter("red")
+	again.Spec.VNI = v
+	w.put(again)
+	w.once("w1", "d2", false, true)
+	w.once("d2", "w1", true, true)
+	for _, e := range w.events(time.Time{}) {
+		require.NotContains(w, e.Reason, "Repaired", "%+v", e)
+	}
+}
