@@ -5,10 +5,19 @@
 //
 // One table per purpose, one file per table:
 //
-//	 0 classify   in_port, or the tunnel key, to a VNI in metadata
+//	 0 classify   in_port, or the tunnel key, to a VNI in metadata; the VRF of
+//	              a router in register 5
 //	10 admission  anti-spoofing: MAC, IPv4, IPv6, ARP, ND (RFC 6105 for RAs)
 //	20 arp        answers ARP requests from the segment table (RFC 9161)
 //	21 nd         answers neighbour solicitations from it (RFC 9161); 22 sends
+//	24 router     frames to the gateway's MAC: echo requests answered, TTL one
+//	              less
+//	25 route      longest prefix in the VRF, by priority
+//	26 next hop   one of several, by a hash of the flow
+//	27 host       an address of the VRF: on this edge to table 30, elsewhere
+//	              with the L3VNI to a VTEP that routes (RFC 9135 section 6.1),
+//	              or bridged in the host's L2VNI
+//	28 icmp       what can't be routed, to the controller for an ICMP error
 //	30 local      a MAC on this edge to its port
 //	40 remote     a MAC elsewhere to tunnel key and VTEP
 //	50 flood      broadcast and multicast to local ports and, once each, to
@@ -16,8 +25,13 @@
 //	              replication)
 //
 // Register 0 is 1 for what came out of a tunnel; that never enters a tunnel
-// again (split horizon). Nothing is learned and nothing goes to a controller.
-// A frame that no flow matches is dropped.
+// again (split horizon), but for what this edge routes by a static route.
+// Nothing is learned. A frame that no flow matches is dropped.
+//
+// Frames skip the tables that their port does not use: each port's flows name the
+// next table (pipeline.next). To a controller go announcements of ports in
+// standby, and, by a meter for each port, packets that ask for an ICMP error: Open
+// vSwitch can't make these, and while no controller is there they are missing.
 //
 // # Own marks
 //
@@ -25,7 +39,8 @@
 // are the VNI, zero for flows of the bridge as a whole, so that all flows of a
 // segment go in one message; the 24 bits between are the end of the MAC for
 // flows that belong to one, so that deleting what one station had never takes
-// what another has by now. Flows with other cookies are left alone.
+// what another has by now. Flows with other cookies are left alone. Flows of a
+// router have its L3VNI there. Our meters are numbered by port above 1<<24.
 //
 // # Order and restart
 //
