@@ -35,8 +35,8 @@ func (t RouteType) String() string {
 type Key struct {
 	Type RouteType
 	MAC  intent.MAC // MACIP
-	IP   netip.Addr // MACIP: host address, invalid for a MAC-only route; IMET: the VTEP that floods; PREFIX: the prefix's address
 	Bits uint8      // PREFIX: its length
+	IP   netip.Addr // MACIP: host address, invalid for a MAC-only route; IMET: the VTEP that floods; PREFIX: the prefix's address
 }
 
 // PrefixKey is the route of an IP prefix.
