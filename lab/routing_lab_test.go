@@ -443,39 +443,63 @@ func (w *routedSite) unreachable() {
 }
 
 // split sends flows, each from a port of its own, to what is behind the next hops,
-// and counts them where they come.
+// and counts them where they come: each flow by one next hop, and nowhere else.
 func (w *routedSite) split(flows int) (n1, n2 int) {
 	w.Helper()
 	run := fmt.Sprint("split ", time.Now().UnixNano(), " ")
 	to := netip.AddrPortFrom(behind.Addr().Next(), routedPort)
-	for i := range flows {
-		c := w.socket("w1", false)
-		_, err := c.WriteToUDPAddrPort(fmt.Appendf(nil, "%s%d", run, i), to)
-		require.NoError(w, err)
-		require.NoError(w, c.Close())
-	}
-	count := func() map[string]int {
-		at := map[string]int{}
+	came := func() map[int]map[string]bool {
+		at := map[int]map[string]bool{}
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		for _, s := range w.seen {
-			if strings.HasPrefix(s.payload, run) {
-				at[s.at]++
+			var flow, try int
+			if rest, ok := strings.CutPrefix(s.payload, run); ok {
+				_, err := fmt.Sscan(rest, &flow, &try)
+				require.NoError(w, err)
+				if at[flow] == nil {
+					at[flow] = map[string]bool{}
+				}
+				at[flow][s.at] = true
 			}
 		}
 		return at
 	}
-	w.eventually(5*time.Second, func() error {
-		if at := count(); at["n1"]+at["n2"] < flows {
-			return fmt.Errorf("%d flows, came: %v", flows, at)
+	for first := 0; first < flows; first += 20 { // few at once: each is a flow that the datapath does not have yet
+		sockets := map[int]*net.UDPConn{}
+		for i := first; i < min(first+20, flows); i++ {
+			sockets[i] = w.socket("w1", false)
 		}
-		return nil
-	})
-	at := count()
-	require.Equal(w, flows, at["n1"]+at["n2"], "each once, and nowhere else: %v", at)
-	require.Len(w, at, min(len(at), 2))
-	w.Logf("%d flows over two next hops: %v", flows, at)
-	return at["n1"], at["n2"]
+		try := 0
+		w.eventually(10*time.Second, func() error {
+			at, missing := came(), 0
+			for i, c := range sockets {
+				if at[i] == nil && try%10 == 0 {
+					_, _ = c.WriteToUDPAddrPort(fmt.Appendf(nil, "%s%d %d", run, i, try), to)
+				}
+				if at[i] == nil {
+					missing++
+				}
+			}
+			if try++; missing > 0 {
+				return fmt.Errorf("%d of %d flows did not come", missing, len(sockets))
+			}
+			return nil
+		})
+		for _, c := range sockets {
+			require.NoError(w, c.Close())
+		}
+	}
+	counts := map[string]int{}
+	for flow, at := range came() {
+		require.Len(w, at, 1, "flow %d", flow)
+		for vm := range at {
+			counts[vm]++
+		}
+	}
+	require.Equal(w, flows, counts["n1"]+counts["n2"], "%v", counts)
+	w.Logf("%d flows over two next hops: %v", flows, counts)
+	return counts["n1"], counts["n2"]
 }
 
 // nextHops: flows are shared by ECMP, and by weights; a next hop that goes loses
