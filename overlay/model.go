@@ -36,6 +36,9 @@ type LocalPort struct {
 	// everything is made ready, nothing is delivered to it, and of what it
 	// sends only its announcement counts, which the device reports.
 	Standby bool
+	// Services are what the station is told, nil when it is told nothing.
+	Services *Services
+	QoS      *QoS // nil when there are no limits
 }
 
 // Learned is a station that an edge learned from traffic on a segment.
@@ -47,7 +50,8 @@ type Learned struct {
 
 // Equal reports whether two local ports are the same in all.
 func (p LocalPort) Equal(q LocalPort) bool {
-	return p.Port == q.Port && p.VNI == q.VNI && p.Interface == q.Interface && p.VLAN == q.VLAN && p.OFPort == q.OFPort && p.MAC == q.MAC && p.Encap == q.Encap && p.Standby == q.Standby && slices.Equal(p.Addresses, q.Addresses)
+	return p.Port == q.Port && p.VNI == q.VNI && p.Interface == q.Interface && p.VLAN == q.VLAN && p.OFPort == q.OFPort && p.MAC == q.MAC && p.Encap == q.Encap && p.Standby == q.Standby && slices.Equal(p.Addresses, q.Addresses) &&
+		p.Services.Equal(q.Services) && p.QoS.Equal(q.QoS)
 }
 
 // Attachment is where a port was found and what was made of it.
@@ -87,6 +91,7 @@ type Model struct {
 	serviced int                     // edges that another one replicates for
 	leaves   map[netip.Addr]struct{} // VTEPs of EVPN leaves
 
+	served  served
 	byVNI   map[intent.VNI]*intent.Network
 	imports map[intent.RouteTarget]map[intent.VNI]struct{} // configured ones
 	strays  map[intent.VNI]map[taken]struct{}              // routes for VNIs that no network has
@@ -135,7 +140,7 @@ func NewModel() *Model {
 		leaves: map[netip.Addr]struct{}{}, byVNI: map[intent.VNI]*intent.Network{}, imports: map[intent.RouteTarget]map[intent.VNI]struct{}{},
 		strays: map[intent.VNI]map[taken]struct{}{}, owners: map[address]intent.MAC{}, refused: map[address]map[taken]struct{}{},
 		hosts: map[address][]taken{}, offences: map[rowOf]map[evpn.Source]offence{},
-		touchedNodes: map[string]struct{}{}, touchedVNIs: map[intent.VNI]struct{}{},
+		touchedNodes: map[string]struct{}{}, touchedVNIs: map[intent.VNI]struct{}{}, served: newServed(),
 	}
 }
 
@@ -156,6 +161,7 @@ func (m *Model) Put(o intent.Object) {
 		old := m.networks[o.Ref()]
 		m.networks[o.Ref()] = o
 		m.settleNetwork(old, o)
+		m.settleServices(o.Ref())
 		m.settleAll(m.portsOf[o.Ref()])
 	case *intent.Port:
 		if old := m.ports[o.Ref()]; old != nil {
@@ -164,6 +170,8 @@ func (m *Model) Put(o intent.Object) {
 		m.ports[o.Ref()] = o
 		m.index(o)
 		m.settle(o.Ref())
+	case *intent.Router:
+		m.putRouter(o.Ref(), o)
 	case *intent.Node:
 		e := m.edge(o.Metadata.Name)
 		was := e.vtep()
@@ -186,8 +194,11 @@ func (m *Model) Delete(r intent.Ref) {
 	case intent.KindNetwork:
 		old := m.networks[r]
 		delete(m.networks, r)
+		m.settleServices(r)
 		m.settleAll(m.portsOf[r])
 		m.settleNetwork(old, nil)
+	case intent.KindRouter:
+		m.putRouter(r, nil)
 	case intent.KindPort:
 		if p := m.ports[r]; p != nil {
 			m.unindex(p)
