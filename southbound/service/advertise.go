@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/weft-sdn/weft/controller/intent"
@@ -47,6 +48,18 @@ func Advertisement(l overlay.LocalPort) []byte {
 		return nil
 	}
 	return allNodes.icmp6(advertisement(l))
+}
+
+// Retracted is a port as its station is told last: there is no router any more
+// (RFC 4861 section 6.2.5).
+func Retracted(l overlay.LocalPort) overlay.LocalPort {
+	s := *l.Services
+	s.Subnets = slices.Clone(s.Subnets)
+	for i := range s.Subnets {
+		s.Subnets[i].Gateway = netip.Addr{}
+	}
+	l.Services = &s
+	return l
 }
 
 // solicited answers a router solicitation (RFC 4861 section 6.1.1).

@@ -29,6 +29,8 @@ type Answer struct {
 	Did string
 	// Declined is the address that the station found to be somebody else's.
 	Declined netip.Addr
+	// Bound is the address that the station has taken with this answer.
+	Bound netip.Addr
 }
 
 // Request answers a frame that a port sent. An error says why it is no request

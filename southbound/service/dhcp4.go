@@ -57,7 +57,9 @@ func dhcp4(p packet, l overlay.LocalPort) (Answer, error) {
 		case said.IsValid() && said != r.server:
 			return Answer{Did: fmt.Sprintf("DHCPREQUEST for the offer of %s", said)}, nil
 		case mine:
-			return r.give(dhcpv4.MessageTypeAck), nil
+			a := r.give(dhcpv4.MessageTypeAck)
+			a.Bound = r.address
+			return a, nil
 		case !wanted.IsValid():
 			return Answer{}, fmt.Errorf("DHCPREQUEST for no address")
 		}

@@ -37,7 +37,7 @@ func dhcp6(p packet, l overlay.LocalPort) (Answer, error) {
 	if id := m.Options.ClientID(); id != nil {
 		out.AddOption(dhcpv6.OptClientID(id))
 	}
-	var declined netip.Addr
+	var declined, bound netip.Addr
 	switch m.MessageType {
 	case dhcpv6.MessageTypeSolicit:
 		if m.GetOneOption(dhcpv6.OptionRapidCommit) != nil {
@@ -50,6 +50,9 @@ func dhcp6(p packet, l overlay.LocalPort) (Answer, error) {
 	case dhcpv6.MessageTypeRequest, dhcpv6.MessageTypeRenew, dhcpv6.MessageTypeRebind:
 		r.give(out)
 		r.tell(out)
+		if len(r.own) > 0 {
+			bound = r.own[0]
+		}
 	case dhcpv6.MessageTypeConfirm:
 		asked := r.asked()
 		if len(asked) == 0 {
@@ -72,7 +75,7 @@ func dhcp6(p packet, l overlay.LocalPort) (Answer, error) {
 		return Answer{}, fmt.Errorf("DHCPv6 %s is no message of a client", m.MessageType)
 	}
 	to := answer{dstMAC: l.MAC, src: intent.GatewayMAC.LinkLocal(), dst: p.src, sport: PortServer6, dport: PortClient6}
-	return Answer{Frame: to.udp(out.ToBytes()), Did: fmt.Sprintf("DHCPv6 %s: %s", m.MessageType, out.MessageType), Declined: declined}, nil
+	return Answer{Frame: to.udp(out.ToBytes()), Did: fmt.Sprintf("DHCPv6 %s: %s", m.MessageType, out.MessageType), Declined: declined, Bound: bound}, nil
 }
 
 // leastRefresh is IRT_MINIMUM (RFC 8415 section 7.6).

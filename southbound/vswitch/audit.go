@@ -96,6 +96,7 @@ func (s *connection) readAll(ctx context.Context, seen func(flowSet), tell bool)
 		return err
 	}
 	s.done = d.programmed
+	s.answers.serve(s.done.local)
 	s.confirm(&s.done, len(d.flows))
 	if tell {
 		s.faults += found.n
@@ -128,6 +129,9 @@ func (s *connection) difference(ctx context.Context, seen func(flowSet)) (*desir
 	s.kept = s.keep(d, has, away)
 	var c changes
 	var found findings
+	if err := s.compareMeters(ctx, d, &c, &found); err != nil {
+		return nil, nil, nil, err
+	}
 	for _, f := range has.sorted() {
 		if w, ok := d.flows[keyOf(f)]; !ok {
 			c.drop(f)

@@ -130,6 +130,7 @@ func (s *connection) bringChanges(ctx context.Context) error {
 	next := programmed{local: s.local(), cursors: map[intent.VNI]evpn.Revision{}, floods: map[intent.VNI]replication{}}
 	next.paths = s.pipe.paths()
 	vnis := byVNI(next.local)
+	before := s.done.local
 	s.done = s.done.clone()
 	for v := range s.done.cursors {
 		// What left goes as a whole; what has another encapsulation is made
@@ -140,6 +141,7 @@ func (s *connection) bringChanges(ctx context.Context) error {
 		}
 	}
 	s.bringPorts(&c, next.local, vnis)
+	s.bringMeters(&c, before, next.local)
 	for _, v := range slices.Sorted(maps.Keys(vnis)) {
 		s.bringSegment(&c, &next, v, vnis[v])
 	}
@@ -147,6 +149,7 @@ func (s *connection) bringChanges(ctx context.Context) error {
 		return err
 	}
 	s.done = next
+	s.answers.serve(s.done.local)
 	s.confirm(&s.done, -1)
 	return s.speakNow()
 }

@@ -41,6 +41,8 @@ func (d *Driver) session(ctx context.Context, ovs *ovsdb.VSwitch) error {
 		return d.fail(southbound.CodeRefused, "monitor flows", "use Open vSwitch 2.16 or newer", err)
 	}
 	s := &connection{Driver: d, conn: c, ovs: ovs, at: state, pipe: pipeline{vtep: d.vtep}, heard: make(chan uint32, heardMost), told: map[intent.Ref]time.Time{}}
+	s.answers = newResponder(c, d.feed, d.log)
+	defer s.answers.close()
 	if err := s.hear(ctx); err != nil {
 		return d.fail(southbound.CodeRefused, "ask for packets", "use Open vSwitch 2.16 or newer", err)
 	}
@@ -78,7 +80,8 @@ type connection struct {
 	pipe pipeline
 
 	done      programmed
-	localRev  uint64                   // of the feed's local ports that were read last
+	localRev  uint64 // of the feed's local ports that were read last
+	answers   *responder
 	heard     chan uint32              // ports in standby that have spoken
 	told      map[intent.Ref]time.Time // when their feed was told
 	keptFlows flowSet                  // kept for edges that have not reported, until they do
@@ -187,14 +190,22 @@ func (s *connection) send(ctx context.Context, c *changes) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, opTime)
 	defer cancel()
-	if err := s.conn.Bundle(ctx, c.mods()); err != nil {
-		select {
-		case <-s.conn.Done():
-			return s.fail(southbound.CodeUnreachable, "talk OpenFlow to "+s.openflow, "", s.conn.Err())
-		default:
+	what := fmt.Sprintf("program %d meters", len(c.meters)+len(c.spent))
+	err := s.conn.SetMeters(ctx, c.meters)
+	if err == nil {
+		if err = s.conn.Bundle(ctx, c.mods()); err != nil {
+			what = fmt.Sprintf("program %d flow changes", len(c.del)+len(c.add))
+		} else {
+			err = s.conn.SetMeters(ctx, c.spent)
 		}
-		return s.fail(southbound.CodeRefused, fmt.Sprintf("program %d flow changes", len(c.del)+len(c.add)),
-			"look at ovs-vswitchd's log on "+s.name+"; it must be Open vSwitch 2.16 or newer", err)
 	}
-	return nil
+	if err == nil {
+		return nil
+	}
+	select {
+	case <-s.conn.Done():
+		return s.fail(southbound.CodeUnreachable, "talk OpenFlow to "+s.openflow, "", s.conn.Err())
+	default:
+	}
+	return s.fail(southbound.CodeRefused, what, "look at ovs-vswitchd's log on "+s.name+"; it must be Open vSwitch 2.16 or newer", err)
 }
