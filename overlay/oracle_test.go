@@ -67,7 +67,9 @@ func (w *world) often(in int) bool { return w.IntN(in) != 0 }
 func (w *world) step() string {
 	// Nothing is taken for a duplicate that moves every hour.
 	w.now = w.now.Add(time.Hour)
-	switch w.IntN(12) {
+	switch w.IntN(13) {
+	case 12:
+		return w.putRouter()
 	case 0:
 		n := hypervisor(w.hv())
 		if w.IntN(2) == 0 {
@@ -82,6 +84,10 @@ func (w *world) step() string {
 		n := network(fmt.Sprintf("n%d", i), firstVNI+intent.VNI(i))
 		if i == oracleNetworks-1 && w.IntN(2) == 0 {
 			n.Spec.VNI = lastVNI // this one changes its VNI
+		}
+		if w.IntN(2) == 0 {
+			n.Spec.Subnets = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 168, byte(i), 0}), 24)}
+			n.Spec.DHCP = &intent.DHCP{Lease: intent.Seconds(w.IntN(2) * 600)}
 		}
 		n.Spec.RouteTargets.Import = [][]string{nil, nil, {"1:1"}, {"1:1", "1:2"}}[w.IntN(4)]
 		return w.put(n)
@@ -137,10 +143,28 @@ func (w *world) putPort() string {
 		b = intent.Binding{Node: fmt.Sprintf("hv%d", w.hv()), Interface: "if-" + name, VLAN: uint16(w.IntN(2))}
 	}
 	p := port(name, fmt.Sprintf("n%d", w.IntN(oracleNetworks)), byte(10+2*i+w.IntN(2)), b)
+	if w.IntN(3) == 0 {
+		p.Spec.QoS = &intent.QoS{Out: intent.RateLimit{Rate: intent.BitRate(fmt.Sprintf("%dM", 1+w.IntN(2)))}}
+	}
 	if w.IntN(4) == 0 {
 		p.Spec.Requested = intent.Place{Node: fmt.Sprintf("hv%d", w.hv())}
 	}
 	return w.put(p)
+}
+
+// putRouter puts one of two routers, which may name the same network for a moment.
+func (w *world) putRouter() string {
+	r := &intent.Router{Metadata: intent.Metadata{Tenant: "t", Name: fmt.Sprintf("r%d", w.IntN(2))}}
+	for i := range oracleNetworks {
+		if w.IntN(3) == 0 {
+			n := intent.RouterNetwork{Network: fmt.Sprintf("n%d", i)}
+			if w.IntN(2) == 0 {
+				n.Gateways = []netip.Addr{netip.AddrFrom4([4]byte{192, 168, byte(i), 254})}
+			}
+			r.Spec.Networks = append(r.Spec.Networks, n)
+		}
+	}
+	return w.put(r)
 }
 
 func (w *world) observe() string {

@@ -122,14 +122,11 @@ func (r *responder) run(ctx context.Context) {
 		case p := <-r.asked.C():
 			err = r.answer(p)
 		case <-r.poke:
-			r.mu.Lock()
-			ports := r.fresh
-			r.fresh = nil
-			r.mu.Unlock()
-			for _, l := range ports {
-				if err == nil {
-					err = r.advertise(l)
-				}
+			if !r.began {
+				err = r.watch(ctx)
+			}
+			if err == nil {
+				err = r.advertiseFresh()
 			}
 		case <-advertise.C:
 			err = r.advertiseAll()
@@ -182,12 +179,13 @@ func (r *responder) send(l overlay.LocalPort, frame []byte) error {
 	return r.conn.SendPacket(openflow.PacketOut{InPort: openflow.PortController, Actions: []openflow.Action{openflow.Output(l.OFPort)}, Data: frame})
 }
 
-// advertise sends a port its router advertisement.
-func (r *responder) advertise(l overlay.LocalPort) error {
-	if f := service.Advertisement(l); f != nil {
-		return r.send(l, f)
-	}
-	return nil
+// advertiseFresh tells those whose network says something new.
+func (r *responder) advertiseFresh() error {
+	r.mu.Lock()
+	ports := r.fresh
+	r.fresh = nil
+	r.mu.Unlock()
+	return r.advertiseEach(ports)
 }
 
 func (r *responder) advertiseAll() error {
@@ -197,9 +195,15 @@ func (r *responder) advertiseAll() error {
 		ports = append(ports, l)
 	}
 	r.mu.Unlock()
+	return r.advertiseEach(ports)
+}
+
+func (r *responder) advertiseEach(ports []overlay.LocalPort) error {
 	for _, l := range ports {
-		if err := r.advertise(l); err != nil {
-			return err
+		if f := service.Advertisement(l); f != nil {
+			if err := r.send(l, f); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -229,6 +233,7 @@ func (r *responder) watch(ctx context.Context) error {
 	r.mu.Unlock()
 	if len(ports) == 0 {
 		clear(r.counts)
+		r.began = true
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, opTime)
