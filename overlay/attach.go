@@ -102,7 +102,7 @@ func (m *Model) place(r intent.Ref, prefer place) (at Attachment, ok bool, stand
 		return Attachment{
 			LocalPort: LocalPort{Port: r, VNI: n.Spec.VNI, Interface: at.iface, VLAN: p.Spec.Binding.VLAN,
 				OFPort: e.ifaces[at.iface].OFPort, MAC: p.Spec.MAC, Addresses: p.Spec.Addresses,
-				Encap: n.Spec.Encapsulation.Full(), Standby: standby, Routing: m.routingOf(p)},
+				Encap: n.Spec.Encapsulation.Full(), Standby: standby, Routing: m.routingOf(p), Services: m.served.by[n.Ref()], QoS: compileQoS(p.Spec.QoS)},
 			Node: at.node, VTEP: e.vtep(), RouterMAC: e.routerMAC(),
 		}
 	}

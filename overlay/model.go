@@ -38,6 +38,9 @@ type LocalPort struct {
 	Standby bool
 	// Routing is the gateway of the port's network, nil when no router joins it.
 	Routing *Routing
+	// Services are what the station is told, nil when it is told nothing.
+	Services *Services
+	QoS      *QoS // nil when there are no limits
 }
 
 // Learned is a station that an edge learned from traffic on a segment.
@@ -49,7 +52,8 @@ type Learned struct {
 
 // Equal reports whether two local ports are the same in all.
 func (p LocalPort) Equal(q LocalPort) bool {
-	return p.Port == q.Port && p.VNI == q.VNI && p.Interface == q.Interface && p.VLAN == q.VLAN && p.OFPort == q.OFPort && p.MAC == q.MAC && p.Encap == q.Encap && p.Standby == q.Standby && slices.Equal(p.Addresses, q.Addresses) && p.Routing.Equal(q.Routing)
+	return p.Port == q.Port && p.VNI == q.VNI && p.Interface == q.Interface && p.VLAN == q.VLAN && p.OFPort == q.OFPort && p.MAC == q.MAC && p.Encap == q.Encap && p.Standby == q.Standby && slices.Equal(p.Addresses, q.Addresses) &&
+		p.Routing.Equal(q.Routing) && p.Services.Equal(q.Services) && p.QoS.Equal(q.QoS)
 }
 
 // Attachment is where a port was found and what was made of it.
@@ -91,6 +95,7 @@ type Model struct {
 	serviced int                     // edges that another one replicates for
 	leaves   map[netip.Addr]struct{} // VTEPs of EVPN leaves
 
+	served  served
 	byVNI   map[intent.VNI]*intent.Network
 	imports map[intent.RouteTarget]map[intent.VNI]struct{} // configured ones
 	strays  map[intent.VNI]map[taken]struct{}              // routes for VNIs that no network has
@@ -151,7 +156,7 @@ func NewModel() *Model {
 		routers: map[intent.Ref]*router{}, routersOf: map[intent.Ref]few[intent.Ref]{}, mirrored: map[intent.VNI]intent.VNI{}, stale: map[intent.Ref]struct{}{},
 		hopPorts: map[intent.Ref]few[intent.Ref]{}, hopAddrs: map[address]few[intent.Ref]{},
 		offences:     map[rowOf]map[evpn.Source]offence{},
-		touchedNodes: map[string]struct{}{}, touchedVNIs: map[intent.VNI]struct{}{},
+		touchedNodes: map[string]struct{}{}, touchedVNIs: map[intent.VNI]struct{}{}, served: newServed(),
 	}
 }
 
@@ -172,6 +177,7 @@ func (m *Model) Put(o intent.Object) {
 		old := m.networks[o.Ref()]
 		m.networks[o.Ref()] = o
 		m.settleNetwork(old, o)
+		m.settleServices(o.Ref())
 		m.settleGateways(old, o)
 		m.settleAll(m.portsOf[o.Ref()])
 	case *intent.Port:
@@ -200,6 +206,7 @@ func (m *Model) Put(o intent.Object) {
 		}
 		m.settleAwaiting()
 	case *intent.Router:
+		m.serveRouter(o.Ref(), o)
 		m.putRouter(o.Ref(), o)
 	}
 }
@@ -210,6 +217,7 @@ func (m *Model) Delete(r intent.Ref) {
 	case intent.KindNetwork:
 		old := m.networks[r]
 		delete(m.networks, r)
+		m.settleServices(r)
 		m.settleAll(m.portsOf[r])
 		m.settleNetwork(old, nil)
 		m.settleGateways(old, nil)
@@ -234,6 +242,7 @@ func (m *Model) Delete(r intent.Ref) {
 			m.settleAwaiting()
 		}
 	case intent.KindRouter:
+		m.serveRouter(r, nil)
 		m.putRouter(r, nil)
 	}
 }

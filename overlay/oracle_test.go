@@ -89,6 +89,9 @@ func (w *world) step() string {
 		}
 		if w.IntN(8) != 0 { // networks of the same remainder overlap: a router has one of each
 			n.Spec.Subnets = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 168, 0, byte(i%3) * 16}), 28)}
+			if w.IntN(2) == 0 {
+				n.Spec.DHCP = &intent.DHCP{Lease: intent.Seconds(w.IntN(2) * 600)}
+			}
 		}
 		n.Spec.RouteTargets.Import = [][]string{nil, nil, {"1:1"}, {"1:1", "1:2"}}[w.IntN(4)]
 		return w.put(n)
@@ -179,6 +182,9 @@ func (w *world) putPort() string {
 		b = intent.Binding{Node: fmt.Sprintf("hv%d", w.hv()), Interface: "if-" + name, VLAN: uint16(w.IntN(2))}
 	}
 	p := port(name, fmt.Sprintf("n%d", w.IntN(oracleNetworks)), byte(10+2*i+w.IntN(2)), b)
+	if w.IntN(3) == 0 {
+		p.Spec.QoS = &intent.QoS{Out: intent.RateLimit{Rate: intent.BitRate(fmt.Sprintf("%dM", 1+w.IntN(2)))}}
+	}
 	if w.IntN(4) == 0 {
 		p.Spec.Requested = intent.Place{Node: fmt.Sprintf("hv%d", w.hv())}
 	}

@@ -93,16 +93,11 @@ func (s *connection) readAll(ctx context.Context, seen func(flowSet), tell bool)
 	if err != nil {
 		return err
 	}
-	if err := s.addMeters(ctx, d.local); err != nil {
-		return s.meterTrouble(err)
-	}
 	if err := s.send(ctx, c); err != nil {
 		return err
 	}
-	if err := s.dropMeters(ctx, d.local); err != nil {
-		return s.meterTrouble(err)
-	}
 	s.done = d.programmed
+	s.answers.serve(s.done.local)
 	s.confirm(&s.done, len(d.flows))
 	if tell {
 		s.faults += found.n
@@ -135,6 +130,9 @@ func (s *connection) difference(ctx context.Context, seen func(flowSet)) (*desir
 	s.kept = s.keep(d, has, away)
 	var c changes
 	var found findings
+	if err := s.compareMeters(ctx, d, &c, &found); err != nil {
+		return nil, nil, nil, err
+	}
 	for _, f := range has.sorted() {
 		if w, ok := d.flows[keyOf(f)]; !ok {
 			c.drop(f)
@@ -163,15 +161,8 @@ func (s *connection) dump(ctx context.Context) (flowSet, error) {
 		return nil, s.fail(southbound.CodeUnreachable, "read flows", "", err)
 	}
 	has := make(flowSet, len(stats))
-	metered := len(s.meters) > 0
 	for _, f := range stats {
 		has.add(f.Flow)
-		metered = metered || f.Table == tableICMP
-	}
-	if metered || len(icmpMetersOf(s.feed.Local())) > 0 {
-		if err := s.readMeters(ctx); err != nil {
-			return nil, s.fail(southbound.CodeUnreachable, "read meters", "", err)
-		}
 	}
 	return has, nil
 }

@@ -281,5 +281,15 @@ func (d *Driver) Withdraw(ctx context.Context) error {
 	if err := c.Bundle(ctx, all.mods()); err != nil {
 		return d.fail(southbound.CodeRefused, "delete our flows", "", err)
 	}
+	has, err := ourMeters(ctx, c)
+	if err != nil {
+		return d.fail(southbound.CodeUnreachable, "read meters", "", err)
+	}
+	for id := range has {
+		all.spent = append(all.spent, openflow.MeterMod{Command: openflow.MeterDelete, Meter: openflow.Meter{ID: id}})
+	}
+	if err := c.SetMeters(ctx, all.spent); err != nil {
+		return d.fail(southbound.CodeRefused, "delete our meters", "", err)
+	}
 	return nil
 }

@@ -37,9 +37,11 @@ func same(a, b openflow.Flow) bool {
 // changes collects flow-mods: deletions go before additions.
 type changes struct {
 	del, add []openflow.FlowMod
+	meters   []openflow.MeterMod // to be made before flows use them
+	spent    []openflow.MeterMod // to be deleted once no flow does
 }
 
-func (c *changes) empty() bool { return len(c.del)+len(c.add) == 0 }
+func (c *changes) empty() bool { return len(c.del)+len(c.add)+len(c.meters)+len(c.spent) == 0 }
 
 func (c *changes) mods() []openflow.FlowMod { return slices.Concat(c.del, c.add) }
 

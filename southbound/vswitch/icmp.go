@@ -32,15 +32,6 @@ func refuse(reason uint32) openflow.Instructions {
 	return openflow.NewInstructions(openflow.Apply(openflow.SetField(openflow.Reg(reasonReg, reason))), openflow.GotoTable(tableICMP))
 }
 
-// icmpMeter is the number of the meter that bounds what a port makes us answer.
-func icmpMeter(ofPort uint32) uint32 { return icmpMeters | ofPort }
-
-// icmpMeters marks the meters of this table; the rest of the number is the port.
-const (
-	icmpMeters     uint32 = 1 << 24
-	icmpMetersMask uint32 = 0xff << 24
-)
-
 // ICMP errors of a port per second, and at once (RFC 1812 section 4.3.2.8, RFC
 // 4443 section 2.4 f).
 const (
@@ -52,7 +43,7 @@ const (
 // switch can't make ICMP errors itself.
 func (p pipeline) report(l overlay.LocalPort) openflow.Flow {
 	return flow(tableICMP, 100, macCookie(l.VNI, l.MAC), openflow.NewMatch(openflow.InPort(l.OFPort)),
-		openflow.NewInstructions(openflow.Apply(openflow.MeterBy(icmpMeter(l.OFPort)), openflow.Controller())))
+		openflow.NewInstructions(openflow.Apply(openflow.MeterBy(meterID(l.OFPort, meterICMP)), openflow.Controller())))
 }
 
 // Lengths of headers, in octets.
@@ -88,8 +79,8 @@ func icmpError(l overlay.LocalPort, reason uint32, f []byte) []byte {
 	return nil
 }
 
-// unicast reports whether an address is that of one station.
-func unicast(a netip.Addr) bool {
+// isStation reports whether an address is that of one station.
+func isStation(a netip.Addr) bool {
 	return !a.IsUnspecified() && !a.IsMulticast() && !a.IsLoopback() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }
 
@@ -104,7 +95,7 @@ func answerable4(ip []byte) (src netip.Addr, ok bool) {
 	switch {
 	case header < ipv4Len || len(ip) < header || int(binary.BigEndian.Uint16(ip[2:])) < header:
 		return src, false
-	case !unicast(src) || !unicast(dst), binary.BigEndian.Uint16(ip[6:])&0x1fff != 0:
+	case !isStation(src) || !isStation(dst), binary.BigEndian.Uint16(ip[6:])&0x1fff != 0:
 		return src, false
 	case ip[9] != protoICMP:
 		return src, true
@@ -123,7 +114,7 @@ func answerable6(ip []byte) (src netip.Addr, ok bool) {
 		return src, false
 	}
 	src, dst := netip.AddrFrom16([16]byte(ip[8:])), netip.AddrFrom16([16]byte(ip[24:]))
-	if !unicast(src) || !unicast(dst) {
+	if !isStation(src) || !isStation(dst) {
 		return src, false
 	}
 	proto, at := ip[6], ipv6Len

@@ -14,6 +14,8 @@ import (
 const (
 	tableClassify  = 0
 	tableAdmission = 10
+	tableQoS       = 11
+	tableService   = 12
 	tableARP       = 20
 	tableND        = 21
 	tableNDReply   = 22
@@ -25,6 +27,7 @@ const (
 	tableLocal     = 30
 	tableRemote    = 40
 	tableFlood     = 50
+	tableDeliver   = 65
 )
 
 // Cookies; see the package comment.
@@ -75,19 +78,24 @@ func (p pipeline) setKey(v intent.VNI) []openflow.Action {
 	return []openflow.Action{openflow.SetField(openflow.TunnelID(uint64(v)))}
 }
 
+// next is the table in which the IP frames of a local port go on after another:
+// tables that the port does not use are passed by.
+func (p pipeline) next(after uint8, l overlay.LocalPort) uint8 {
+	switch {
+	case after < tableQoS && qosOut(l):
+		return tableQoS
+	case after < tableService && l.Services != nil:
+		return tableService
+	case after < tableRouter && l.Routing != nil:
+		return tableRouter
+	}
+	return tableLocal
+}
+
 // flow is a flow with one table, priority, cookie and match, and apply-actions
 // followed by an optional goto.
 func flow(table uint8, priority uint16, cookie uint64, m openflow.Match, ins openflow.Instructions) openflow.Flow {
 	return openflow.Flow{Table: table, Priority: priority, Cookie: cookie, Match: m, Instructions: ins}
-}
-
-// next is the table to which IP frames of a port go after a table: each port's
-// frames skip what it does not use.
-func (p pipeline) next(after uint8, l overlay.LocalPort) uint8 {
-	if after < tableRouter && l.Routing != nil {
-		return tableRouter
-	}
-	return tableLocal
 }
 
 // base are the flows that every bridge has.
@@ -105,7 +113,7 @@ func (p pipeline) port(l overlay.LocalPort) []openflow.Flow {
 	if l.Standby {
 		return append(p.awaitPort(l), p.classifyPort(l))
 	}
-	fs := slices.Concat([]openflow.Flow{p.classifyPort(l), p.deliver(l)}, p.admit(l), p.arpOwn(l), p.ndOwn(l))
+	fs := slices.Concat([]openflow.Flow{p.classifyPort(l), p.deliver(l)}, p.admit(l), p.arpOwn(l), p.ndOwn(l), p.qos(l), p.services(l), p.limited(l))
 	if l.Routing != nil {
 		fs = append(fs, p.report(l))
 	}
@@ -130,7 +138,8 @@ func (p pipeline) row(v intent.VNI, r evpn.Row) []openflow.Flow {
 // usesTable reports whether the pipeline has flows in a table.
 func usesTable(t uint8) bool {
 	switch t {
-	case tableClassify, tableAdmission, tableARP, tableND, tableNDReply, tableRouter, tableRoute, tableNextHop, tableHost, tableICMP, tableLocal, tableRemote, tableFlood:
+	case tableClassify, tableAdmission, tableQoS, tableService, tableARP, tableND, tableNDReply, tableRouter, tableRoute, tableNextHop, tableHost, tableICMP,
+		tableLocal, tableRemote, tableFlood, tableDeliver:
 		return true
 	}
 	return false

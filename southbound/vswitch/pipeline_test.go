@@ -32,6 +32,18 @@ func local(i byte, addresses ...string) overlay.LocalPort {
 	return l
 }
 
+// told is a port whose network tells stations things, by a router or not.
+func told(l overlay.LocalPort, gateway string) overlay.LocalPort {
+	g, _ := netip.ParseAddr(gateway)
+	l.Services = &overlay.Services{Lease: 3600, MTU: 1500, Subnets: []overlay.ServedSubnet{{Prefix: netip.MustParsePrefix("192.168.0.0/24"), Gateway: g}, {Prefix: netip.MustParsePrefix("fd00::/64")}}}
+	return l
+}
+
+func limited(l overlay.LocalPort, q overlay.QoS) overlay.LocalPort {
+	l.QoS = &q
+	return l
+}
+
 func standby(l overlay.LocalPort) overlay.LocalPort {
 	l.Standby = true
 	return l
@@ -97,6 +109,9 @@ func TestGoldenFlows(t *testing.T) {
 		{"a local port without addresses (L2)", pipe.port(local(2))},
 		{"a local port in standby", pipe.port(standby(local(3, "192.168.0.3", "fd00::3")))},
 		{"a local port without addresses in standby", pipe.port(standby(local(4)))},
+		{"a local port of a network that tells stations things", pipe.port(told(local(5, "192.168.0.5", "fd00::5"), ""))},
+		{"the same by a router, limited and marked", pipe.port(limited(told(local(6, "192.168.0.6"), "192.168.0.1"), overlay.QoS{Out: overlay.Limit{Rate: 1000, Burst: 100}, In: overlay.Limit{Rate: 2000, Burst: 200}, Mark: true, DSCP: 46}))},
+		{"a local port without addresses (L2), limited outwards", pipe.port(limited(local(7), overlay.QoS{Out: overlay.Limit{Rate: 1000, Burst: 100}}))},
 		{"a network by NVGRE", pipe.network(200)},
 		{"a MAC elsewhere by NVGRE", pipe.row(200, rowTo(evpn.MACKey(mac), other))},
 		{"replication for a switch that can't", pipe.flood(100, replication{ports: []uint32{1}, vteps: []netip.Addr{other, netip.MustParseAddr("10.0.0.3")}, served: []netip.Addr{other}})},
@@ -141,11 +156,46 @@ func TestNoTwoFlowsOfOneKey(t *testing.T) {
 		pipe.port(local(2, "192.168.0.2", "fd00::2")), pipe.port(local(3)),
 		pipe.gateway(100, vrf.routing(100)), pipe.vrf(&vrf.VRF), pipe.port(routed(local(4, "192.168.0.4"), []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")})),
 		pipe.routed(5000, hostTo(evpn.HostKey(intent.MAC{2, 0, 0, 0, 0, 9}, netip.MustParseAddr("192.168.1.9")), other, 101, intent.RouterMAC(other))),
+		pipe.port(limited(told(local(4, "192.168.0.4", "fd00::4"), ""), overlay.QoS{Out: overlay.Limit{Rate: 1, Burst: 1}, In: overlay.Limit{Rate: 1, Burst: 1}, Mark: true})),
+		pipe.port(limited(told(local(5), ""), overlay.QoS{Mark: true})),
 		pipe.row(100, rowTo(evpn.MACKey(intent.MAC{2, 0, 0, 0, 0, 9}), other)), pipe.flood(100, replication{ports: []uint32{1}, vteps: []netip.Addr{other}})} {
 		all.add(fs...)
 		n += len(fs)
 	}
 	require.Len(t, all, n)
+}
+
+func TestMeters(t *testing.T) {
+	q := overlay.QoS{Out: overlay.Limit{Rate: 1000, Burst: 100}, In: overlay.Limit{Rate: 2000, Burst: 200}}
+	all := limited(told(local(5, "192.168.0.5"), ""), q)
+	require.Equal(t, []openflow.Meter{{ID: 1044, Rate: 1000, Burst: 100}, {ID: 1045, Rate: 2000, Burst: 200}, {ID: 1046, Packets: true, Rate: serviceRate, Burst: serviceBurst}}, pipe.meters(all))
+	require.Empty(t, pipe.meters(standby(all)))
+	require.Empty(t, pipe.meters(local(5, "192.168.0.5")))
+	require.Equal(t, meterEnd, meterID(65280, 0), "the last port's meters are ours")
+
+	r := all.Port
+	was, now := map[intent.Ref]overlay.LocalPort{r: all}, map[intent.Ref]overlay.LocalPort{r: limited(local(5, "192.168.0.5"), overlay.QoS{Out: overlay.Limit{Rate: 3000, Burst: 300}})}
+	for _, c := range []struct {
+		what     string
+		from, to map[intent.Ref]overlay.LocalPort
+		meters   []openflow.MeterMod
+		spent    []uint32
+	}{
+		{"nothing", was, was, nil, nil},
+		{"less, and another rate", was, now, []openflow.MeterMod{{Command: openflow.MeterModify, Meter: openflow.Meter{ID: 1044, Rate: 3000, Burst: 300}}}, []uint32{1045, 1046}},
+		{"the first", nil, now, []openflow.MeterMod{{Command: openflow.MeterAdd, Meter: openflow.Meter{ID: 1044, Rate: 3000, Burst: 300}}}, nil},
+		{"the port is gone", now, nil, nil, []uint32{1044}},
+	} {
+		var ch changes
+		ch.replaceMeters(pipe.metersOf(c.from), pipe.metersOf(c.to))
+		require.Equal(t, c.meters, ch.meters, c.what)
+		var spent []uint32
+		for _, m := range ch.spent {
+			require.Equal(t, openflow.MeterDelete, m.Command)
+			spent = append(spent, m.ID)
+		}
+		require.Equal(t, c.spent, spent, c.what)
+	}
 }
 
 // A flood list that is too long for one flow goes on in the next, and reaches

@@ -132,6 +132,7 @@ func (s *connection) bringChanges(ctx context.Context) error {
 	next.paths = s.pipe.paths()
 	next.routing = routingOf(next.local)
 	vnis := byVNI(next.local)
+	before := s.done.local
 	s.done = s.done.clone()
 	for v := range s.done.cursors {
 		// What left goes as a whole; what has another encapsulation is made
@@ -146,6 +147,7 @@ func (s *connection) bringChanges(ctx context.Context) error {
 		}
 	}
 	s.bringPorts(&c, next.local, vnis)
+	s.bringMeters(&c, before, next.local)
 	for _, v := range slices.Sorted(maps.Keys(vnis)) {
 		s.bringSegment(&c, &next, v, vnis[v])
 	}
@@ -153,16 +155,11 @@ func (s *connection) bringChanges(ctx context.Context) error {
 	for _, v := range slices.Sorted(maps.Keys(next.vrfs)) {
 		s.bringHosts(&c, &next, v)
 	}
-	if err := s.addMeters(ctx, next.local); err != nil {
-		return s.meterTrouble(err)
-	}
 	if err := s.send(ctx, &c); err != nil {
 		return err
 	}
-	if err := s.dropMeters(ctx, next.local); err != nil {
-		return s.meterTrouble(err)
-	}
 	s.done = next
+	s.answers.serve(s.done.local)
 	s.confirm(&s.done, -1)
 	return s.speakNow()
 }

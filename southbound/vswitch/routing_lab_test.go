@@ -48,7 +48,7 @@ func TestDriverFollowsRouters(t *testing.T) {
 		not  []string
 	}{
 		{"networks have subnets", func(m *overlay.Model) { m.Put(web); m.Put(db) }, nil, []string{"meter:"}},
-		{"a router joins one network", func(m *overlay.Model) { m.Put(router(5000, nil, "web")) }, []string{"meter:16777217", "reg5"}, []string{"0xc8->tun_id"}},
+		{"a router joins one network", func(m *overlay.Model) { m.Put(router(5000, nil, "web")) }, []string{"meter:1031", "reg5"}, []string{"0xc8->tun_id"}},
 		{"and another, which is elsewhere", func(m *overlay.Model) { m.Put(router(5000, nil, "web", "db")) }, []string{"0x1388->tun_id", "06:77:0a:00:00:02->eth_dst"}, []string{"0xc8->tun_id"}},
 		{"static routes", func(m *overlay.Model) { m.Put(router(5000, routes, "web", "db")) }, []string{"multipath(symmetric_l3l4+udp", "0xc8->tun_id", "ip,in_port=1,dl_src=02:00:00:00:00:01 actions"}, nil},
 		{"a next hop is nowhere", func(m *overlay.Model) {
@@ -142,15 +142,15 @@ func TestRoutingIsMended(t *testing.T) {
 	}
 	// While the controller is away, meters change: it puts them right.
 	b.stop()
-	b.Ofctl("-O", "OpenFlow15", "mod-meter", at, "meter=16777217,pktps,bands=type=drop,rate=7")
-	b.Ofctl("-O", "OpenFlow15", "add-meter", at, "meter=16777999,pktps,bands=type=drop,rate=7")
+	b.Ofctl("-O", "OpenFlow15", "mod-meter", at, "meter=1031,pktps,bands=type=drop,rate=7")
+	b.Ofctl("-O", "OpenFlow15", "add-meter", at, "meter=1420,pktps,bands=type=drop,rate=7")
 	b.Ofctl("-O", "OpenFlow15", "add-meter", at, "meter=5,pktps,bands=type=drop,rate=7")
 	before := b.Ofctl("dump-flows", at)
 	b.start()
 	b.Eventually("synced", b.synced)
 	b.oracle()
 	require.Contains(t, meters(), "rate=20")
-	require.NotContains(t, meters(), "16777999")
+	require.NotContains(t, meters(), "1420")
 	require.Contains(t, meters(), "meter=5 ", "another program's meter stays")
 	require.True(t, older(b.Ofctl("dump-flows", at), before), "no flow was made again")
 }

@@ -42,6 +42,8 @@ func (d *Driver) session(ctx context.Context, ovs *ovsdb.VSwitch) error {
 		return d.fail(southbound.CodeRefused, "monitor flows", "use Open vSwitch 2.16 or newer", err)
 	}
 	s := &connection{Driver: d, conn: c, ovs: ovs, at: state, pipe: pipeline{vtep: d.vtep}, heard: make(chan uint32, heardMost), reported: openflow.NewPacketQueue(reportedMost), told: map[intent.Ref]time.Time{}}
+	s.answers = newResponder(c, d.feed, d.log)
+	defer s.answers.close()
 	if err := s.hear(ctx); err != nil {
 		return d.fail(southbound.CodeRefused, "ask for packets", "use Open vSwitch 2.16 or newer", err)
 	}
@@ -84,14 +86,14 @@ type connection struct {
 	pipe pipeline
 
 	done      programmed
-	localRev  uint64                    // of the feed's local ports that were read last
-	heard     chan uint32               // ports in standby that have spoken
-	reported  *openflow.PacketQueue     // packets that can't be routed
-	told      map[intent.Ref]time.Time  // when their feed was told
-	keptFlows flowSet                   // kept for edges that have not reported, until they do
-	meters    map[uint32]openflow.Meter // of ours that the device has
-	kept      bool                      // something was kept for edges that have not reported
-	faults    int                       // that were found and mended so far
+	localRev  uint64 // of the feed's local ports that were read last
+	answers   *responder
+	heard     chan uint32              // ports in standby that have spoken
+	reported  *openflow.PacketQueue    // packets that can't be routed
+	told      map[intent.Ref]time.Time // when their feed was told
+	keptFlows flowSet                  // kept for edges that have not reported, until they do
+	kept      bool                     // something was kept for edges that have not reported
+	faults    int                      // that were found and mended so far
 }
 
 // serve reacts to whatever happens: changes of the feed, of the database, and
@@ -195,19 +197,22 @@ func (s *connection) send(ctx context.Context, c *changes) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, opTime)
 	defer cancel()
-	if err := s.conn.Bundle(ctx, c.mods()); err != nil {
-		select {
-		case <-s.conn.Done():
-			return s.fail(southbound.CodeUnreachable, "talk OpenFlow to "+s.openflow, "", s.conn.Err())
-		default:
+	what := fmt.Sprintf("program %d meters", len(c.meters)+len(c.spent))
+	err := s.conn.SetMeters(ctx, c.meters)
+	if err == nil {
+		if err = s.conn.Bundle(ctx, c.mods()); err != nil {
+			what = fmt.Sprintf("program %d flow changes", len(c.del)+len(c.add))
+		} else {
+			err = s.conn.SetMeters(ctx, c.spent)
 		}
-		return s.fail(southbound.CodeRefused, fmt.Sprintf("program %d flow changes", len(c.del)+len(c.add)),
-			"look at ovs-vswitchd's log on "+s.name+"; it must be Open vSwitch 2.16 or newer", err)
 	}
-	return nil
-}
-
-// meterTrouble says that the device refused a meter.
-func (s *connection) meterTrouble(err error) error {
-	return s.fail(southbound.CodeRefused, "program meters", "look at ovs-vswitchd's log on "+s.name+"; it must be Open vSwitch 2.16 or newer", err)
+	if err == nil {
+		return nil
+	}
+	select {
+	case <-s.conn.Done():
+		return s.fail(southbound.CodeUnreachable, "talk OpenFlow to "+s.openflow, "", s.conn.Err())
+	default:
+	}
+	return s.fail(southbound.CodeRefused, what, "look at ovs-vswitchd's log on "+s.name+"; it must be Open vSwitch 2.16 or newer", err)
 }

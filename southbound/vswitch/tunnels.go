@@ -40,12 +40,15 @@ type tunnelPath struct {
 func (s *connection) local() map[intent.Ref]overlay.LocalPort {
 	s.localRev, _ = s.feed.Behind(nil)
 	all := s.feed.Local()
-	need := encapsOf(all)
+	need, marks := encapsOf(all), false
+	for _, l := range all {
+		marks = marks || l.QoS != nil && l.QoS.Mark
+	}
 	var tunnels []ovsdb.Tunnel
 	for e := range need {
 		tunnels = append(tunnels, tunnelFor(e))
 	}
-	s.ovs.SetTunnels(tunnels)
+	s.ovs.SetTunnels(tunnels, marks)
 	s.pipe.tunnels = openTunnels(s.ovs.State(), s.at.TunnelOFPort, need)
 	s.pipe.encaps = map[intent.VNI]intent.Encapsulation{}
 	closed := map[intent.Ref]string{}
