@@ -311,4 +311,24 @@ func TestTenantsServicesQoS(t *testing.T) {
 		require.Equal(t, "46,46", l, "outer and inner")
 	}
 	t.Logf("%d of %d packets passed in %.2f s", len(lines), sent, took)
+
+	// The switch has counted all of it, and goes on counting when the controller
+	// is another.
+	before, err := w.client.PortCounters(t.Context(), from.Ref())
+	require.NoError(t, err)
+	require.Equal(t, "hv1", before.Node)
+	require.GreaterOrEqual(t, before.Sent.Packets, uint64(sent))
+	require.Equal(t, "sent faster than the port's limit", before.Dropped[0].Why)
+	require.GreaterOrEqual(t, before.Dropped[0].Packets, uint64(sent-len(lines)))
+	flows := w.allFlows()
+	require.NoError(t, Kill(w.State, controllerNode, true))
+	w.startController()
+	w.ready(20 * time.Second)
+	w.requireOlder(flows, w.allFlows())
+	after, err := w.client.PortCounters(t.Context(), from.Ref())
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, after.Sent.Packets, before.Sent.Packets)
+	require.GreaterOrEqual(t, after.Dropped[0].Packets, before.Dropped[0].Packets)
+	require.Regexp(t, `(?s)Counters:   of hv1\n  sent      \d+ packets, \d+ bytes\n  received  \d+ packets, \d+ bytes\n  dropped   \d+ packets, \d+ bytes: sent faster than the port's limit`,
+		w.cli("describe", "port", from.Metadata.Name, "-t", from.Metadata.Tenant))
 }

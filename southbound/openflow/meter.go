@@ -143,10 +143,10 @@ func meterRequest(kind uint16, xid, id uint32) []byte {
 	return finish(append(b, 0, 0, 0, 0), 0)
 }
 
-// meters asks for all of one kind of multipart and has read take one entry
-// after another.
-func (c *Conn) meters(ctx context.Context, kind uint16, read func(b []byte) (rest []byte, err error)) error {
-	return c.do(ctx, meterRequest(kind, c.next(), MeterAll), func(_ uint8, body []byte) (bool, error) {
+// meters asks for one kind of multipart of one meter, or of all, and has read take
+// one entry after another.
+func (c *Conn) meters(ctx context.Context, kind uint16, id uint32, read func(b []byte) (rest []byte, err error)) error {
+	return c.do(ctx, meterRequest(kind, c.next(), id), func(_ uint8, body []byte) (bool, error) {
 		k, more, rest, err := readMultipart(body)
 		if err != nil || k != kind {
 			return true, errors.Join(err, fmt.Errorf("multipart reply of kind %d", k))
@@ -163,7 +163,7 @@ func (c *Conn) meters(ctx context.Context, kind uint16, read func(b []byte) (res
 // DumpMeters returns the meters of the switch.
 func (c *Conn) DumpMeters(ctx context.Context) ([]MeterDesc, error) {
 	var out []MeterDesc
-	err := c.meters(ctx, multipartMeterDesc, func(b []byte) ([]byte, error) {
+	err := c.meters(ctx, multipartMeterDesc, MeterAll, func(b []byte) ([]byte, error) {
 		m, rest, err := readMeterDesc(b)
 		out = append(out, m)
 		return rest, err
@@ -206,10 +206,10 @@ type MeterStats struct {
 	DroppedBytes   uint64
 }
 
-// MeterStats returns the counters of all meters.
-func (c *Conn) MeterStats(ctx context.Context) ([]MeterStats, error) {
+// MeterStats returns the counters of a meter, or with MeterAll of all.
+func (c *Conn) MeterStats(ctx context.Context, id uint32) ([]MeterStats, error) {
 	var out []MeterStats
-	err := c.meters(ctx, multipartMeterStats, func(b []byte) ([]byte, error) {
+	err := c.meters(ctx, multipartMeterStats, id, func(b []byte) ([]byte, error) {
 		m, rest, err := readMeterStats(b)
 		out = append(out, m)
 		return rest, err

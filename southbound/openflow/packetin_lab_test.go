@@ -46,7 +46,7 @@ func TestMeterLimitsPacketIns(t *testing.T) {
 	var stats []MeterStats
 	o.Eventually("all have met the meter", func() bool {
 		var err error
-		stats, err = c.MeterStats(ctx)
+		stats, err = c.MeterStats(ctx, MeterAll)
 		require.NoError(t, err)
 		return stats[0].Packets == sent
 	})

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/iana"
@@ -89,12 +88,12 @@ type reply4 struct {
 func (r reply4) give(kind dhcpv4.MessageType) Answer {
 	out := r.start(kind)
 	if r.kind != dhcpv4.MessageTypeInform {
-		lease := r.l.Services.Lease.Duration()
+		lease := r.l.Services.Lease
 		out.YourIPAddr = r.address.AsSlice()
-		out.UpdateOption(dhcpv4.OptIPAddressLeaseTime(lease))
+		out.UpdateOption(dhcpv4.OptIPAddressLeaseTime(lease.Duration()))
 		// RFC 2131 section 4.4.5.
-		out.UpdateOption(dhcpv4.OptRenewTimeValue((lease / 2).Truncate(time.Second)))
-		out.UpdateOption(dhcpv4.OptRebindingTimeValue((lease * 7 / 8).Truncate(time.Second)))
+		out.UpdateOption(dhcpv4.OptRenewTimeValue((lease / 2).Duration()))
+		out.UpdateOption(dhcpv4.OptRebindingTimeValue((lease - lease/8).Duration()))
 	}
 	r.tell(out)
 	r.fit(out)

@@ -144,7 +144,8 @@ func (r reply6) give(out *dhcpv6.Message) {
 			to.Options.Options = none(iana.StatusNoAddrsAvail)
 		} else {
 			// RFC 8415 section 21.4.
-			to.T1, to.T2 = (valid / 2).Truncate(time.Second), (valid * 4 / 5).Truncate(time.Second)
+			lease := r.l.Services.Lease
+			to.T1, to.T2 = (lease / 2).Duration(), (lease - lease/5).Duration()
 		}
 		for _, a := range ia.Options.Addresses() {
 			if ip, ok := netip.AddrFromSlice(a.IPv6Addr); ok && !slices.Contains(left, ip) && r.m.MessageType != dhcpv6.MessageTypeSolicit {

@@ -8,6 +8,9 @@
 //	 0 classify   in_port, or the tunnel key, to a VNI in metadata; the VRF of
 //	              a router in register 5
 //	10 admission  anti-spoofing: MAC, IPv4, IPv6, ARP, ND (RFC 6105 for RAs)
+//	11 qos        DSCP and meter of what a port sends (RFC 2474)
+//	12 service    DHCP and router solicitations to the controller, by a meter;
+//	              rogue servers and routers dropped (RFC 7610, RFC 6105)
 //	20 arp        answers ARP requests from the segment table (RFC 9161)
 //	21 nd         answers neighbour solicitations from it (RFC 9161); 22 sends
 //	24 router     frames to the gateway's MAC: echo requests answered, TTL one
@@ -23,15 +26,16 @@
 //	50 flood      broadcast and multicast to local ports and, once each, to
 //	              every VTEP that has the VNI (RFC 8365 section 5.1, ingress
 //	              replication)
+//	65 deliver    meter of what a port receives; register 3 names the port
+//
+// The IP frames of a port go only through the tables that it uses.
 //
 // Register 0 is 1 for what came out of a tunnel; that never enters a tunnel
 // again (split horizon), but for what this edge routes by a static route.
-// Nothing is learned. A frame that no flow matches is dropped.
-//
-// Frames skip the tables that their port does not use: each port's flows name the
-// next table (pipeline.next). To a controller go announcements of ports in
-// standby, and, by a meter for each port, packets that ask for an ICMP error: Open
-// vSwitch can't make these, and while no controller is there they are missing.
+// Nothing is learned. To the controller go announcements of ports in standby, and,
+// by a meter for each port, what a station asks the network itself and what asks
+// for an ICMP error, which Open vSwitch can't make: both are answered beside the
+// session, over the same connection. A frame that no flow matches is dropped.
 //
 // # Own marks
 //
@@ -39,8 +43,13 @@
 // are the VNI, zero for flows of the bridge as a whole, so that all flows of a
 // segment go in one message; the 24 bits between are the end of the MAC for
 // flows that belong to one, so that deleting what one station had never takes
-// what another has by now. Flows with other cookies are left alone. Flows of a
-// router have its L3VNI there. Our meters are numbered by port above 1<<24.
+// what another has by now. Flows of a router have its L3VNI there. Flows with
+// other cookies are left alone.
+//
+// Meters have no cookie: those from 1024 on are ours, four for each port
+// number. Deleting a meter deletes the flows that use it, and bundles take no
+// meters: so meters are made before the bundle of the flows that use them, changed
+// in place, and deleted after it.
 //
 // # Order and restart
 //
@@ -49,5 +58,7 @@
 // flows, compares them with what they should be and sends the difference: on a
 // controller's restart nothing. A flow monitor tells when another program
 // touches a flow of ours, or makes one with our cookie; then the same reading
-// happens at once and an event says what was found.
+// happens at once and an event says what was found. Of meters the switch tells
+// nothing: one that was changed is found by the next reading, one that was deleted
+// by the flows that it took along.
 package vswitch

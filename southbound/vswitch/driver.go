@@ -53,6 +53,7 @@ type Driver struct {
 	closed  map[intent.Ref]string            // ports whose tunnel port is not open, and why
 	active  map[uint32]bool                  // OpenFlow ports that were in use when the device was read first
 	speak   map[intent.Ref]overlay.LocalPort // to be announced
+	conn    *openflow.Conn                   // of the session, while there is one
 	poke    chan struct{}                    // capacity 1: there is something to announce
 }
 

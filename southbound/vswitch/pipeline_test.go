@@ -154,7 +154,7 @@ func TestNoTwoFlowsOfOneKey(t *testing.T) {
 	n := 0
 	for _, fs := range [][]openflow.Flow{pipe.base(), pipe.network(100), pipe.network(101), pipe.port(local(1, "192.168.0.1", "fd00::1")),
 		pipe.port(local(2, "192.168.0.2", "fd00::2")), pipe.port(local(3)),
-		pipe.gateway(100, vrf.routing(100)), pipe.vrf(&vrf.VRF), pipe.port(routed(local(4, "192.168.0.4"), []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")})),
+		pipe.gateway(100, vrf.routing(100)), pipe.vrf(&vrf.VRF), pipe.port(routed(local(6, "192.168.0.6"), []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")})),
 		pipe.routed(5000, hostTo(evpn.HostKey(intent.MAC{2, 0, 0, 0, 0, 9}, netip.MustParseAddr("192.168.1.9")), other, 101, intent.RouterMAC(other))),
 		pipe.port(limited(told(local(4, "192.168.0.4", "fd00::4"), ""), overlay.QoS{Out: overlay.Limit{Rate: 1, Burst: 1}, In: overlay.Limit{Rate: 1, Burst: 1}, Mark: true})),
 		pipe.port(limited(told(local(5), ""), overlay.QoS{Mark: true})),

@@ -242,7 +242,7 @@ func (r *responder) watch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	meters, err := r.conn.MeterStats(ctx)
+	meters, err := r.conn.MeterStats(ctx, openflow.MeterAll)
 	if err != nil {
 		return err
 	}

@@ -263,7 +263,7 @@ func (b *bed) meterDrops(which openflow.Meter) uint64 {
 	c, err := b.dial(b.t.Context())
 	require.NoError(b.t, err)
 	defer c.Close()
-	ms, err := c.MeterStats(b.t.Context())
+	ms, err := c.MeterStats(b.t.Context(), openflow.MeterAll)
 	require.NoError(b.t, err)
 	for _, m := range ms {
 		if m.ID == which.ID {

@@ -44,6 +44,8 @@ func (d *Driver) session(ctx context.Context, ovs *ovsdb.VSwitch) error {
 	s := &connection{Driver: d, conn: c, ovs: ovs, at: state, pipe: pipeline{vtep: d.vtep}, heard: make(chan uint32, heardMost), reported: openflow.NewPacketQueue(reportedMost), told: map[intent.Ref]time.Time{}}
 	s.answers = newResponder(c, d.feed, d.log)
 	defer s.answers.close()
+	s.setConn(true)
+	defer s.setConn(false)
 	if err := s.hear(ctx); err != nil {
 		return d.fail(southbound.CodeRefused, "ask for packets", "use Open vSwitch 2.16 or newer", err)
 	}
