@@ -529,7 +529,6 @@ func (w *routedSite) nextHops() {
 		}
 		return nil
 	})
-	w.spineReady()
 	n1, n2 = w.split(flows / 10)
 	require.Equal(w, []int{0, flows / 10}, []int{n1, n2})
 	w.vsctl("hv1", "add-port", bridgeInt, "vn1", "--", "set", "Interface", "vn1", "external_ids:iface-id=n1")
