@@ -3,6 +3,7 @@ package vswitch
 import (
 	"context"
 	"maps"
+	"net/netip"
 	"slices"
 
 	"github.com/weft-sdn/weft/controller/intent"
@@ -95,7 +96,7 @@ func (s *connection) bringHosts(c *changes, next *programmed, v intent.VNI) {
 func (p pipeline) routedAnywhere(v intent.VNI, r evpn.Row) []openflow.Flow {
 	r.Deleted, r.VTEP = false, p.vtep
 	if r.Type == evpn.PREFIX {
-		r.VTEP, r.RouterMAC, r.Origin = r.IP, intent.GatewayMAC, evpn.OriginBGP
+		r.VTEP, r.RouterMAC, r.Origin = netip.IPv4Unspecified(), intent.GatewayMAC, evpn.OriginBGP
 	}
 	return p.routed(v, r)
 }
