@@ -574,14 +574,16 @@ func (w *routedSite) leaves() {
 	one := routedRouter("red")
 	one.Spec.Networks = one.Spec.Networks[:1]
 	w.put(one)
+	route := regexp.MustCompile(fmt.Sprintf(`cookie=0x7ef7000000%06x,[^\n]*nw_dst=10\.2\.0\.0/24 `, w.l3vni("red")))
 	w.eventually(5*time.Second, func() error {
-		if flows := w.ofctl("hv2", "dump-flows"); strings.Contains(flows, "nw_dst=10.2.0.0/24") {
-			return errStill("a route to the network")
+		for _, hv := range []string{"hv1", "hv2"} {
+			if route.MatchString(w.ofctl(hv, "dump-flows")) {
+				return errStill("a route to the network on " + hv)
+			}
 		}
 		return nil
 	})
-	dest := netip.AddrPortFrom(w.vms["d2"].v4(), routedPort)
-	r, ok := w.refused("w1", dest, 0)
+	r, ok := w.refused("w1", netip.AddrPortFrom(w.vms["d2"].v4(), 9), 0)
 	require.True(w, ok)
 	require.Equal(w, refusal{w.vms["w1"].gateway(false), 3, 0}, r)
 	w.once("d1", "d2", false, false) // bridged as before
