@@ -6,13 +6,13 @@ BIN := bin/weft
 # missed. Nothing is installed when all programs are there.
 LAB_PROGRAMS := ovs-vswitchd ovs-vsctl vtep-ctl vtysh /usr/lib/frr/bgpd ping ip jq nft
 LAB_PACKAGES := openvswitch-switch openvswitch-vtep frr iputils-ping iproute2 jq nftables procps
-TEST_PROGRAMS := $(LAB_PROGRAMS) gcc gobgpd tshark
-TEST_PACKAGES := $(LAB_PACKAGES) gcc libc6-dev gobgpd tshark
+TEST_PROGRAMS := $(LAB_PROGRAMS) gcc gobgpd tshark tcpdump udhcpc dhcpcd rdisc6
+TEST_PACKAGES := $(LAB_PACKAGES) gcc libc6-dev gobgpd tshark tcpdump udhcpc dhcpcd-base ndisc6
 # Packages with tests that need root and real daemons.
 LAB_TESTS = $(shell grep -rl --include='*_test.go' '^//go:build lab' . | xargs -n1 dirname | sort -u)
 
 .DEFAULT_GOAL := help
-.PHONY: help build install-deps install-test-deps demo test test-unit test-lab test-edges lint fuzz bench bench-lab bench-churn bench-moves bench-scale bench-plot bench-evpn bench-check oracle generate clean
+.PHONY: help build install-deps install-test-deps demo test test-unit test-lab test-edges test-tenants lint fuzz bench bench-lab bench-churn bench-moves bench-scale bench-plot bench-evpn bench-check oracle generate clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,11 @@ test-lab: install-test-deps build ## tests with real FRR and Open vSwitch in net
 test-edges: install-test-deps build ## every kind of edge in one network, with packets: vSwitches, hardware VTEPs, EVPN leaves, moving VMs (root)
 	$(GO) test -tags lab -count 1 -timeout 15m -v -run 'Edges|Moving|Encapsulation|VTEP|Agents' ./lab
 	$(GO) test -tags lab -p 1 -count 1 -timeout 10m ./southbound/vtep ./southbound/evpn
+
+# Another part of test-lab.
+test-tenants: install-test-deps build ## what tenants ask for beside networks and ports: routers, leases, advertisements, limits, with real clients and packets (root)
+	$(GO) test -tags lab -count 1 -timeout 15m -v -run Tenants ./lab
+	$(GO) test -tags lab -p 1 -count 1 -timeout 10m -run 'Requests|Rogue|Limits|Meter|Routers|Routing|Routes' ./southbound/vswitch ./southbound/openflow
 
 lint: ## gofmt, go vet and staticcheck
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt: $$out"; exit 1; }

@@ -197,7 +197,20 @@ func (s *State) hosts(ctx context.Context) (hosts []probe.Host, notes []string, 
 	if err != nil {
 		return nil, nil, err
 	}
+	routers, err := c.List(ctx, intent.KindRouter, client.ListOptions{})
+	if err != nil {
+		return nil, nil, err
+	}
 	hosts, notes = s.hostsOf(networks, ports)
+	for _, o := range routers {
+		r := o.(*intent.Router)
+		for i := range hosts {
+			h := &hosts[i]
+			if h.Tenant == r.Metadata.Tenant && slices.ContainsFunc(r.Spec.Networks, func(n intent.RouterNetwork) bool { return n.Network == h.Network }) {
+				h.Router = r.Metadata.Name
+			}
+		}
+	}
 	return hosts, notes, nil
 }
 

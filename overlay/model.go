@@ -37,6 +37,11 @@ type LocalPort struct {
 	// everything is made ready, nothing is delivered to it, and of what it
 	// sends only its announcement counts, which the device reports.
 	Standby bool
+	// Routing is the gateway of the port's network, nil when no router joins it.
+	Routing *Routing
+	// Services are what the station is told, nil when it is told nothing.
+	Services *Services
+	QoS      *QoS // nil when there are no limits
 }
 
 // Learned is a station that an edge learned from traffic on a segment.
@@ -48,7 +53,8 @@ type Learned struct {
 
 // Equal reports whether two local ports are the same in all.
 func (p LocalPort) Equal(q LocalPort) bool {
-	return p.Port == q.Port && p.VNI == q.VNI && p.Interface == q.Interface && p.VLAN == q.VLAN && p.OFPort == q.OFPort && p.MAC == q.MAC && p.Encap == q.Encap && p.Standby == q.Standby && slices.Equal(p.Addresses, q.Addresses)
+	return p.Port == q.Port && p.VNI == q.VNI && p.Interface == q.Interface && p.VLAN == q.VLAN && p.OFPort == q.OFPort && p.MAC == q.MAC && p.Encap == q.Encap && p.Standby == q.Standby && slices.Equal(p.Addresses, q.Addresses) &&
+		p.Routing.Equal(q.Routing) && p.Services.Equal(q.Services) && p.QoS.Equal(q.QoS)
 }
 
 // Attachment is where a port was found and what was made of it.
@@ -56,10 +62,12 @@ type Attachment struct {
 	LocalPort
 	Node string
 	VTEP netip.Addr
+	// RouterMAC is that of the VTEP when it takes part in symmetric routing.
+	RouterMAC intent.MAC
 }
 
 func (a Attachment) equal(b Attachment) bool {
-	return a.Node == b.Node && a.VTEP == b.VTEP && a.LocalPort.Equal(b.LocalPort)
+	return a.Node == b.Node && a.VTEP == b.VTEP && a.RouterMAC == b.RouterMAC && a.LocalPort.Equal(b.LocalPort)
 }
 
 // Model holds all intent of the overlay and all places that edges reported,
@@ -89,6 +97,7 @@ type Model struct {
 	serviced int                     // edges that another one replicates for
 	leaves   map[netip.Addr]struct{} // VTEPs of EVPN leaves
 
+	served  served
 	byVNI   map[intent.VNI]*intent.Network
 	imports map[intent.RouteTarget]map[intent.VNI]struct{} // configured ones
 	strays  map[intent.VNI]map[taken]struct{}              // routes for VNIs that no network has
@@ -96,6 +105,15 @@ type Model struct {
 	refused map[address]map[taken]struct{}                 // routes for addresses that a port owns
 	hosts   map[address][]taken                            // routes for addresses that are in the tables
 	alarms  []Alarm
+
+	routers   map[intent.Ref]*router
+	routersOf map[intent.Ref]few[intent.Ref] // network -> routers that name it
+	mirrored  map[intent.VNI]intent.VNI      // L2VNI -> L3VNI that has its stations
+	stale     map[intent.Ref]struct{}        // routers to be compiled again
+	hopPorts  map[intent.Ref]few[intent.Ref] // next hops -> routers
+	hopAddrs  map[address]few[intent.Ref]
+	compiling bool
+	awaiting  bool // some edge has not reported
 
 	offences map[rowOf]map[evpn.Source]offence // by the rows of ports that others announce
 
@@ -156,8 +174,11 @@ func NewModel() *Model {
 		attached: map[intent.Ref]attached{}, standby: map[intent.Ref][]Attachment{}, held: map[netip.Addr]int{}, left: map[intent.Ref]place{}, fresh: map[standbyPlace]struct{}{},
 		leaves: map[netip.Addr]struct{}{}, byVNI: map[intent.VNI]*intent.Network{}, imports: map[intent.RouteTarget]map[intent.VNI]struct{}{},
 		strays: map[intent.VNI]map[taken]struct{}{}, owners: map[address]intent.MAC{}, refused: map[address]map[taken]struct{}{},
-		hosts: map[address][]taken{}, offences: map[rowOf]map[evpn.Source]offence{},
-		touchedNodes: map[string]struct{}{}, touchedVNIs: map[intent.VNI]struct{}{}, scratch: map[string]struct{}{},
+		hosts:   map[address][]taken{},
+		routers: map[intent.Ref]*router{}, routersOf: map[intent.Ref]few[intent.Ref]{}, mirrored: map[intent.VNI]intent.VNI{}, stale: map[intent.Ref]struct{}{},
+		hopPorts: map[intent.Ref]few[intent.Ref]{}, hopAddrs: map[address]few[intent.Ref]{},
+		offences:     map[rowOf]map[evpn.Source]offence{},
+		touchedNodes: map[string]struct{}{}, touchedVNIs: map[intent.VNI]struct{}{}, served: newServed(), scratch: map[string]struct{}{},
 	}
 }
 
@@ -178,14 +199,20 @@ func (m *Model) Put(o intent.Object) {
 		old := m.networks[o.Ref()]
 		m.networks[o.Ref()] = o
 		m.settleNetwork(old, o)
+		m.settleServices(o.Ref())
+		m.settleGateways(old, o)
 		m.settleAll(m.portsOf[o.Ref()])
 	case *intent.Port:
 		if old := m.ports[o.Ref()]; old != nil {
 			m.unindex(old)
 		}
+		was := m.ports[o.Ref()]
 		m.ports[o.Ref()] = o
 		m.index(o)
+		m.hopDeclared(was)
+		m.hopDeclared(o)
 		m.settle(o.Ref())
+		m.settleRouters()
 	case *intent.Node:
 		e := m.edge(o.Metadata.Name)
 		was := e.vtep()
@@ -199,6 +226,10 @@ func (m *Model) Put(o intent.Object) {
 			m.settleNode(e)
 			m.settleLearned(o.Metadata.Name, e)
 		}
+		m.settleAwaiting()
+	case *intent.Router:
+		m.serveRouter(o.Ref(), o)
+		m.putRouter(o.Ref(), o)
 	}
 }
 
@@ -208,13 +239,17 @@ func (m *Model) Delete(r intent.Ref) {
 	case intent.KindNetwork:
 		old := m.networks[r]
 		delete(m.networks, r)
+		m.settleServices(r)
 		m.settleAll(m.portsOf[r])
 		m.settleNetwork(old, nil)
+		m.settleGateways(old, nil)
 	case intent.KindPort:
 		if p := m.ports[r]; p != nil {
 			m.unindex(p)
 			delete(m.ports, r)
+			m.hopDeclared(p)
 			m.settle(r)
+			m.settleRouters()
 			delete(m.left, r)
 		}
 	case intent.KindNode:
@@ -226,7 +261,11 @@ func (m *Model) Delete(r intent.Ref) {
 			m.setLeaf(e, false)
 			delete(m.unreported, r.Name)
 			delete(m.nodes, r.Name)
+			m.settleAwaiting()
 		}
+	case intent.KindRouter:
+		m.serveRouter(r, nil)
+		m.putRouter(r, nil)
 	}
 }
 
@@ -247,6 +286,7 @@ func (m *Model) Synced(node string) { m.setReported(node, m.edge(node)) }
 func (m *Model) setReported(node string, e *edge) {
 	e.reported = true
 	m.markReported(node, e)
+	m.settleAwaiting()
 	if m.holding && m.AllReported() {
 		m.settleHeld()
 	}

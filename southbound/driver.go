@@ -131,4 +131,7 @@ const (
 	AlarmSession      = "Session"      // a BGP session that the peer refuses
 	AlarmVLANTaken    = "VLANTaken"    // a VLAN of a switch's port is bound by someone else
 	AlarmCapability   = "Capability"   // the device can't do what the network needs
+	AlarmRogueServer  = "RogueServer"  // a port plays DHCP server or router
+	AlarmRequestFlood = "RequestFlood" // a port asks for DHCP or routers without end
+	AlarmDeclined     = "Declined"     // a station found its address in use by another
 )

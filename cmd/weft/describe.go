@@ -1,11 +1,14 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/weft-sdn/weft/controller/api/client"
 	"github.com/weft-sdn/weft/controller/intent"
 )
 
@@ -37,6 +40,9 @@ func newDescribeCommand(a *app) *cobra.Command {
 				if err := a.describe(o); err != nil {
 					return err
 				}
+				if err := a.describeCounters(c.Context(), cl, r); err != nil {
+					return err
+				}
 				events, err := cl.Events(c.Context())
 				if err != nil {
 					return err
@@ -53,6 +59,29 @@ func newDescribeCommand(a *app) *cobra.Command {
 		},
 		ValidArgsFunction: a.completeKindAndName,
 	}
+}
+
+// describeCounters prints what a port's edge has counted, or why it has not.
+func (a *app) describeCounters(ctx context.Context, cl *client.Client, r intent.Ref) error {
+	if r.Kind != intent.KindPort {
+		return nil
+	}
+	c, err := cl.PortCounters(ctx, r)
+	var p *client.Problem
+	switch {
+	case errors.As(err, &p):
+		fmt.Fprintf(a.out, "Counters:   none: %s\n", p.Detail)
+		return nil
+	case err != nil:
+		return err
+	}
+	fmt.Fprintf(a.out, "Counters:   of %s\n  sent      %d packets, %d bytes\n  received  %d packets, %d bytes\n", c.Node, c.Sent.Packets, c.Sent.Bytes, c.Received.Packets, c.Received.Bytes)
+	for _, d := range c.Dropped {
+		if d.Packets > 0 {
+			fmt.Fprintf(a.out, "  dropped   %d packets, %d bytes: %s\n", d.Packets, d.Bytes, d.Why)
+		}
+	}
+	return nil
 }
 
 // devicesOf are the devices whose events concern an object.

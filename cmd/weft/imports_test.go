@@ -24,7 +24,7 @@ var layers = [][]string{
 	{"ipam", "topology", "overlay/evpn", "fabric/device"},
 	{"fabric", "overlay"},
 	{"southbound", "southbound/leafstate"},
-	{"southbound/frr", "southbound/openflow", "southbound/ovsdb/vswitchdb", "southbound/ovsdb/vtepdb", "southbound/evpn"},
+	{"southbound/frr", "southbound/openflow", "southbound/ovsdb/vswitchdb", "southbound/ovsdb/vtepdb", "southbound/evpn", "southbound/service"},
 	{"southbound/ovsdb"},
 	{"southbound/vswitch", "southbound/vtep", "southbound/leaf", "southbound/linux", "southbound/agent"},
 	{"southbound/ovstest"},
@@ -56,6 +56,7 @@ var owners = map[string][]string{
 	"github.com/vishvananda/":       {"lab", "southbound/linux"},
 	"github.com/google/gopacket":    {"lab"},
 	"github.com/danielgtaylor/huma": {"controller/api"},
+	"github.com/insomniacslk/dhcp":  {"southbound/service"},
 	"github.com/spf13/":             {"cmd/weft"},
 }
 

@@ -106,6 +106,17 @@ func (d *devices) ClearAlarm(id string) error {
 	return fmt.Errorf("alarm %s: %w", id, engine.ErrNoAlarm)
 }
 
+func (d *devices) PortCounters(_ context.Context, port intent.Ref) (string, southbound.PortCounters, error) {
+	switch port.Name {
+	case "nowhere":
+		return "", southbound.PortCounters{}, fmt.Errorf("%s: %w", port, engine.ErrNowhere)
+	case "silent":
+		return "hv1", southbound.PortCounters{}, &southbound.OpError{Device: "hv1", Op: "read the counters of " + port.String(), Err: context.DeadlineExceeded}
+	}
+	return "hv1", southbound.PortCounters{Sent: southbound.Count{Packets: 1, Bytes: 100}, Received: southbound.Count{Packets: 2, Bytes: 200},
+		Dropped: []southbound.DropCount{{Why: "sent router advertisements", Count: southbound.Count{Packets: 3, Bytes: 300}}}}, nil
+}
+
 func (d *devices) Leaf(node string) engine.Leaf {
 	if node != "leaf1" {
 		return nil

@@ -61,6 +61,7 @@ func (s *Server) registerOperation() {
 		Summary:     "Segment table of a network",
 		Description: "The EVPN routes of the network's VNI, whoever stated them, with all their paths.",
 		Errors:      []int{http.StatusNotFound}}, s.routes)
+	s.registerCounters()
 }
 
 func (s *Server) routes(ctx context.Context, in *routesInput) (*routesOutput, error) {

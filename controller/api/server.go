@@ -59,6 +59,9 @@ type Status interface {
 	ClearAlarm(id string) error
 	// Routes lists a network's segment table.
 	Routes(network intent.Ref) []engine.Route
+	// PortCounters asks a port's edge what it has counted; its error is
+	// engine.ErrNowhere, engine.ErrUncounted or a *southbound.OpError.
+	PortCounters(ctx context.Context, port intent.Ref) (node string, c southbound.PortCounters, err error)
 	// Leaf is the driver of a leaf that an agent serves, nil when there is none.
 	Leaf(node string) engine.Leaf
 }

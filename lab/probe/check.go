@@ -133,18 +133,23 @@ type target struct {
 // expect derives from the hosts' tenants and networks which flows must
 // arrive: all between two hosts of one network, by each family that both
 // have. Towards hosts of other networks all their addresses are tried that
-// mean nobody in the sender's own network.
+// mean nobody in the sender's own network, nor behind its router.
 func expect(hosts []Host) expectation {
 	var e expectation
-	taken := map[[2]string]map[netip.Addr]bool{}
+	type place struct{ tenant, network, router string }
+	taken := map[place]map[netip.Addr]bool{}
 	for _, h := range hosts {
-		k := [2]string{h.Tenant, h.Network}
-		if taken[k] == nil {
-			taken[k] = map[netip.Addr]bool{}
+		for _, k := range []place{{h.Tenant, h.Network, ""}, {h.Tenant, "", h.Router}} {
+			if taken[k] == nil {
+				taken[k] = map[netip.Addr]bool{}
+			}
+			for _, a := range h.Addresses {
+				taken[k][a] = true
+			}
 		}
-		for _, a := range h.Addresses {
-			taken[k][a] = true
-		}
+	}
+	means := func(s Host, a netip.Addr) bool { // somebody whom the sender may reach
+		return taken[place{s.Tenant, s.Network, ""}][a] || s.Router != "" && taken[place{s.Tenant, "", s.Router}][a]
 	}
 	for i, s := range hosts {
 		for _, d := range hosts {
@@ -158,7 +163,7 @@ func expect(hosts []Host) expectation {
 					if s.has(a.Is6()) {
 						e.reach = append(e.reach, t)
 					}
-				case !taken[[2]string{s.Tenant, s.Network}][a]:
+				case !means(s, a):
 					e.never = append(e.never, t)
 				}
 			}

@@ -23,6 +23,10 @@ type Host struct {
 	Interface string
 	Tenant    string // empty when intent knows no port of it
 	Network   string
+	// Router is that of the network, empty when there is none. Whether two hosts
+	// behind one router reach each other is not known: it depends on their own
+	// routes.
+	Router    string
 	Addresses []netip.Addr
 	Subnets   []netip.Prefix
 	// VTEP is the address of the edge that the host is attached to.

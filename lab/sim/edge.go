@@ -20,6 +20,7 @@ type Edge struct {
 	wait  chan struct{} // closed and replaced when slow changes
 	stats Stats
 	flowTable
+	meters map[uint32][]byte // descriptions, by number
 
 	dbMu sync.Mutex // before mu
 	db   database
@@ -104,7 +105,7 @@ func (e *Edge) Empty() {
 	for k := range e.flows {
 		e.remove(k)
 	}
-	e.flows, e.long = nil, nil
+	e.flows, e.long, e.meters = nil, nil, nil
 }
 
 // Slow has the edge wait before it reads each OpenFlow message; zero ends it.

@@ -25,6 +25,7 @@ const (
 	typeMultipartReply   = 19
 	typeBarrierRequest   = 20
 	typeBarrierReply     = 21
+	typeMeterMod         = 29
 	typeBundleControl    = 33
 	typeBundleAdd        = 34
 )
@@ -134,6 +135,8 @@ func (f *flowConn) take(m []byte) error {
 		return f.multipart(m)
 	case typeFlowMod:
 		return f.apply(m)
+	case typeMeterMod:
+		return f.meter(m)
 	case typeBundleControl:
 		return f.control(m)
 	case typeBundleAdd:
@@ -283,6 +286,8 @@ func (f *flowConn) describe(m, match, instructions []byte) []byte {
 // Multipart types (section 7.3.5).
 const (
 	multipartFlowDesc    = 1
+	multipartMeterStats  = 9
+	multipartMeterDesc   = 10
 	multipartFlowMonitor = 16
 )
 
@@ -305,6 +310,8 @@ func (f *flowConn) multipart(m []byte) error {
 			return errFrame
 		}
 		return f.dump(xid, m[16], binary.BigEndian.Uint64(m[32:]), binary.BigEndian.Uint64(m[40:]))
+	case multipartMeterDesc, multipartMeterStats:
+		return f.dumpMeters(xid, m[headerLen+1])
 	default:
 		f.refuse(m, 2)
 	}

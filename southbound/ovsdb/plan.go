@@ -35,7 +35,9 @@ type part struct {
 	ours bool // a row with our mark differed; it was not just missing
 }
 
-func (c change) needed() bool { return len(c.parts)+len(c.add)+len(c.drop) > 0 }
+func (c change) needed() bool {
+	return len(c.parts)+len(c.add)+len(c.drop)+len(c.fix) > 0 || c.options
+}
 
 // repairs reports whether something of what must always be there differs.
 func (c change) repairs() bool { return len(c.parts) > 0 }
@@ -88,11 +90,14 @@ func (c *change) planTunnels(r *rows) {
 			// somebody else's: the state says so
 		case !ok:
 			c.add = append(c.add, t)
-		case row.iface.Type != t.Type || !maps.Equal(row.iface.Options, c.cfg.options(t)):
+		case row.iface.Type != t.Type || !maps.Equal(row.iface.Options, r.withTos(c.cfg.options(t), row.iface.Options)):
 			if c.fix == nil {
 				c.fix = map[string]Tunnel{}
 			}
 			c.fix[row.iface.UUID] = t
+			if row.iface.Type == t.Type && tosOnly(row.iface.Options, c.cfg.options(t)) {
+				continue
+			}
 			c.differs(true, "port "+t.Name, fmt.Sprintf("had type %s and options %v", row.iface.Type, row.iface.Options), "set back")
 		}
 	}
@@ -123,12 +128,15 @@ func (c *change) planTunnel(r *rows) error {
 		c.tunnel = true
 		c.differs(false, object, "was missing", "made again")
 	case t.ExternalIDs[ownerKey] == "":
-		if !isTunnel(t, c.cfg) {
+		if !isTunnel(t, tunnelOptions(c.cfg)) {
 			return fmt.Errorf("port %s is not Weft's (no external_ids:%s) and has type %q, options %v: rename or remove it", c.cfg.Tunnel, ownerKey, t.Type, t.Options)
 		}
 	default:
-		if !isTunnel(t, c.cfg) {
+		if want := r.withTos(tunnelOptions(c.cfg), t.Options); !isTunnel(t, want) {
 			c.options = true
+			if t.Type == "vxlan" && tosOnly(t.Options, want) {
+				break
+			}
 			c.differs(true, object, fmt.Sprintf("had type %s and options %v", t.Type, t.Options), "set back")
 		}
 		if value(t.OfportRequest) != TunnelPort {
@@ -219,14 +227,14 @@ func (c change) operations(r *rows) []ovsdb.Operation {
 	var w writes
 	var ports, controllers []string // names of new rows
 	if c.tunnel {
-		ports = append(ports, w.port("tunnel", c.cfg.Tunnel, ovsdb.Row{"type": "vxlan", "options": pairs(tunnelOptions(c.cfg)),
+		ports = append(ports, w.port("tunnel", c.cfg.Tunnel, ovsdb.Row{"type": "vxlan", "options": pairs(r.withTos(tunnelOptions(c.cfg), nil)),
 			"ofport_request": TunnelPort, "external_ids": pairs(owned())}))
 	}
 	for i, t := range c.add {
-		ports = append(ports, w.port(fmt.Sprintf("more%d", i), t.Name, ovsdb.Row{"type": t.Type, "options": pairs(c.cfg.options(t)), "external_ids": pairs(owned())}))
+		ports = append(ports, w.port(fmt.Sprintf("more%d", i), t.Name, ovsdb.Row{"type": t.Type, "options": pairs(r.withTos(c.cfg.options(t), nil)), "external_ids": pairs(owned())}))
 	}
 	for uuid, t := range c.fix {
-		w.update(vswitchdb.InterfaceTable, uuid, ovsdb.Row{"type": t.Type, "options": pairs(c.cfg.options(t))})
+		w.update(vswitchdb.InterfaceTable, uuid, ovsdb.Row{"type": t.Type, "options": pairs(r.withTos(c.cfg.options(t), nil))})
 	}
 	if c.listener {
 		w.insert(vswitchdb.ControllerTable, "listener", ovsdb.Row{"target": c.cfg.OpenFlowListen,
@@ -249,7 +257,7 @@ func (c change) operations(r *rows) []ovsdb.Operation {
 		w.update(vswitchdb.BridgeTable, r.bridge.UUID, ovsdb.Row{"fail_mode": vswitchdb.BridgeFailModeSecure})
 	}
 	if c.options {
-		w.update(vswitchdb.InterfaceTable, r.tunnel.UUID, ovsdb.Row{"type": "vxlan", "options": pairs(tunnelOptions(c.cfg))})
+		w.update(vswitchdb.InterfaceTable, r.tunnel.UUID, ovsdb.Row{"type": "vxlan", "options": pairs(r.withTos(tunnelOptions(c.cfg), r.tunnel.Options))})
 	}
 	if c.request {
 		w.update(vswitchdb.InterfaceTable, r.tunnel.UUID, ovsdb.Row{"ofport_request": TunnelPort})

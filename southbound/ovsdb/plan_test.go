@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ovn-org/libovsdb/ovsdb"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/weft-sdn/weft/southbound/ovsdb/vswitchdb"
@@ -118,4 +119,55 @@ func TestPace(t *testing.T) {
 	now = now.Add(paceMost + paceCalm + time.Second)
 	p.wrote(now)
 	assert.Equal(t, paceFirst, p.wait(now), "forgotten after a calm time")
+}
+
+// The outer DSCP is ours to change: doing so is no repair, and until somebody has
+// said what it is to be, it stays as it was.
+func TestTunnelsInheritTheDSCP(t *testing.T) {
+	for _, c := range []struct {
+		what          string
+		told, inherit bool
+		has           string
+		change        bool
+		then          string
+		repairs       int
+	}{
+		{"nothing asked, nothing there", true, false, "", false, "", 0},
+		{"asked", true, true, "", true, "inherit", 0},
+		{"asked, and there", true, true, "inherit", false, "inherit", 0},
+		{"asked no more", true, false, "inherit", true, "", 0},
+		{"not known yet", false, false, "inherit", false, "inherit", 0},
+		{"another program's", true, true, "5", true, "inherit", 1},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			r := inPlace()
+			r.told, r.inherit = c.told, c.inherit
+			r.wanted = []Tunnel{{Name: "weft-nvgre", Type: "gre"}}
+			more := testConfig.options(r.wanted[0])
+			r.tunnels = map[string]tunnelRow{"weft-nvgre": {iface: &vswitchdb.Interface{UUID: "n", Name: "weft-nvgre", Type: "gre", Options: more}, port: "p"}}
+			if c.has != "" {
+				r.tunnel.Options[tosKey], more[tosKey] = c.has, c.has
+			}
+			ch, err := plan(testConfig, r)
+			require.NoError(t, err)
+			require.Equal(t, c.change, ch.needed())
+			require.Equal(t, c.change, ch.options)
+			require.Equal(t, c.change && c.told, len(ch.fix) == 1)
+			require.Len(t, ch.parts, 2*c.repairs)
+			for _, op := range ch.operations(r) {
+				require.Equal(t, vswitchdb.InterfaceTable, op.Table)
+				want := map[string]string{}
+				if c.then != "" {
+					want[tosKey] = c.then
+				}
+				got := map[string]string{}
+				for k, v := range op.Row["options"].(ovsdb.OvsMap).GoMap {
+					if k == tosKey {
+						got[tosKey] = v.(string)
+					}
+				}
+				require.Equal(t, want, got)
+			}
+		})
+	}
 }

@@ -27,7 +27,8 @@ type rows struct {
 	listener   bool
 	stale      []string // listeners of ours with another target
 	wanted     []Tunnel // further tunnels that are asked for
-	told       bool     // wanted is known
+	inherit    bool     // tunnels are to copy the inner DSCP
+	told       bool     // wanted and inherit are known
 	elsewhere  string   // whose the tunnel's name is, when it is not on the bridge
 }
 
@@ -175,7 +176,28 @@ func (cfg VSwitchConfig) options(t Tunnel) map[string]string {
 	return o
 }
 
+// tosKey is the option of a tunnel port that says what the outer header's
+// differentiated services field is; left out, it is zero (ovs-vswitchd.conf.db(5)).
+const tosKey = "tos"
+
+// withTos are options with the inner field copied to the outer header, if that is
+// asked for; while nobody has said so, as a row has it.
+func (r *rows) withTos(o, has map[string]string) map[string]string {
+	if r.told && r.inherit || !r.told && has[tosKey] == "inherit" {
+		o[tosKey] = "inherit"
+	}
+	return o
+}
+
+// tosOnly reports whether options differ in what we ourselves change at times.
+func tosOnly(has, want map[string]string) bool {
+	a, b := maps.Clone(has), maps.Clone(want)
+	delete(a, tosKey)
+	delete(b, tosKey)
+	return maps.Equal(a, b) && (has[tosKey] == "" || has[tosKey] == "inherit")
+}
+
 // isTunnel reports whether an interface is the tunnel that we would make.
-func isTunnel(i *vswitchdb.Interface, cfg VSwitchConfig) bool {
-	return i.Type == "vxlan" && maps.Equal(i.Options, tunnelOptions(cfg))
+func isTunnel(i *vswitchdb.Interface, want map[string]string) bool {
+	return i.Type == "vxlan" && maps.Equal(i.Options, want)
 }

@@ -98,6 +98,7 @@ type VSwitch struct {
 	mu      sync.Mutex
 	state   State
 	tunnels []Tunnel
+	inherit bool          // tunnels copy the inner DSCP
 	told    bool          // tunnels is what was asked for
 	asked   chan struct{} // capacity 1: tunnels changed
 
@@ -129,13 +130,14 @@ func (v *VSwitch) State() State {
 
 // SetTunnels says which tunnel ports the bridge is to have beside the first: all
 // of them. Those of ours that are not named are removed; before the first call
-// none is touched.
-func (v *VSwitch) SetTunnels(all []Tunnel) {
+// none is touched. With inherit, all of them, the first too, copy the inner
+// packet's differentiated services field to the outer header.
+func (v *VSwitch) SetTunnels(all []Tunnel, inherit bool) {
 	all = slices.Clone(all)
 	slices.SortFunc(all, func(a, b Tunnel) int { return strings.Compare(a.Name, b.Name) })
 	v.mu.Lock()
-	same := v.told && slices.Equal(all, v.tunnels)
-	v.tunnels, v.told = all, true
+	same := v.told && slices.Equal(all, v.tunnels) && v.inherit == inherit
+	v.tunnels, v.inherit, v.told = all, inherit, true
 	v.mu.Unlock()
 	if same {
 		return
@@ -146,11 +148,12 @@ func (v *VSwitch) SetTunnels(all []Tunnel) {
 	}
 }
 
-// wanted are the tunnels that were asked for; false before the first time.
-func (v *VSwitch) wanted() ([]Tunnel, bool) {
+// wanted are the tunnels that were asked for and whether they inherit; told is
+// false before the first time.
+func (v *VSwitch) wanted() (all []Tunnel, inherit, told bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.tunnels, v.told
+	return v.tunnels, v.inherit, v.told
 }
 
 // Changed receives after State changed.
@@ -238,7 +241,7 @@ func (v *VSwitch) look(ctx context.Context, c *wire) (again time.Duration, err e
 		v.publish(func(s *State) { s.Connected, s.BridgeReady, s.Err = true, false, bad })
 		return 0, nil
 	}
-	r.wanted, r.told = v.wanted()
+	r.wanted, r.inherit, r.told = v.wanted()
 	ch, bad := plan(v.config, r)
 	if ch.needed() && (!ch.repairs() || v.pace.wait(time.Now()) == 0) {
 		v.pace.wrote(time.Now())

@@ -1,6 +1,8 @@
 package vswitch
 
 import (
+	"net/netip"
+
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/overlay"
 	"github.com/weft-sdn/weft/overlay/evpn"
@@ -36,13 +38,20 @@ func (p pipeline) arpOwn(l overlay.LocalPort) []openflow.Flow {
 func (p pipeline) answerARP(v intent.VNI, r evpn.Row) openflow.Flow {
 	return flow(tableARP, 100, macCookie(v, r.MAC),
 		openflow.NewMatch(openflow.Metadata(uint64(v)), openflow.EthType(etherARP), openflow.ARPOp(arpRequest), openflow.ARPTPA(r.IP)),
-		openflow.NewInstructions(openflow.Apply(
-			openflow.Move(openflow.FieldEthSrc, openflow.FieldEthDst),
-			openflow.SetField(openflow.EthSrc(r.MAC)),
-			openflow.SetField(openflow.ARPOp(arpReply)),
-			openflow.Move(openflow.FieldARPSHA, openflow.FieldARPTHA),
-			openflow.SetField(openflow.ARPSHA(r.MAC)),
-			openflow.Move(openflow.FieldARPSPA, openflow.FieldARPTPA),
-			openflow.SetField(openflow.ARPSPA(r.IP)),
-			openflow.Output(openflow.PortInPort))))
+		openflow.NewInstructions(openflow.Apply(reply(r.MAC, r.IP)...)))
+}
+
+// reply turns an ARP request into the reply that a MAC has the address, and sends
+// it back.
+func reply(m intent.MAC, a netip.Addr) []openflow.Action {
+	return []openflow.Action{
+		openflow.Move(openflow.FieldEthSrc, openflow.FieldEthDst),
+		openflow.SetField(openflow.EthSrc(m)),
+		openflow.SetField(openflow.ARPOp(arpReply)),
+		openflow.Move(openflow.FieldARPSHA, openflow.FieldARPTHA),
+		openflow.SetField(openflow.ARPSHA(m)),
+		openflow.Move(openflow.FieldARPSPA, openflow.FieldARPTPA),
+		openflow.SetField(openflow.ARPSPA(a)),
+		openflow.Output(openflow.PortInPort),
+	}
 }

@@ -21,6 +21,7 @@ func (s *connection) readAll(ctx context.Context, seen func(*openflow.Described)
 		return err
 	}
 	s.done, s.reading = x.programmed, nil
+	s.answers.serve(s.done.local)
 	s.confirm(&s.done, x.count())
 	if tell {
 		s.faults += x.found.n
@@ -54,6 +55,9 @@ func (s *connection) difference(ctx context.Context, seen func(*openflow.Describ
 	away := s.feed.Unreported(false)
 	x := s.compile(has, away, tell)
 	x.compare(has)
+	if err := s.compareMeters(ctx, x); err != nil {
+		return nil, err
+	}
 	s.kept = s.keep(x, away) || x.keptFloods
 	x.dropUnknown()
 	x.putMissing()

@@ -94,6 +94,9 @@ func (s *connection) readSegments() {
 	s.reading = map[intent.VNI]evpn.Revision{}
 	for _, l := range s.feed.Local() {
 		s.read(l.VNI)
+		for _, v := range l.Reads() {
+			s.read(v)
+		}
 	}
 }
 
@@ -137,6 +140,7 @@ func (s *connection) compile(has *openflow.Described, away map[netip.Addr]struct
 	for _, v := range slices.Sorted(maps.Keys(vnis)) {
 		s.compileSegment(x, v, vnis[v], stay[v])
 	}
+	s.compileRouting(x)
 	if tell {
 		s.compileMoving(x)
 	}
@@ -172,6 +176,7 @@ func (s *connection) compileMoving(x *comparison) {
 			x.move(s.pipe.port(o)...)
 		}
 	}
+	s.moveRouting(x)
 	for v := range s.done.cursors {
 		if _, ok := x.cursors[v]; !ok {
 			x.whole[v] = true
@@ -185,7 +190,11 @@ func (s *connection) compileMoving(x *comparison) {
 		}
 		rows, _ := s.feed.Rows(v, since)
 		for _, r := range rows {
-			x.move(s.pipe.rowAnyVTEP(v, r)...)
+			if x.vrfs[v] != nil {
+				x.move(s.pipe.routedAnywhere(v, r)...)
+			} else {
+				x.move(s.pipe.rowAnyVTEP(v, r)...)
+			}
 		}
 		if was, now := s.done.floods[v], x.floods[v]; !was.equal(now) {
 			x.move(s.pipe.flood(v, was)...)

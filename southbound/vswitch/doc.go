@@ -5,19 +5,37 @@
 //
 // One table per purpose, one file per table:
 //
-//	 0 classify   in_port, or the tunnel key, to a VNI in metadata
+//	 0 classify   in_port, or the tunnel key, to a VNI in metadata; the VRF of
+//	              a router in register 5
 //	10 admission  anti-spoofing: MAC, IPv4, IPv6, ARP, ND (RFC 6105 for RAs)
+//	11 qos        DSCP and meter of what a port sends (RFC 2474)
+//	12 service    DHCP and router solicitations to the controller, by a meter;
+//	              rogue servers and routers dropped (RFC 7610, RFC 6105)
 //	20 arp        answers ARP requests from the segment table (RFC 9161)
 //	21 nd         answers neighbour solicitations from it (RFC 9161); 22 sends
+//	24 router     frames to the gateway's MAC: echo requests answered, TTL one
+//	              less
+//	25 route      longest prefix in the VRF, by priority
+//	26 next hop   one of several, by a hash of the flow
+//	27 host       an address of the VRF: on this edge to table 30, elsewhere
+//	              with the L3VNI to a VTEP that routes (RFC 9135 section 6.1),
+//	              or bridged in the host's L2VNI
+//	28 icmp       what can't be routed, to the controller for an ICMP error
 //	30 local      a MAC on this edge to its port
 //	40 remote     a MAC elsewhere to tunnel key and VTEP
 //	50 flood      broadcast and multicast to local ports and, once each, to
 //	              every VTEP that has the VNI (RFC 8365 section 5.1, ingress
 //	              replication); a long list of VTEPs is in parts
+//	65 deliver    meter of what a port receives; register 3 names the port
+//
+// The IP frames of a port go only through the tables that it uses.
 //
 // Register 0 is 1 for what came out of a tunnel; that never enters a tunnel
-// again (split horizon). Nothing is learned and nothing goes to a controller.
-// A frame that no flow matches is dropped.
+// again (split horizon), but for what this edge routes by a static route.
+// Nothing is learned. To the controller go announcements of ports in standby, and,
+// by a meter for each port, what a station asks the network itself and what asks
+// for an ICMP error, which Open vSwitch can't make: both are answered beside the
+// session, over the same connection. A frame that no flow matches is dropped.
 //
 // # Shared flows
 //
@@ -35,7 +53,13 @@
 // are the VNI, zero for flows of the bridge as a whole, so that all flows of a
 // segment go in one message; the 24 bits between are the end of the MAC for
 // flows that belong to one, so that deleting what one station had never takes
-// what another has by now. Flows with other cookies are left alone.
+// what another has by now. Flows of a router have its L3VNI there. Flows with
+// other cookies are left alone.
+//
+// Meters have no cookie: those from 1024 on are ours, four for each port
+// number. Deleting a meter deletes the flows that use it, and bundles take no
+// meters: so meters are made before the bundle of the flows that use them, changed
+// in place, and deleted after it.
 //
 // # Order and restart
 //
@@ -44,5 +68,7 @@
 // flows, compares them with what they should be and sends the difference: on a
 // controller's restart nothing. A flow monitor tells when another program
 // touches a flow of ours, or makes one with our cookie; then the same reading
-// happens at once and an event says what was found.
+// happens at once and an event says what was found. Of meters the switch tells
+// nothing: one that was changed is found by the next reading, one that was deleted
+// by the flows that it took along.
 package vswitch

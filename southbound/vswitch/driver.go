@@ -53,6 +53,7 @@ type Driver struct {
 	closed  map[intent.Ref]string            // ports whose tunnel port is not open, and why
 	active  map[uint32]bool                  // OpenFlow ports that were in use when the device was read first
 	speak   map[intent.Ref]overlay.LocalPort // to be announced
+	conn    *openflow.Conn                   // of the session, while there is one
 	poke    chan struct{}                    // capacity 1: there is something to announce
 }
 
@@ -280,6 +281,16 @@ func (d *Driver) Withdraw(ctx context.Context) error {
 	all.dropCookie(cookieMark, cookieMarkMask)
 	if err := c.Bundle(ctx, all.mods()); err != nil {
 		return d.fail(southbound.CodeRefused, "delete our flows", "", err)
+	}
+	has, err := ourMeters(ctx, c)
+	if err != nil {
+		return d.fail(southbound.CodeUnreachable, "read meters", "", err)
+	}
+	for id := range has {
+		all.spent = append(all.spent, openflow.MeterMod{Command: openflow.MeterDelete, Meter: openflow.Meter{ID: id}})
+	}
+	if err := c.SetMeters(ctx, all.spent); err != nil {
+		return d.fail(southbound.CodeRefused, "delete our meters", "", err)
 	}
 	return nil
 }

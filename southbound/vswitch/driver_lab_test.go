@@ -30,6 +30,13 @@ type feed struct {
 	mu     sync.Mutex
 	model  *overlay.Model
 	events []southbound.Event
+	alarms []alarmed
+}
+
+// alarmed is a raised alarm; with an empty message an ended one.
+type alarmed struct {
+	southbound.AlarmKey
+	message string
 }
 
 func (f *feed) Wake() <-chan struct{} { return f.wake }
@@ -65,15 +72,45 @@ func (f *feed) Unreported(bool) map[netip.Addr]struct{} {
 func (f *feed) Observe(i []overlay.Interface) {
 	f.change(func(m *overlay.Model) { m.Observe("hv1", i) })
 }
-func (f *feed) Learned([]overlay.Learned)         {}
-func (f *feed) Announced(string)                  {}
-func (f *feed) Alarm(southbound.AlarmKey, string) {}
-func (f *feed) Confirmed()                        {}
+func (f *feed) Learned([]overlay.Learned) {}
+func (f *feed) Announced(string)          {}
+func (f *feed) Alarm(k southbound.AlarmKey, message string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.alarms = append(f.alarms, alarmed{k, message})
+}
+func (f *feed) Confirmed() {}
 
 func (f *feed) Event(e southbound.Event) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.events = append(f.events, e)
+}
+
+// alarm is what the alarm of a reason about an object says.
+func (f *feed) alarm(reason, object string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	said := ""
+	for _, a := range f.alarms {
+		if a.AlarmKey == (southbound.AlarmKey{Reason: reason, Object: object}) {
+			said = a.message
+		}
+	}
+	return said
+}
+
+// raised counts how often alarms of a reason were raised.
+func (f *feed) raised(reason string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := 0
+	for _, a := range f.alarms {
+		if a.Reason == reason && a.message != "" {
+			n++
+		}
+	}
+	return n
 }
 
 func (f *feed) said(reason string) string {

@@ -39,9 +39,13 @@ func same(a, b openflow.Flow) bool {
 type changes struct {
 	del, add []openflow.FlowMod
 	runs     []openflow.Encoded
+	meters   []openflow.MeterMod // to be made before flows use them
+	spent    []openflow.MeterMod // to be deleted once no flow does
 }
 
-func (c *changes) empty() bool { return len(c.del)+len(c.add)+len(c.runs) == 0 }
+func (c *changes) empty() bool {
+	return len(c.del)+len(c.add)+len(c.runs)+len(c.meters)+len(c.spent) == 0
+}
 
 // len is how many flow-mods there are.
 func (c *changes) len() int {

@@ -19,7 +19,7 @@ func (s *connection) keep(x *comparison, away map[netip.Addr]struct{}) bool {
 	s.keptFlows = flowSet{}
 	cookies := map[uint64]bool{}
 	for _, u := range x.unknown {
-		if u.flow.Table != tableRemote {
+		if u.flow.Table != tableRemote && u.flow.Table != tableHost && u.flow.Table != tableRoute {
 			continue
 		}
 		for _, a := range u.flow.Instructions.TunnelDsts() {

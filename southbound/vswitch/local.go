@@ -18,5 +18,5 @@ func (p pipeline) localBase() []openflow.Flow {
 func (p pipeline) deliver(l overlay.LocalPort) openflow.Flow {
 	return flow(tableLocal, 100, macCookie(l.VNI, l.MAC),
 		openflow.NewMatch(openflow.Metadata(uint64(l.VNI)), openflow.EthDst(l.MAC)),
-		openflow.NewInstructions(openflow.Apply(openflow.Output(l.OFPort))))
+		hand(l))
 }

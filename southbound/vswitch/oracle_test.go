@@ -33,5 +33,17 @@ func fromScratch(p pipeline, local map[intent.Ref]overlay.LocalPort, rows func(i
 		slices.SortFunc(vteps, netip.Addr.Compare)
 		set.add(p.flood(v, replication{ports, (*vtepList)(nil).including(vteps).with(served)})...)
 	}
+	r := routingOf(local)
+	for v, g := range r.gateways {
+		set.add(p.gateway(v, g)...)
+	}
+	for v, vrf := range r.vrfs {
+		set.add(p.vrf(vrf)...)
+		for _, row := range rows(v) {
+			if !row.Deleted {
+				set.add(p.routed(v, row)...)
+			}
+		}
+	}
 	return set
 }

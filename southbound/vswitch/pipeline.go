@@ -14,12 +14,20 @@ import (
 const (
 	tableClassify  = 0
 	tableAdmission = 10
+	tableQoS       = 11
+	tableService   = 12
 	tableARP       = 20
 	tableND        = 21
 	tableNDReply   = 22
+	tableRouter    = 24
+	tableRoute     = 25
+	tableNextHop   = 26
+	tableHost      = 27
+	tableICMP      = 28
 	tableLocal     = 30
 	tableRemote    = 40
 	tableFlood     = 50
+	tableDeliver   = 65
 )
 
 // Cookies; see the package comment.
@@ -71,6 +79,20 @@ func (p pipeline) setKey(v intent.VNI) []openflow.Action {
 	return []openflow.Action{openflow.SetField(openflow.TunnelID(uint64(v)))}
 }
 
+// next is the table in which the IP frames of a local port go on after another:
+// tables that the port does not use are passed by.
+func (p pipeline) next(after uint8, l overlay.LocalPort) uint8 {
+	switch {
+	case after < tableQoS && qosOut(l):
+		return tableQoS
+	case after < tableService && l.Services != nil:
+		return tableService
+	case after < tableRouter && l.Routing != nil:
+		return tableRouter
+	}
+	return tableLocal
+}
+
 // flow is a flow with one table, priority, cookie and match, and apply-actions
 // followed by an optional goto.
 func flow(table uint8, priority uint16, cookie uint64, m openflow.Match, ins openflow.Instructions) openflow.Flow {
@@ -92,7 +114,11 @@ func (p pipeline) port(l overlay.LocalPort) []openflow.Flow {
 	if l.Standby {
 		return append(p.awaitPort(l), p.classifyPort(l))
 	}
-	return slices.Concat([]openflow.Flow{p.classifyPort(l), p.deliver(l)}, p.admit(l), p.arpOwn(l), p.ndOwn(l))
+	fs := slices.Concat([]openflow.Flow{p.classifyPort(l), p.deliver(l)}, p.admit(l), p.arpOwn(l), p.ndOwn(l), p.qos(l), p.services(l), p.limited(l))
+	if l.Routing != nil {
+		fs = append(fs, p.report(l))
+	}
+	return fs
 }
 
 // row are the flows of a MAC/IP route; none for an IMET route, which is part
@@ -113,7 +139,8 @@ func (p pipeline) row(v intent.VNI, r evpn.Row) []openflow.Flow {
 // usesTable reports whether the pipeline has flows in a table.
 func usesTable(t uint8) bool {
 	switch t {
-	case tableClassify, tableAdmission, tableARP, tableND, tableNDReply, tableLocal, tableRemote, tableFlood:
+	case tableClassify, tableAdmission, tableQoS, tableService, tableARP, tableND, tableNDReply, tableRouter, tableRoute, tableNextHop, tableHost, tableICMP,
+		tableLocal, tableRemote, tableFlood, tableDeliver:
 		return true
 	}
 	return false

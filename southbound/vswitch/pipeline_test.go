@@ -32,6 +32,18 @@ func local(i byte, addresses ...string) overlay.LocalPort {
 	return l
 }
 
+// told is a port whose network tells stations things, by a router or not.
+func told(l overlay.LocalPort, gateway string) overlay.LocalPort {
+	g, _ := netip.ParseAddr(gateway)
+	l.Services = &overlay.Services{Lease: 3600, MTU: 1500, Subnets: []overlay.ServedSubnet{{Prefix: netip.MustParsePrefix("192.168.0.0/24"), Gateway: g}, {Prefix: netip.MustParsePrefix("fd00::/64")}}}
+	return l
+}
+
+func limited(l overlay.LocalPort, q overlay.QoS) overlay.LocalPort {
+	l.QoS = &q
+	return l
+}
+
 func standby(l overlay.LocalPort) overlay.LocalPort {
 	l.Standby = true
 	return l
@@ -65,6 +77,48 @@ func numbered(n int) []netip.Addr {
 	return vteps
 }
 
+// testVRF is a router with two networks and every kind of route.
+type testVRF struct{ overlay.VRF }
+
+var vrf = testVRF{overlay.VRF{Router: intent.Ref{Kind: intent.KindRouter, Tenant: "t", Name: "r"}, VNI: 5000,
+	Subnets: []overlay.Subnet{
+		{Prefix: netip.MustParsePrefix("192.168.0.0/24"), VNI: 100, Gateway: netip.MustParseAddr("192.168.0.254")},
+		{Prefix: netip.MustParsePrefix("192.168.1.0/24"), VNI: 101, Gateway: netip.MustParseAddr("192.168.1.254")},
+		{Prefix: netip.MustParsePrefix("fd00::/64"), VNI: 100, Gateway: netip.MustParseAddr("fd00::ff")},
+	},
+	Routes: []overlay.Route{
+		{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Hops: []overlay.Hop{{Address: overlay.HopAddress(101, intent.MAC{2, 0, 0, 0, 0, 7}), Weight: 1}}},
+		{Prefix: netip.MustParsePrefix("203.0.113.0/24"), Blackhole: true},
+		{Prefix: netip.MustParsePrefix("203.0.113.128/25")},
+		{Prefix: netip.MustParsePrefix("fd77::/64"), Hops: []overlay.Hop{
+			{Address: overlay.HopAddress(100, intent.MAC{2, 0, 0, 0, 0, 5}), Weight: 3}, {Address: overlay.HopAddress(101, intent.MAC{2, 0, 0, 0, 0, 7}), Weight: 1}}},
+	}}}
+
+func (v *testVRF) routing(n intent.VNI) *overlay.Routing {
+	r := &overlay.Routing{VRF: &v.VRF}
+	for _, s := range v.Subnets {
+		if s.VNI == n {
+			r.Gateways = append(r.Gateways, s.Gateway)
+		}
+	}
+	return r
+}
+
+func routed(l overlay.LocalPort, sources []netip.Prefix) overlay.LocalPort {
+	l.Routing = vrf.routing(l.VNI)
+	l.Routing.Sources = sources
+	return l
+}
+
+func hostTo(k evpn.Key, vtep netip.Addr, v intent.VNI, router intent.MAC) evpn.Row {
+	return evpn.Row{Key: k, Path: evpn.Path{VTEP: vtep, VNI: v, RouterMAC: router}}
+}
+
+func bgp(r evpn.Row) evpn.Row {
+	r.Origin = evpn.OriginBGP
+	return r
+}
+
 // Each section of the golden file is what one thing costs on an edge.
 func TestGoldenFlows(t *testing.T) {
 	mac := intent.MAC{2, 0, 0, 0, 0, 9}
@@ -79,6 +133,9 @@ func TestGoldenFlows(t *testing.T) {
 		{"a local port without addresses (L2)", pipe.port(local(2))},
 		{"a local port in standby", pipe.port(standby(local(3, "192.168.0.3", "fd00::3")))},
 		{"a local port without addresses in standby", pipe.port(standby(local(4)))},
+		{"a local port of a network that tells stations things", pipe.port(told(local(5, "192.168.0.5", "fd00::5"), ""))},
+		{"the same by a router, limited and marked", pipe.port(limited(told(local(6, "192.168.0.6"), "192.168.0.1"), overlay.QoS{Out: overlay.Limit{Rate: 1000, Burst: 100}, In: overlay.Limit{Rate: 2000, Burst: 200}, Mark: true, DSCP: 46}))},
+		{"a local port without addresses (L2), limited outwards", pipe.port(limited(local(7), overlay.QoS{Out: overlay.Limit{Rate: 1000, Burst: 100}}))},
 		{"a network by NVGRE", pipe.network(200)},
 		{"a MAC elsewhere by NVGRE", pipe.row(200, rowTo(evpn.MACKey(mac), other))},
 		{"replication for a switch that can't", pipe.flood(100, to([]uint32{1}, other, netip.MustParseAddr("10.0.0.3")).servedBy(self, other))},
@@ -89,6 +146,18 @@ func TestGoldenFlows(t *testing.T) {
 		{"replication to two ports and two VTEPs", pipe.flood(100, to([]uint32{1, 2}, self, other, netip.MustParseAddr("fd00::2")))},
 		{"replication to 40 VTEPs, in parts", pipe.flood(100, to([]uint32{1}, numbered(40)...))},
 		{"the same for a switch that can't", pipe.flood(100, to([]uint32{1}, numbered(40)...).servedBy(self, numbered(1)[0]))[5:]},
+		{"a gateway", pipe.gateway(100, vrf.routing(100))},
+		{"a local port behind a gateway", pipe.port(routed(local(1, "192.168.0.1", "fd00::1"), nil))},
+		{"a local port without addresses behind a gateway", pipe.port(routed(local(2), nil))},
+		{"a local port that is a next hop", pipe.port(routed(local(5, "192.168.0.5"), []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("fd77::/64")}))},
+		{"a router", pipe.vrf(&vrf.VRF)},
+		{"a host elsewhere that is routed", pipe.routed(5000, hostTo(evpn.HostKey(mac, netip.MustParseAddr("192.168.1.9")), other, 101, intent.RouterMAC(other)))},
+		{"a host elsewhere that is bridged to", pipe.routed(5000, hostTo(evpn.HostKey(mac, netip.MustParseAddr("fd01::9")), other, 101, intent.MAC{}))},
+		{"a host elsewhere in a network by NVGRE", pipe.routed(5000, hostTo(evpn.HostKey(mac, netip.MustParseAddr("192.168.2.9")), other, 200, intent.MAC{}))},
+		{"a host here", pipe.routed(5000, hostTo(evpn.HostKey(mac, netip.MustParseAddr("192.168.1.9")), self, 101, intent.RouterMAC(self)))},
+		{"a next hop elsewhere", pipe.routed(5000, hostTo(evpn.HostKey(mac, overlay.HopAddress(101, mac)), other, 101, intent.MAC{}))},
+		{"a prefix of BGP", pipe.routed(5000, bgp(hostTo(evpn.PrefixKey(netip.MustParsePrefix("198.51.100.0/24")), other, 0, intent.MAC{2, 9})))},
+		{"a prefix of the intent", pipe.routed(5000, hostTo(evpn.PrefixKey(netip.MustParsePrefix("198.51.100.0/24")), other, 0, intent.MAC{2, 9}))},
 		{"an IMET route", pipe.row(100, rowTo(evpn.FloodKey(other), other))},
 	} {
 		fmt.Fprintf(&b, "# %s: %d flows\n", s.what, len(s.flows))
@@ -111,11 +180,48 @@ func TestNoTwoFlowsOfOneKey(t *testing.T) {
 	n := 0
 	for _, fs := range [][]openflow.Flow{pipe.base(), pipe.network(100), pipe.network(101), pipe.port(local(1, "192.168.0.1", "fd00::1")),
 		pipe.port(local(2, "192.168.0.2", "fd00::2")), pipe.port(local(3)),
+		pipe.gateway(100, vrf.routing(100)), pipe.vrf(&vrf.VRF), pipe.port(routed(local(6, "192.168.0.6"), []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")})),
+		pipe.routed(5000, hostTo(evpn.HostKey(intent.MAC{2, 0, 0, 0, 0, 9}, netip.MustParseAddr("192.168.1.9")), other, 101, intent.RouterMAC(other))),
+		pipe.port(limited(told(local(4, "192.168.0.4", "fd00::4"), ""), overlay.QoS{Out: overlay.Limit{Rate: 1, Burst: 1}, In: overlay.Limit{Rate: 1, Burst: 1}, Mark: true})),
+		pipe.port(limited(told(local(5), ""), overlay.QoS{Mark: true})),
 		pipe.row(100, rowTo(evpn.MACKey(intent.MAC{2, 0, 0, 0, 0, 9}), other)), pipe.flood(100, to([]uint32{1}, numbered(50)...).servedBy(self, numbered(2)...))} {
 		all.add(fs...)
 		n += len(fs)
 	}
 	require.Len(t, all, n)
+}
+
+func TestMeters(t *testing.T) {
+	q := overlay.QoS{Out: overlay.Limit{Rate: 1000, Burst: 100}, In: overlay.Limit{Rate: 2000, Burst: 200}}
+	all := limited(told(local(5, "192.168.0.5"), ""), q)
+	require.Equal(t, []openflow.Meter{{ID: 1044, Rate: 1000, Burst: 100}, {ID: 1045, Rate: 2000, Burst: 200}, {ID: 1046, Packets: true, Rate: serviceRate, Burst: serviceBurst}}, pipe.meters(all))
+	require.Empty(t, pipe.meters(standby(all)))
+	require.Empty(t, pipe.meters(local(5, "192.168.0.5")))
+	require.Equal(t, meterEnd, meterID(65280, 0), "the last port's meters are ours")
+
+	r := all.Port
+	was, now := map[intent.Ref]overlay.LocalPort{r: all}, map[intent.Ref]overlay.LocalPort{r: limited(local(5, "192.168.0.5"), overlay.QoS{Out: overlay.Limit{Rate: 3000, Burst: 300}})}
+	for _, c := range []struct {
+		what     string
+		from, to map[intent.Ref]overlay.LocalPort
+		meters   []openflow.MeterMod
+		spent    []uint32
+	}{
+		{"nothing", was, was, nil, nil},
+		{"less, and another rate", was, now, []openflow.MeterMod{{Command: openflow.MeterModify, Meter: openflow.Meter{ID: 1044, Rate: 3000, Burst: 300}}}, []uint32{1045, 1046}},
+		{"the first", nil, now, []openflow.MeterMod{{Command: openflow.MeterAdd, Meter: openflow.Meter{ID: 1044, Rate: 3000, Burst: 300}}}, nil},
+		{"the port is gone", now, nil, nil, []uint32{1044}},
+	} {
+		var ch changes
+		ch.replaceMeters(pipe.metersOf(c.from), pipe.metersOf(c.to))
+		require.Equal(t, c.meters, ch.meters, c.what)
+		var spent []uint32
+		for _, m := range ch.spent {
+			require.Equal(t, openflow.MeterDelete, m.Command)
+			spent = append(spent, m.ID)
+		}
+		require.Equal(t, c.spent, spent, c.what)
+	}
 }
 
 func TestReplaceSendsOnlyTheDifference(t *testing.T) {

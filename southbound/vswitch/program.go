@@ -18,6 +18,7 @@ type programmed struct {
 	cursors map[intent.VNI]evpn.Revision
 	floods  map[intent.VNI]replication
 	paths   map[intent.VNI]tunnelPath
+	routing
 }
 
 // byVNI gives the numbers of the local ports per VNI, sorted; a VNI is there if
@@ -78,12 +79,18 @@ func (s *connection) bringChanges(ctx context.Context) error {
 	var c changes
 	next := programmed{local: s.local(), cursors: map[intent.VNI]evpn.Revision{}, floods: map[intent.VNI]replication{}}
 	next.paths = s.pipe.paths()
+	next.routing = routingOf(next.local)
 	vnis := byVNI(next.local)
+	before := s.done.local
 	owned := false // s.done, whose maps others read
 	for v := range s.done.cursors {
 		// What left goes as a whole; what has another encapsulation is made
 		// anew.
-		if _, ok := vnis[v]; !ok || next.paths[v] != s.done.paths[v] {
+		_, stays := vnis[v]
+		if s.done.vrfs[v] != nil {
+			stays = !s.done.leaves(v, next.routing, s.done.paths, next.paths)
+		}
+		if !stays || next.paths[v] != s.done.paths[v] {
 			c.dropCookie(cookie(v), cookieVNIMask)
 			if !owned {
 				s.done, owned = s.done.clone(), true
@@ -92,13 +99,19 @@ func (s *connection) bringChanges(ctx context.Context) error {
 		}
 	}
 	s.bringPorts(&c, next.local, vnis)
+	s.bringMeters(&c, before, next.local)
 	for _, v := range slices.Sorted(maps.Keys(vnis)) {
 		s.bringSegment(&c, &next, v, vnis[v])
+	}
+	s.bringRouting(&c, next.routing)
+	for _, v := range slices.Sorted(maps.Keys(next.vrfs)) {
+		s.bringHosts(&c, &next, v)
 	}
 	if err := s.send(ctx, &c); err != nil {
 		return err
 	}
 	s.done = next
+	s.answers.serve(s.done.local)
 	s.confirm(&s.done, -1)
 	return s.speakNow()
 }
@@ -113,7 +126,11 @@ func (s *connection) bringRows(ctx context.Context, newer []intent.VNI) error {
 	var c changes
 	next := programmed{cursors: make(map[intent.VNI]evpn.Revision, len(newer)), floods: make(map[intent.VNI]replication, len(newer))}
 	for _, v := range newer {
-		s.bringSegment(&c, &next, v, s.done.floods[v].ports)
+		if s.done.vrfs[v] != nil {
+			s.bringHosts(&c, &next, v)
+		} else {
+			s.bringSegment(&c, &next, v, s.done.floods[v].ports)
+		}
 	}
 	if err := s.send(ctx, &c); err != nil {
 		return err
@@ -127,6 +144,7 @@ func (s *connection) bringRows(ctx context.Context, newer []intent.VNI) error {
 // clone copies what forget changes.
 func (p programmed) clone() programmed {
 	p.local, p.cursors, p.floods = maps.Clone(p.local), maps.Clone(p.cursors), maps.Clone(p.floods)
+	p.routing = p.routing.clone()
 	return p
 }
 
@@ -134,6 +152,7 @@ func (p programmed) clone() programmed {
 func (p *programmed) forget(v intent.VNI) {
 	delete(p.cursors, v)
 	delete(p.floods, v)
+	p.routing.forget(v)
 	maps.DeleteFunc(p.local, func(_ intent.Ref, l overlay.LocalPort) bool { return l.VNI == v })
 }
 

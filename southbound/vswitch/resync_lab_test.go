@@ -66,7 +66,7 @@ func TestResyncSendsTheDifferenceOnly(t *testing.T) {
 	const stations = 10_000
 	b := newBed(t)
 	b.stop()
-	b.counter = b.count(b.Bridge("br-int"))
+	b.counter = b.countBefore(b.Bridge("br-int"))
 	b.start()
 	b.stations(stations)
 	b.Eventually("synced", b.synced)
@@ -200,7 +200,7 @@ func TestSwitchFloodsInParts(t *testing.T) {
 	b := newBed(t)
 	const edges = 300
 	b.stop()
-	b.counter = b.count(b.Bridge("br-int"))
+	b.counter = b.countBefore(b.Bridge("br-int"))
 	b.start()
 	b.change(func(m *overlay.Model) {
 		for i := range edges {
@@ -306,8 +306,8 @@ type counter struct {
 	mods atomic.Int64
 }
 
-// count returns a counter before a bridge.
-func (b *bed) count(bridge string) *counter {
+// countBefore returns a counter before a bridge.
+func (b *bed) countBefore(bridge string) *counter {
 	path := b.Dir + "/counted"
 	l, err := net.Listen("unix", path)
 	require.NoError(b.t, err)

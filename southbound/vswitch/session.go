@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/weft-sdn/weft/controller/intent"
@@ -41,8 +42,12 @@ func (d *Driver) session(ctx context.Context, ovs *ovsdb.VSwitch) error {
 	if err != nil {
 		return d.fail(southbound.CodeRefused, "monitor flows", "use Open vSwitch 2.16 or newer", err)
 	}
-	s := &connection{Driver: d, conn: c, ovs: ovs, at: state, pipe: pipeline{vtep: d.vtep}, heard: make(chan uint32, heardMost), told: map[intent.Ref]time.Time{}}
+	s := &connection{Driver: d, conn: c, ovs: ovs, at: state, pipe: pipeline{vtep: d.vtep}, heard: make(chan uint32, heardMost), reported: openflow.NewPacketQueue(reportedMost), told: map[intent.Ref]time.Time{}}
 	s.at.Interfaces = nil // nobody asks what there was at the beginning
+	s.answers = newResponder(c, d.feed, d.log)
+	defer s.answers.close()
+	s.setConn(true)
+	defer s.setConn(false)
 	if err := s.hear(ctx); err != nil {
 		return d.fail(southbound.CodeRefused, "ask for packets", "use Open vSwitch 2.16 or newer", err)
 	}
@@ -58,6 +63,11 @@ func (d *Driver) session(ctx context.Context, ovs *ovsdb.VSwitch) error {
 		return err
 	}
 	d.setErr(nil)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	wg.Go(func() { s.answerReported(ctx, s.reported.C()) })
 	return s.serve(ctx, touched)
 }
 
@@ -82,11 +92,13 @@ type connection struct {
 	done      programmed
 	reading   map[intent.VNI]evpn.Revision // segments that are read from there on, though nothing is confirmed
 	localRev  uint64                       // of the feed's local ports that were read last
-	heard     chan uint32                  // ports in standby that have spoken
-	told      map[intent.Ref]time.Time     // when their feed was told
-	keptFlows flowSet                      // kept for edges that have not reported, until they do
-	kept      bool                         // something was kept for edges that have not reported
-	faults    int                          // that were found and mended so far
+	answers   *responder
+	heard     chan uint32              // ports in standby that have spoken
+	reported  *openflow.PacketQueue    // packets that can't be routed
+	told      map[intent.Ref]time.Time // when their feed was told
+	keptFlows flowSet                  // kept for edges that have not reported, until they do
+	kept      bool                     // something was kept for edges that have not reported
+	faults    int                      // that were found and mended so far
 }
 
 // serve reacts to whatever happens: changes of the feed, of the database, and
@@ -190,14 +202,22 @@ func (s *connection) send(ctx context.Context, c *changes) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, opTime)
 	defer cancel()
-	if err := s.conn.Bundle(ctx, c.mods(), c.runs...); err != nil {
-		select {
-		case <-s.conn.Done():
-			return s.fail(southbound.CodeUnreachable, "talk OpenFlow to "+s.openflow, "", s.conn.Err())
-		default:
+	what := fmt.Sprintf("program %d meters", len(c.meters)+len(c.spent))
+	err := s.conn.SetMeters(ctx, c.meters)
+	if err == nil {
+		if err = s.conn.Bundle(ctx, c.mods(), c.runs...); err != nil {
+			what = fmt.Sprintf("program %d flow changes", c.len())
+		} else {
+			err = s.conn.SetMeters(ctx, c.spent)
 		}
-		return s.fail(southbound.CodeRefused, fmt.Sprintf("program %d flow changes", c.len()),
-			"look at ovs-vswitchd's log on "+s.name+"; it must be Open vSwitch 2.16 or newer", err)
 	}
-	return nil
+	if err == nil {
+		return nil
+	}
+	select {
+	case <-s.conn.Done():
+		return s.fail(southbound.CodeUnreachable, "talk OpenFlow to "+s.openflow, "", s.conn.Err())
+	default:
+	}
+	return s.fail(southbound.CodeRefused, what, "look at ovs-vswitchd's log on "+s.name+"; it must be Open vSwitch 2.16 or newer", err)
 }

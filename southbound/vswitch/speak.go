@@ -49,15 +49,21 @@ func (s *connection) speakNow() error {
 // againAfter is how soon the same port's announcements are told again.
 const againAfter = time.Second
 
-// hear has announcements of ports in standby handed to serve.
+// hear has announcements of ports in standby handed to serve, and requests to who
+// answers them.
 func (s *connection) hear(ctx context.Context) error {
 	return s.conn.ReceivePackets(ctx, func(p openflow.PacketIn) {
-		if p.Cookie&cookieMarkMask != cookieMark || p.Table != tableAdmission {
-			return
-		}
-		select {
-		case s.heard <- p.InPort:
-		default:
+		switch {
+		case p.Cookie&cookieMarkMask != cookieMark:
+		case p.Table == tableService:
+			s.answers.asked.Put(p)
+		case p.Table == tableICMP:
+			s.reported.Put(p)
+		case p.Table == tableAdmission:
+			select {
+			case s.heard <- p.InPort:
+			default:
+			}
 		}
 	})
 }
@@ -90,7 +96,7 @@ func (s *connection) forgetTold() {
 func inUse(has *openflow.Described) map[uint32]bool {
 	out := map[uint32]bool{}
 	for f := range has.All() {
-		if f.Table() == tableLocal {
+		if f.Table() == tableLocal || f.Table() == tableDeliver {
 			for _, o := range f.Instructions().Outputs() {
 				out[o] = true
 			}

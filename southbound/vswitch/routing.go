@@ -1,0 +1,188 @@
+package vswitch
+
+import (
+	"context"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/overlay"
+	"github.com/weft-sdn/weft/overlay/evpn"
+	"github.com/weft-sdn/weft/southbound/openflow"
+)
+
+// routing is what local ports need of routers.
+type routing struct {
+	gateways map[intent.VNI]*overlay.Routing // by L2VNI
+	vrfs     map[intent.VNI]*overlay.VRF     // by L3VNI
+}
+
+func routingOf(local map[intent.Ref]overlay.LocalPort) routing {
+	r := routing{gateways: map[intent.VNI]*overlay.Routing{}, vrfs: map[intent.VNI]*overlay.VRF{}}
+	for _, l := range local {
+		if l.Routing != nil {
+			r.gateways[l.VNI], r.vrfs[l.Routing.VRF.VNI] = l.Routing, l.Routing.VRF
+		}
+	}
+	return r
+}
+
+func (r routing) clone() routing {
+	return routing{maps.Clone(r.gateways), maps.Clone(r.vrfs)}
+}
+
+// forget takes out a VNI of which the device has nothing any more.
+func (r *routing) forget(v intent.VNI) {
+	delete(r.gateways, v)
+	delete(r.vrfs, v)
+}
+
+// leaves reports whether the rows of an L3VNI's table must be made anew: the
+// router is not here any more, or networks that it bridges into have other
+// tunnels.
+func (r routing) leaves(v intent.VNI, next routing, was, now map[intent.VNI]tunnelPath) bool {
+	vrf := next.vrfs[v]
+	if vrf == nil {
+		return true
+	}
+	return slices.ContainsFunc(r.vrfs[v].Subnets, func(s overlay.Subnet) bool { return was[s.VNI] != now[s.VNI] }) ||
+		slices.ContainsFunc(vrf.Subnets, func(s overlay.Subnet) bool { return was[s.VNI] != now[s.VNI] })
+}
+
+// bringRouting changes the flows that follow from routers, but for their hosts.
+func (s *connection) bringRouting(c *changes, next routing) {
+	for v, now := range next.gateways {
+		if was := s.done.gateways[v]; !was.Equal(now) {
+			c.replace(s.pipe.gateway(v, was), s.pipe.gateway(v, now))
+		}
+	}
+	for v, was := range s.done.gateways {
+		if next.gateways[v] == nil {
+			c.replace(s.pipe.gateway(v, was), nil)
+		}
+	}
+	for v, now := range next.vrfs { // what left went with its cookie
+		if was := s.done.vrfs[v]; !was.Equal(now) {
+			c.replace(s.pipe.vrf(was), s.pipe.vrf(now))
+		}
+	}
+}
+
+// bringHosts changes the flows that follow from the rows of an L3VNI's table.
+func (s *connection) bringHosts(c *changes, next *programmed, v intent.VNI) {
+	since, had := s.done.cursors[v]
+	rows, rev := s.feed.Rows(v, since)
+	for _, r := range rows {
+		switch {
+		case r.Deleted:
+			if had {
+				c.drop(s.pipe.routedAnywhere(v, r)...)
+			}
+		case had && r.Led <= since:
+			// It leads where it did.
+		default:
+			fs := s.pipe.routed(v, r)
+			if had && len(fs) == 0 {
+				c.drop(s.pipe.routedAnywhere(v, r)...)
+			}
+			c.put(s.notKept(fs)...)
+		}
+	}
+	next.cursors[v] = rev
+}
+
+// routedAnywhere are the flows that a row may have left here, wherever it led.
+func (p pipeline) routedAnywhere(v intent.VNI, r evpn.Row) []openflow.Flow {
+	r.Deleted, r.VTEP = false, p.vtep
+	if r.Type == evpn.PREFIX {
+		r.VTEP, r.RouterMAC, r.Origin = netip.IPv4Unspecified(), intent.GatewayMAC, evpn.OriginBGP
+	}
+	return p.routed(v, r)
+}
+
+// compileRouting adds what the device should have of routers.
+func (s *connection) compileRouting(x *comparison) {
+	x.routing = routingOf(x.local)
+	for _, v := range slices.Sorted(maps.Keys(x.gateways)) {
+		x.add(s.pipe.gateway(v, x.gateways[v])...)
+	}
+	for _, v := range slices.Sorted(maps.Keys(x.vrfs)) {
+		x.add(s.pipe.vrf(x.vrfs[v])...)
+		rows, rev := s.feed.Rows(v, 0)
+		for _, r := range rows {
+			if !r.Deleted {
+				x.add(s.pipe.routed(v, r)...)
+			}
+		}
+		x.cursors[v] = rev
+	}
+}
+
+// moveRouting notes the flows of routers that changed since what the device
+// confirmed, but for those of rows.
+func (s *connection) moveRouting(x *comparison) {
+	for v, now := range x.gateways {
+		if was := s.done.gateways[v]; !now.Equal(was) {
+			x.move(s.pipe.gateway(v, now)...)
+			x.move(s.pipe.gateway(v, was)...)
+		}
+	}
+	for v, was := range s.done.gateways {
+		if x.gateways[v] == nil {
+			x.move(s.pipe.gateway(v, was)...)
+		}
+	}
+	for v, now := range x.vrfs {
+		if was := s.done.vrfs[v]; !was.Equal(now) {
+			x.move(s.pipe.vrf(now)...)
+			x.move(s.pipe.vrf(was)...)
+		}
+	}
+}
+
+// reportedMost bounds the packets that wait for their ICMP errors.
+const reportedMost = 256
+
+// answerReported sends ICMP errors for the packets that wait until ctx ends.
+func (s *connection) answerReported(ctx context.Context, in <-chan openflow.PacketIn) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case p := <-in:
+			if out, ok := s.icmpAnswer(p); ok {
+				if s.conn.SendPacket(out) != nil {
+					return // the connection is over, and with it the session
+				}
+			}
+		}
+	}
+}
+
+// icmpAnswer makes the ICMP error for a packet that could not be routed.
+func (s *connection) icmpAnswer(p openflow.PacketIn) (openflow.PacketOut, bool) {
+	reason, _ := p.Value(openflow.FieldReg(reasonReg))
+	v, _ := p.Value(openflow.FieldMetadata)
+	l, ok := s.portAt(p.InPort, intent.VNI(v))
+	if !ok {
+		return openflow.PacketOut{}, false
+	}
+	f := icmpError(l, uint32(reason), p.Data)
+	if f == nil {
+		return openflow.PacketOut{}, false
+	}
+	return openflow.PacketOut{InPort: openflow.PortController, Actions: []openflow.Action{openflow.Output(p.InPort)}, Data: f}, true
+}
+
+// portAt is the confirmed port of a VNI at an OpenFlow port.
+func (d *Driver) portAt(ofPort uint32, v intent.VNI) (overlay.LocalPort, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, l := range d.ports {
+		if l.OFPort == ofPort && l.VNI == v {
+			return l, true
+		}
+	}
+	return overlay.LocalPort{}, false
+}
