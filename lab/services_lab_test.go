@@ -286,14 +286,17 @@ func TestTenantsServicesQoS(t *testing.T) {
 	const sent, size = 500, 1000 // octets with the Ethernet header
 	began := time.Now()
 	require.NoError(t, netns.Do(w.Namespace("blue-vm1"), func() error {
-		s, err := net.Dial("udp", netip.AddrPortFrom(to.Spec.Addresses[0], 5001).String())
+		s, err := net.ListenPacket("udp4", ":0") // nobody listens there, which is told by ICMP
 		if err != nil {
 			return err
 		}
 		defer s.Close()
+		pace := time.NewTicker(time.Millisecond) // slow enough for the switch's socket
+		defer pace.Stop()
 		for range sent {
-			if _, err := s.Write(make([]byte, size-42)); err != nil {
-				continue // nobody listens there, which is told by ICMP
+			<-pace.C
+			if _, err := s.WriteTo(make([]byte, size-42), &net.UDPAddr{IP: to.Spec.Addresses[0].AsSlice(), Port: 5001}); err != nil {
+				return err
 			}
 		}
 		return nil
