@@ -254,7 +254,8 @@ func (f DescribedFlow) AppendKey(b []byte) []byte {
 	return b
 }
 
-func fieldOf(tlv []byte) uint32 { return binary.BigEndian.Uint32(tlv) >> 9 }
+// fieldOf is where a field stands in the canonical encoding.
+func fieldOf(tlv []byte) FieldID { return FieldID(binary.BigEndian.Uint32(tlv) >> 9).order() }
 
 // Decode returns the whole flow.
 func (f DescribedFlow) Decode() (FlowStats, error) {

@@ -89,3 +89,25 @@ func TestKeyOfManyFields(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, keyBytes(want.Flow), f.AppendKey(nil))
 }
+
+// The TTL stands behind the fields that it needs, though its number is small.
+func TestKeyWithTTL(t *testing.T) {
+	fl := Flow{Table: 24, Priority: 210, Match: NewMatch(EthType(0x800), IPTTL(1), Reg(4, 7), Metadata(5))}
+	var e Encoded
+	e.Append(FlowMod{Flow: fl})
+	b := make([]byte, 24)
+	match := append([]byte{0, 1, 0, 0}, IPTTL(1).appendTo(nil)...) // as a switch may describe it
+	for _, f := range []Field{Metadata(5), EthType(0x800)} {
+		match = f.appendTo(match)
+	}
+	for _, f := range NewMatch(Reg(4, 7)).fields {
+		match = f.appendTo(match)
+	}
+	match[3] = byte(len(match))
+	b = append(b, pad8(match, 0)...)
+	b = append(b, 0, 0, 0, 4, 0, 0, 0, 0)
+	b[1], b[descTable], b[descPriority+1] = byte(len(b)), fl.Table, byte(fl.Priority)
+	f, _, err := readDescribed(b)
+	require.NoError(t, err)
+	require.Equal(t, e.At(0).AppendKey(nil), f.AppendKey(nil))
+}
