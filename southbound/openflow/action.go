@@ -143,6 +143,9 @@ func actionText(b []byte) string {
 		if len(b) == 32 && binary.BigEndian.Uint32(b[4:]) == vendorNicira && binary.BigEndian.Uint16(b[8:]) == niciraMultipath {
 			return fmt.Sprintf("multipath(symmetric_l4,%s)", fields[FieldID(binary.BigEndian.Uint32(b[28:])>>9)].name)
 		}
+		if s := conntrackText(b); s != "" {
+			return s
+		}
 	}
 	return fmt.Sprintf("action(0x%x)", b)
 }

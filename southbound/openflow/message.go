@@ -14,6 +14,7 @@ const (
 	typeError            = 1
 	typeEchoRequest      = 2
 	typeEchoReply        = 3
+	typeExperimenter     = 4
 	typeFeaturesRequest  = 5
 	typeFeaturesReply    = 6
 	typeSetConfig        = 9
@@ -62,10 +63,10 @@ func multipart(kind uint16, xid uint32) []byte {
 	return append(b, 0, 0, 0, 0, 0, 0)
 }
 
-// flowDescRequest asks for the flows of all tables with a cookie.
-func flowDescRequest(xid uint32, cookie, mask uint64) []byte {
+// flowDescRequest asks for the flows of a table, or of all, with a cookie.
+func flowDescRequest(xid uint32, table uint8, cookie, mask uint64) []byte {
 	b := multipart(multipartFlowDesc, xid)
-	b = append(b, TableAll, 0, 0, 0)
+	b = append(b, table, 0, 0, 0)
 	b = binary.BigEndian.AppendUint32(b, PortAny)
 	b = binary.BigEndian.AppendUint32(b, 0xffffffff)
 	b = append(b, 0, 0, 0, 0)

@@ -14,8 +14,13 @@ func (c *Conn) Barrier(ctx context.Context) error {
 // DumpFlows returns the flows of all tables whose cookie, under the mask, is
 // the given one.
 func (c *Conn) DumpFlows(ctx context.Context, cookie, mask uint64) ([]FlowStats, error) {
+	return c.DumpTable(ctx, TableAll, cookie, mask)
+}
+
+// DumpTable is DumpFlows for one table.
+func (c *Conn) DumpTable(ctx context.Context, table uint8, cookie, mask uint64) ([]FlowStats, error) {
 	var out []FlowStats
-	err := c.do(ctx, flowDescRequest(c.next(), cookie, mask), func(_ uint8, body []byte) (bool, error) {
+	err := c.do(ctx, flowDescRequest(c.next(), table, cookie, mask), func(_ uint8, body []byte) (bool, error) {
 		kind, more, rest, err := readMultipart(body)
 		if err != nil || kind != multipartFlowDesc {
 			return true, errors.Join(err, fmt.Errorf("multipart reply of kind %d", kind))
