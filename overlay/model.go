@@ -36,6 +36,12 @@ type LocalPort struct {
 	// everything is made ready, nothing is delivered to it, and of what it
 	// sends only its announcement counts, which the device reports.
 	Standby bool
+	// Policy filters what the port sends and receives; nil for a port in no
+	// security group.
+	Policy *Policy
+	// Domain is the number under which the addresses around the port are known
+	// in the tables of groups; zero without a policy.
+	Domain intent.VNI
 }
 
 // Learned is a station that an edge learned from traffic on a segment.
@@ -47,7 +53,7 @@ type Learned struct {
 
 // Equal reports whether two local ports are the same in all.
 func (p LocalPort) Equal(q LocalPort) bool {
-	return p.Port == q.Port && p.VNI == q.VNI && p.Interface == q.Interface && p.VLAN == q.VLAN && p.OFPort == q.OFPort && p.MAC == q.MAC && p.Encap == q.Encap && p.Standby == q.Standby && slices.Equal(p.Addresses, q.Addresses)
+	return p.Port == q.Port && p.VNI == q.VNI && p.Interface == q.Interface && p.VLAN == q.VLAN && p.OFPort == q.OFPort && p.MAC == q.MAC && p.Encap == q.Encap && p.Standby == q.Standby && slices.Equal(p.Addresses, q.Addresses) && p.Domain == q.Domain && p.Policy.Equal(q.Policy)
 }
 
 // Attachment is where a port was found and what was made of it.
@@ -95,6 +101,7 @@ type Model struct {
 	hosts   map[address][]taken                            // routes for addresses that are in the tables
 	alarms  []Alarm
 
+	security security
 	offences map[rowOf]map[evpn.Source]offence // by the rows of ports that others announce
 
 	// Clock tells the time of moves; time.Now when nil. It is set before use.
@@ -134,7 +141,7 @@ func NewModel() *Model {
 		attached: map[intent.Ref]Attachment{}, standby: map[intent.Ref][]Attachment{}, held: map[netip.Addr]int{}, left: map[intent.Ref]place{}, fresh: map[standbyPlace]struct{}{},
 		leaves: map[netip.Addr]struct{}{}, byVNI: map[intent.VNI]*intent.Network{}, imports: map[intent.RouteTarget]map[intent.VNI]struct{}{},
 		strays: map[intent.VNI]map[taken]struct{}{}, owners: map[address]intent.MAC{}, refused: map[address]map[taken]struct{}{},
-		hosts: map[address][]taken{}, offences: map[rowOf]map[evpn.Source]offence{},
+		hosts: map[address][]taken{}, offences: map[rowOf]map[evpn.Source]offence{}, security: newSecurity(),
 		touchedNodes: map[string]struct{}{}, touchedVNIs: map[intent.VNI]struct{}{},
 	}
 }
@@ -164,6 +171,10 @@ func (m *Model) Put(o intent.Object) {
 		m.ports[o.Ref()] = o
 		m.index(o)
 		m.settle(o.Ref())
+	case *intent.SecurityGroup:
+		m.setGroup(o.Ref(), o)
+	case *intent.Router:
+		m.setDomains(o.Ref(), o)
 	case *intent.Node:
 		e := m.edge(o.Metadata.Name)
 		was := e.vtep()
@@ -183,6 +194,10 @@ func (m *Model) Put(o intent.Object) {
 // Delete takes the deletion of an object.
 func (m *Model) Delete(r intent.Ref) {
 	switch r.Kind {
+	case intent.KindSecurityGroup:
+		m.setGroup(r, nil)
+	case intent.KindRouter:
+		m.setDomains(r, nil)
 	case intent.KindNetwork:
 		old := m.networks[r]
 		delete(m.networks, r)
@@ -326,6 +341,7 @@ func (m *Model) index(p *intent.Port) {
 		m.portsOf[p.NetworkRef()] = set
 	}
 	set[p.Ref()] = struct{}{}
+	m.usePolicy(p, true)
 	if id := p.Spec.Binding.IfaceID; id != "" {
 		m.byIface[id] = p.Ref()
 	}
@@ -348,6 +364,7 @@ func places(p *intent.Port) []place {
 }
 
 func (m *Model) unindex(p *intent.Port) {
+	m.usePolicy(p, false)
 	set := m.portsOf[p.NetworkRef()]
 	if delete(set, p.Ref()); len(set) == 0 {
 		delete(m.portsOf, p.NetworkRef())

@@ -53,7 +53,7 @@ type tableReader struct {
 }
 
 const (
-	oracleNodes, oracleLeaves, oracleNetworks, oraclePorts = 5, 2, 6, 12
+	oracleNodes, oracleLeaves, oracleNetworks, oraclePorts, oracleGroups = 5, 2, 6, 12, 3
 	firstVNI                                               = intent.VNI(100)
 	lastVNI                                                = firstVNI + oracleNetworks + 1
 )
@@ -67,7 +67,7 @@ func (w *world) often(in int) bool { return w.IntN(in) != 0 }
 func (w *world) step() string {
 	// Nothing is taken for a duplicate that moves every hour.
 	w.now = w.now.Add(time.Hour)
-	switch w.IntN(12) {
+	switch w.IntN(14) {
 	case 0:
 		n := hypervisor(w.hv())
 		if w.IntN(2) == 0 {
@@ -93,6 +93,10 @@ func (w *world) step() string {
 		return w.observe()
 	case 10:
 		return w.learn()
+	case 11:
+		return w.putGroup()
+	case 12:
+		return w.putRouter()
 	}
 	return w.route()
 }
@@ -140,7 +144,42 @@ func (w *world) putPort() string {
 	if w.IntN(4) == 0 {
 		p.Spec.Requested = intent.Place{Node: fmt.Sprintf("hv%d", w.hv())}
 	}
+	for g := range oracleGroups {
+		if w.IntN(3) == 0 {
+			p.Spec.SecurityGroups = append(p.Spec.SecurityGroups, fmt.Sprintf("g%d", g))
+		}
+	}
 	return w.put(p)
+}
+
+// putGroup puts a group with rules that name others, which may not be there; one
+// changes its number.
+func (w *world) putGroup() string {
+	i := w.IntN(oracleGroups)
+	g := &intent.SecurityGroup{Metadata: intent.Metadata{Name: fmt.Sprintf("g%d", i), Tenant: "t"}, Spec: intent.SecurityGroupSpec{ID: uint32(i + 1)}}
+	if i == 0 && w.IntN(2) == 0 {
+		g.Spec.ID = oracleGroups + 1
+	}
+	for range w.IntN(3) {
+		r := intent.SecurityRule{Direction: []intent.Direction{intent.Ingress, intent.Egress}[w.IntN(2)], Protocol: "tcp"}
+		if w.IntN(3) != 0 {
+			r.Group = fmt.Sprintf("g%d", w.IntN(oracleGroups))
+		}
+		g.Spec.Rules = append(g.Spec.Rules, r)
+	}
+	return w.put(g)
+}
+
+// putRouter puts a router on some of its networks: those of even or odd number.
+func (w *world) putRouter() string {
+	i := w.IntN(2)
+	r := &intent.Router{Metadata: intent.Metadata{Name: fmt.Sprintf("r%d", i), Tenant: "t"}, Spec: intent.RouterSpec{VNI: intent.VNI(9000 + i)}}
+	for n := i; n < oracleNetworks; n += 2 {
+		if w.IntN(2) == 0 {
+			r.Spec.Networks = append(r.Spec.Networks, intent.RouterNetwork{Network: fmt.Sprintf("n%d", n)})
+		}
+	}
+	return w.put(r)
 }
 
 func (w *world) observe() string {
@@ -241,6 +280,10 @@ func (w *world) compare(t *testing.T) {
 		require.Equal(t, rowsOf(want, v), rowsOf(w.m, v), "VNI %d", v)
 		require.Equal(t, slices.Sorted(want.Carriers(v)), slices.Sorted(w.m.Carriers(v)), "carriers of VNI %d", v)
 	}
+	for id := uint32(1); id <= oracleGroups+1; id++ {
+		require.Equal(t, membersOf(want, id), membersOf(w.m, id), "group %d", id)
+		require.Equal(t, slices.Sorted(want.Carriers(GroupTable(id))), slices.Sorted(w.m.Carriers(GroupTable(id))), "readers of group %d", id)
+	}
 	for i := 1; i <= oracleNodes; i++ {
 		n := fmt.Sprintf("hv%d", i)
 		got, expected := w.m.Local(n), want.Local(n)
@@ -280,6 +323,9 @@ func TestOracle(t *testing.T) {
 	for v := firstVNI; v <= lastVNI; v++ {
 		w.readers[v] = &tableReader{rows: map[evpn.Key]netip.Addr{}}
 	}
+	for id := uint32(1); id <= oracleGroups+1; id++ {
+		w.readers[GroupTable(id)] = &tableReader{rows: map[evpn.Key]netip.Addr{}}
+	}
 	n := uint64(0)
 	defer func() {
 		if t.Failed() {
@@ -293,6 +339,9 @@ func TestOracle(t *testing.T) {
 		w.m.TakeAlarms()
 		if w.IntN(4) == 0 { // somebody reads, and what all have passed is forgotten
 			v := firstVNI + intent.VNI(w.IntN(int(lastVNI-firstVNI)+1))
+			if w.IntN(3) == 0 {
+				v = GroupTable(1 + uint32(w.IntN(oracleGroups+1)))
+			}
 			r := w.readers[v]
 			r.read(w.m.Segment(v))
 			if s := w.m.Segment(v); s != nil {

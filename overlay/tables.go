@@ -14,7 +14,10 @@ func IsVNI(v intent.VNI) bool { return v <= intent.MaxVNI }
 // Reads lists the tables that an edge needs for a port beside that of its VNI:
 // the L3VNI of its router, the groups that its rules name.
 func (p LocalPort) Reads() []intent.VNI {
-	return nil
+	if p.Policy == nil {
+		return nil
+	}
+	return p.Policy.reads
 }
 
 // read counts the ports of a node that need tables beside their own. It makes the
