@@ -95,6 +95,7 @@ func TestReadsADump(t *testing.T) {
 func TestRegistersMatchInPairs(t *testing.T) {
 	require.Equal(t, "xreg0=0x100000002", NewMatch(Reg(1, 2), Reg(0, 1)).String())
 	require.Equal(t, "xreg0=0x2/0xffffffff,xreg1=0x100000000/0xffffffff00000000", NewMatch(Reg(2, 1), Reg(1, 2)).String())
+	require.Equal(t, "xreg0=0x100000000/0x1100000000", NewMatch(Reg(0, 1).Masked([]byte{0, 0, 0, 1}), Reg(0, 0).Masked([]byte{0, 0, 0, 16})).String(), "bits in parts")
 	a, b := NewMatch(EthType(0x800), InPort(1)), NewMatch(InPort(1), EthType(0x800))
 	require.Equal(t, a.AppendTo(nil), b.AppendTo(nil))
 }

@@ -3,6 +3,7 @@ package openflow
 import (
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"strings"
 )
 
@@ -66,6 +67,68 @@ const (
 // WideReg is the 128-bit register n, 0 to 3.
 func WideReg(n int, v [16]byte) Field {
 	return Field{ID: FieldWideReg(n), size: 16, value: v}
+}
+
+// Get returns the match of a field; ok is false when it matches any.
+func (m Match) Get(id FieldID) (f Field, ok bool) {
+	for _, f := range m.fields {
+		if f.ID == id {
+			return f, true
+		}
+	}
+	return Field{}, false
+}
+
+// Reg returns the match of register n, 0 to 15; the mask is zero when it matches
+// any.
+func (m Match) Reg(n int) (value, mask uint32) {
+	f, ok := m.Get(fieldPktReg(n / 2))
+	if !ok {
+		return 0, 0
+	}
+	at := n % 2 * 4
+	mask = ^uint32(0)
+	if f.masked {
+		mask = binary.BigEndian.Uint32(f.mask[at:])
+	}
+	return binary.BigEndian.Uint32(f.value[at:]), mask
+}
+
+// Addr is the address of an address field; the zero Addr of others.
+func (f Field) Addr() netip.Addr { return f.addr() }
+
+// Number is the value of a field of up to eight bytes.
+func (f Field) Number() (n uint64) {
+	for _, c := range f.value[:min(f.size, 8)] {
+		n = n<<8 | uint64(c)
+	}
+	return n
+}
+
+// Wide is the value of a 128-bit field.
+func (f Field) Wide() [16]byte { return f.value }
+
+// Sets lists the fields that the actions set, in order.
+func (i Instructions) Sets() (fs []Field) {
+	i.eachAction(func(a []byte) {
+		if binary.BigEndian.Uint16(a) != actionSetField {
+			return
+		}
+		if f, _, err := readField(a[4:]); err == nil {
+			fs = append(fs, f)
+		}
+	})
+	return fs
+}
+
+// RegsSet lists the values to which the actions set register n, in order.
+func (i Instructions) RegsSet(n int) (vs []uint32) {
+	for _, f := range i.Sets() {
+		if f.ID == FieldReg(n) {
+			vs = append(vs, uint32(f.Number()))
+		}
+	}
+	return vs
 }
 
 // Subtypes of Nicira actions and messages.

@@ -389,11 +389,12 @@ func NewMatch(fs ...Field) Match {
 		reg := int(n & 0x7f)
 		r, at := &regs[reg/2], reg%2*4
 		r.ID, r.size, r.masked = fieldPktReg(reg/2), 8, true
-		copy(r.value[at:at+4], f.value[:4])
-		if f.masked {
-			copy(r.mask[at:at+4], f.mask[:4])
-		} else {
-			copy(r.mask[at:at+4], []byte{255, 255, 255, 255})
+		if !f.masked {
+			f.mask = [16]byte{255, 255, 255, 255}
+		}
+		for i := range 4 { // bits of one register may be given in parts
+			r.value[at+i] |= f.value[i]
+			r.mask[at+i] |= f.mask[i]
 		}
 	}
 	for _, r := range regs {

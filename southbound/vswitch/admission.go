@@ -44,8 +44,9 @@ func (p pipeline) admit(l overlay.LocalPort) []openflow.Flow {
 		match = append(match, openflow.InPort(l.OFPort), openflow.EthSrc(l.MAC))
 		fs = append(fs, flow(tableAdmission, priority, c, openflow.NewMatch(match...), openflow.NewInstructions(openflow.GotoTable(next))))
 	}
+	out := p.next(tableAdmission, l)
 	if len(l.Addresses) == 0 {
-		let(200, tableLocal)
+		let(200, out)
 		let(210, tableARP, openflow.EthType(etherARP))
 		return fs
 	}
@@ -55,22 +56,22 @@ func (p pipeline) admit(l overlay.LocalPort) []openflow.Flow {
 	for _, a := range l.Addresses {
 		if a.Is4() {
 			v4 = true
-			let(100, tableLocal, openflow.EthType(etherIPv4), openflow.IPv4Src(a))
+			let(100, out, openflow.EthType(etherIPv4), openflow.IPv4Src(a))
 			let(100, tableARP, openflow.EthType(etherARP), openflow.ARPSHA(l.MAC), openflow.ARPSPA(a))
 			// A probe for an address of its own (RFC 5227 section 2.1.1).
 			let(100, tableARP, openflow.EthType(etherARP), openflow.ARPSHA(l.MAC), openflow.ARPSPA(netip.IPv4Unspecified()), openflow.ARPTPA(a))
 			continue
 		}
 		v6 = true
-		admitIPv6(let, l, a)
+		admitIPv6(let, out, l, a)
 	}
 	if v4 {
 		// A DHCP client that has no address yet (RFC 2131 section 4.1).
-		let(100, tableLocal, openflow.EthType(etherIPv4), openflow.IPProto(protoUDP), openflow.IPv4Src(netip.IPv4Unspecified()),
+		let(100, out, openflow.EthType(etherIPv4), openflow.IPProto(protoUDP), openflow.IPv4Src(netip.IPv4Unspecified()),
 			openflow.UDPSrc(68), openflow.UDPDst(67))
 	}
 	if v6 {
-		admitIPv6(let, l, l.MAC.LinkLocal())
+		admitIPv6(let, out, l, l.MAC.LinkLocal())
 		// Listener reports before the link-local address is confirmed (RFC
 		// 3590).
 		let(160, tableLocal, openflow.EthType(etherIPv6), openflow.IPProto(protoICMP6), openflow.ICMPv6Type(icmp6MLDv2Report), openflow.IPv6Src(netip.IPv6Unspecified()))
@@ -81,8 +82,8 @@ func (p pipeline) admit(l overlay.LocalPort) []openflow.Flow {
 // admitIPv6 lets a port send from one IPv6 address, ask for neighbours as that
 // address, look for duplicates of it and advertise it (RFC 4861, RFC 4862
 // section 5.4).
-func admitIPv6(let func(uint16, uint8, ...openflow.Field), l overlay.LocalPort, a netip.Addr) {
-	let(100, tableLocal, openflow.EthType(etherIPv6), openflow.IPv6Src(a))
+func admitIPv6(let func(uint16, uint8, ...openflow.Field), out uint8, l overlay.LocalPort, a netip.Addr) {
+	let(100, out, openflow.EthType(etherIPv6), openflow.IPv6Src(a))
 	nd := func(next uint8, t uint8, more ...openflow.Field) {
 		let(160, next, append(more, openflow.EthType(etherIPv6), openflow.IPProto(protoICMP6), openflow.ICMPv6Type(t), openflow.ICMPv6Code(0))...)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/overlay"
 	"github.com/weft-sdn/weft/overlay/evpn"
 	"github.com/weft-sdn/weft/southbound"
 	"github.com/weft-sdn/weft/southbound/openflow"
@@ -21,6 +22,7 @@ type desired struct {
 	// moving are the flows that changed since the device was last brought up
 	// to date: that they differ on the device is no fault.
 	moving map[flowKey]bool
+	fresh  []overlay.LocalPort // ports that have a policy here from now on
 }
 
 // compile makes the whole desired state from the feed.
@@ -29,6 +31,7 @@ func (s *connection) compile() *desired {
 		programmed: programmed{local: s.local(), cursors: map[intent.VNI]evpn.Revision{}, floods: map[intent.VNI]replication{}}}
 	d.paths = s.pipe.paths()
 	d.flows.add(s.pipe.base()...)
+	s.compileGuard(d)
 	for r, l := range d.local {
 		fs := s.pipe.port(l)
 		d.flows.add(fs...)
@@ -92,7 +95,11 @@ func (s *connection) readAll(ctx context.Context, seen func(flowSet), tell bool)
 	if err != nil {
 		return err
 	}
+	c.putFor(greetingSeconds, greetings(d.fresh)...)
 	if err := s.send(ctx, c); err != nil {
+		return err
+	}
+	if err := s.forgetConnections(d.fresh); err != nil {
 		return err
 	}
 	s.done = d.programmed
@@ -126,6 +133,12 @@ func (s *connection) difference(ctx context.Context, seen func(flowSet)) (*desir
 	away := s.feed.Unreported(false)
 	d := s.compile()
 	s.kept = s.keep(d, has, away)
+	s.kept = s.keepMembers(d, has, away) || s.kept
+	if seen != nil {
+		d.fresh = strangers(d.local, has)
+	} else {
+		d.fresh = arrivals(s.done.local, d.local)
+	}
 	var c changes
 	var found findings
 	for _, f := range has.sorted() {

@@ -51,6 +51,7 @@ type Driver struct {
 	ports   map[intent.Ref]overlay.LocalPort // as confirmed
 	cursors map[intent.VNI]evpn.Revision     // as confirmed
 	closed  map[intent.Ref]string            // ports whose tunnel port is not open, and why
+	short   map[intent.Ref]string            // ports whose policy names groups that have no bit, and which
 	active  map[uint32]bool                  // OpenFlow ports that were in use when the device was read first
 	speak   map[intent.Ref]overlay.LocalPort // to be announced
 	poke    chan struct{}                    // capacity 1: there is something to announce
@@ -222,6 +223,9 @@ func (d *Driver) observe(s ovsdb.State) {
 func (d *Driver) confirm(p *programmed, flows int) {
 	d.mu.Lock()
 	d.ports, d.cursors = maps.Clone(p.local), maps.Clone(p.cursors)
+	for r := range d.short {
+		delete(d.ports, r) // it has all but the rules that name these
+	}
 	d.status.Synced = true
 	if flows >= 0 {
 		d.status.Flows = flows

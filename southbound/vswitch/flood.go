@@ -18,7 +18,7 @@ const floodChunk = 1000
 func (p pipeline) flood(v intent.VNI, rep replication) []openflow.Flow {
 	var local []openflow.Action
 	for _, o := range rep.ports {
-		local = append(local, openflow.Output(o))
+		local = append(local, hand(o)...)
 	}
 	fs := []openflow.Flow{flow(tableFlood, 100, cookie(v),
 		openflow.NewMatch(openflow.Metadata(uint64(v)), openflow.Reg(0, fromTunnel)),

@@ -14,9 +14,12 @@ func (p pipeline) localBase() []openflow.Flow {
 	}
 }
 
-// deliver hands frames for a local port's MAC to it.
+// deliver hands frames for a local port's MAC to it, through its policy if it has
+// one.
 func (p pipeline) deliver(l overlay.LocalPort) openflow.Flow {
-	return flow(tableLocal, 100, macCookie(l.VNI, l.MAC),
-		openflow.NewMatch(openflow.Metadata(uint64(l.VNI)), openflow.EthDst(l.MAC)),
-		openflow.NewInstructions(openflow.Apply(openflow.Output(l.OFPort))))
+	is := openflow.NewInstructions(openflow.Apply(openflow.Output(l.OFPort)))
+	if l.Policy != nil {
+		is = openflow.NewInstructions(openflow.Apply(openflow.SetField(openflow.Reg(regPort, l.OFPort))), openflow.GotoTable(tableTrackIn))
+	}
+	return flow(tableLocal, 100, macCookie(l.VNI, l.MAC), openflow.NewMatch(openflow.Metadata(uint64(l.VNI)), openflow.EthDst(l.MAC)), is)
 }

@@ -14,12 +14,25 @@ import (
 const (
 	tableClassify  = 0
 	tableAdmission = 10
-	tableARP       = 20
-	tableND        = 21
-	tableNDReply   = 22
-	tableLocal     = 30
-	tableRemote    = 40
-	tableFlood     = 50
+
+	tableTrackOut   = 14
+	tablePeersOut   = 15
+	tableRulesOut   = 16
+	tableVerdictOut = 17
+
+	tableARP     = 20
+	tableND      = 21
+	tableNDReply = 22
+	tableRouter  = 24
+	tableLocal   = 30
+	tableRemote  = 40
+	tableFlood   = 50
+
+	tableTrackIn   = 60
+	tablePeersIn   = 61
+	tableRulesIn   = 62
+	tableVerdictIn = 63
+	tableDeliver   = 65
 )
 
 // Cookies; see the package comment.
@@ -46,6 +59,36 @@ type pipeline struct {
 	vtep    netip.Addr                      // of this edge
 	tunnels map[intent.Encapsulation]uint32 // port numbers of the tunnel ports
 	encaps  map[intent.VNI]intent.Encapsulation
+	guard   *guard // of the policies of its ports
+}
+
+// next is the table in which a packet that a port sends goes on after a table: it
+// skips what the port does not use.
+func (p pipeline) next(after uint8, l overlay.LocalPort) uint8 {
+	if after < tableTrackOut && l.Policy != nil {
+		return tableTrackOut
+	}
+	return tableLocal
+}
+
+// onlyFiltered marks, in lists of ports, one to which packets go through its
+// policy.
+const onlyFiltered = 1 << 31
+
+// delivery is the port as it is in lists of ports.
+func delivery(l overlay.LocalPort) uint32 {
+	if l.Policy != nil {
+		return l.OFPort | onlyFiltered
+	}
+	return l.OFPort
+}
+
+// hand gives a packet to a port of a list, among others.
+func hand(port uint32) []openflow.Action {
+	if port&onlyFiltered == 0 {
+		return []openflow.Action{openflow.Output(port)}
+	}
+	return []openflow.Action{openflow.SetField(openflow.Reg(regPort, port&^onlyFiltered)), openflow.Resubmit(tableTrackIn)}
 }
 
 // tunnel is the number of the tunnel port that a VNI uses.
@@ -91,7 +134,7 @@ func (p pipeline) port(l overlay.LocalPort) []openflow.Flow {
 	if l.Standby {
 		return append(p.awaitPort(l), p.classifyPort(l))
 	}
-	return slices.Concat([]openflow.Flow{p.classifyPort(l), p.deliver(l)}, p.admit(l), p.arpOwn(l), p.ndOwn(l))
+	return slices.Concat([]openflow.Flow{p.classifyPort(l), p.deliver(l)}, p.admit(l), p.arpOwn(l), p.ndOwn(l), p.guardPort(l))
 }
 
 // row are the flows of a MAC/IP route; none for an IMET route, which is part
@@ -112,7 +155,8 @@ func (p pipeline) row(v intent.VNI, r evpn.Row) []openflow.Flow {
 // usesTable reports whether the pipeline has flows in a table.
 func usesTable(t uint8) bool {
 	switch t {
-	case tableClassify, tableAdmission, tableARP, tableND, tableNDReply, tableLocal, tableRemote, tableFlood:
+	case tableClassify, tableAdmission, tableARP, tableND, tableNDReply, tableLocal, tableRemote, tableFlood,
+		tableTrackOut, tablePeersOut, tableRulesOut, tableVerdictOut, tableTrackIn, tablePeersIn, tableRulesIn, tableVerdictIn, tableDeliver:
 		return true
 	}
 	return false

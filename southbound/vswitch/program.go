@@ -19,6 +19,8 @@ type programmed struct {
 	cursors map[intent.VNI]evpn.Revision
 	floods  map[intent.VNI]replication
 	paths   map[intent.VNI]tunnelPath
+	guard   *guard
+	members members
 }
 
 // replication says to whom a segment's broadcast goes.
@@ -74,7 +76,7 @@ func byVNI(local map[intent.Ref]overlay.LocalPort) map[intent.VNI][]uint32 {
 			out[l.VNI] = append(out[l.VNI], []uint32{}...)
 			continue
 		}
-		out[l.VNI] = append(out[l.VNI], l.OFPort)
+		out[l.VNI] = append(out[l.VNI], delivery(l))
 	}
 	for _, ports := range out {
 		slices.Sort(ports)
@@ -113,6 +115,7 @@ func (s *connection) dropKept(ctx context.Context) error {
 			floods[v] = now
 		}
 	}
+	s.dropKeptMembers(&c)
 	if err := s.send(ctx, &c); err != nil {
 		return err
 	}
@@ -132,6 +135,9 @@ func (s *connection) bringChanges(ctx context.Context) error {
 	vnis := byVNI(next.local)
 	s.done = s.done.clone()
 	for v := range s.done.cursors {
+		if !overlay.IsVNI(v) {
+			continue
+		}
 		// What left goes as a whole; what has another encapsulation is made
 		// anew.
 		if _, ok := vnis[v]; !ok || next.paths[v] != s.done.paths[v] {
@@ -140,10 +146,16 @@ func (s *connection) bringChanges(ctx context.Context) error {
 		}
 	}
 	s.bringPorts(&c, next.local, vnis)
+	s.bringGuard(&c, &next)
 	for _, v := range slices.Sorted(maps.Keys(vnis)) {
 		s.bringSegment(&c, &next, v, vnis[v])
 	}
+	fresh := arrivals(s.done.local, next.local)
+	c.putFor(greetingSeconds, greetings(fresh)...)
 	if err := s.send(ctx, &c); err != nil {
+		return err
+	}
+	if err := s.forgetConnections(fresh); err != nil {
 		return err
 	}
 	s.done = next
@@ -161,6 +173,10 @@ func (s *connection) bringRows(ctx context.Context, newer []intent.VNI) error {
 	var c changes
 	next := programmed{cursors: make(map[intent.VNI]evpn.Revision, len(newer)), floods: make(map[intent.VNI]replication, len(newer))}
 	for _, v := range newer {
+		if !overlay.IsVNI(v) {
+			s.bringMembers(&c, &next, s.done.guard, v, s.done.cursors[v])
+			continue
+		}
 		s.bringSegment(&c, &next, v, s.done.floods[v].ports)
 	}
 	if err := s.send(ctx, &c); err != nil {
@@ -189,16 +205,21 @@ func (p *programmed) forget(v intent.VNI) {
 // with their cookie.
 func (s *connection) bringPorts(c *changes, local map[intent.Ref]overlay.LocalPort, vnis map[intent.VNI][]uint32) {
 	var old, now []openflow.Flow
+	before := s.pipe
+	before.guard = s.done.guard
+	same := func(o, n overlay.LocalPort) bool {
+		return o.Equal(n) && before.guard.numberOf(o) == s.pipe.guard.numberOf(n)
+	}
 	for r, l := range s.done.local {
-		if n, ok := local[r]; ok && n.Equal(l) {
+		if n, ok := local[r]; ok && same(l, n) {
 			continue
 		}
 		if _, ok := vnis[l.VNI]; ok {
-			old = append(old, s.pipe.port(l)...)
+			old = append(old, before.port(l)...)
 		}
 	}
 	for r, l := range local {
-		if o, ok := s.done.local[r]; !ok || !o.Equal(l) {
+		if o, ok := s.done.local[r]; !ok || !same(o, l) {
 			now = append(now, s.pipe.port(l)...)
 		}
 	}

@@ -91,7 +91,7 @@ func inUse(has flowSet) map[uint32]bool {
 	out := map[uint32]bool{}
 	for _, f := range has {
 		if f.Table == tableLocal {
-			for _, o := range f.Instructions.Outputs() {
+			for _, o := range append(f.Instructions.Outputs(), f.Instructions.RegsSet(regPort)...) {
 				out[o] = true
 			}
 		}
