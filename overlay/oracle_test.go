@@ -54,8 +54,8 @@ type tableReader struct {
 
 const (
 	oracleNodes, oracleLeaves, oracleNetworks, oraclePorts, oracleGroups = 5, 2, 6, 12, 3
-	firstVNI                                               = intent.VNI(100)
-	lastVNI                                                = firstVNI + oracleNetworks + 1
+	firstVNI                                                             = intent.VNI(100)
+	lastVNI                                                              = firstVNI + oracleNetworks + 1
 )
 
 func (w *world) hv() int           { return 1 + w.IntN(oracleNodes) }

@@ -66,6 +66,9 @@ type devices struct {
 	alarms  []engine.Alarm
 	routes  []engine.Route
 	leaf    engine.Leaf
+	policy  engine.PortPolicy
+	flows   []southbound.FlowLine
+	mute    error // why no device can be asked
 }
 
 func newDevices() *devices {
@@ -104,6 +107,14 @@ func (d *devices) ClearAlarm(id string) error {
 		return fmt.Errorf("alarm other: %w", engine.ErrNotClear)
 	}
 	return fmt.Errorf("alarm %s: %w", id, engine.ErrNoAlarm)
+}
+
+func (d *devices) Policy(context.Context, intent.Ref) (engine.PortPolicy, error) {
+	return d.policy, d.mute
+}
+
+func (d *devices) Flows(context.Context, intent.Ref) (string, []southbound.FlowLine, error) {
+	return d.policy.Node, d.flows, d.mute
 }
 
 func (d *devices) Leaf(node string) engine.Leaf {

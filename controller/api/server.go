@@ -59,6 +59,10 @@ type Status interface {
 	ClearAlarm(id string) error
 	// Routes lists a network's segment table.
 	Routes(network intent.Ref) []engine.Route
+	// Policy reads a port's policy and its counters from the port's device, and
+	// Flows its flows in words. Their errors are *southbound.OpError.
+	Policy(ctx context.Context, port intent.Ref) (engine.PortPolicy, error)
+	Flows(ctx context.Context, port intent.Ref) (node string, flows []southbound.FlowLine, err error)
 	// Leaf is the driver of a leaf that an agent serves, nil when there is none.
 	Leaf(node string) engine.Leaf
 }
@@ -123,6 +127,7 @@ func New(cfg Config) *Server {
 	s.registerKinds()
 	s.registerMeta()
 	s.registerOperation()
+	s.registerPolicy()
 	s.registerApply()
 	s.registerStore()
 	s.registerAgent()

@@ -3,6 +3,7 @@ package openflow
 import (
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"net/netip"
 	"strings"
 )
@@ -107,6 +108,39 @@ func (f Field) Number() (n uint64) {
 
 // Wide is the value of a 128-bit field.
 func (f Field) Wide() [16]byte { return f.value }
+
+// MAC is the value of a MAC address field.
+func (f Field) MAC() [6]byte { return [6]byte(f.value[:6]) }
+
+// ValueText is the value in words: a prefix for an address under a mask, a range
+// for a port under one.
+func (f Field) ValueText() string {
+	if !f.masked {
+		return f.text(f.value)
+	}
+	ones := 0
+	for _, b := range f.mask[:f.size] {
+		ones += bits.OnesCount8(b)
+	}
+	if fields[f.ID].kind == 'i' {
+		return netip.PrefixFrom(f.addr(), ones).String()
+	}
+	if fields[f.ID].kind == 'd' && f.size == 2 {
+		first := f.Number()
+		return fmt.Sprintf("%d-%d", first, first|(1<<(16-ones)-1))
+	}
+	return f.text(f.value) + "/" + f.text(f.mask)
+}
+
+// Goto returns the table in which the packet goes on.
+func (i Instructions) Goto() (table uint8, ok bool) {
+	_ = i.each(func(kind uint16, body []byte) {
+		if kind == instructionGoto {
+			table, ok = body[0], true
+		}
+	})
+	return table, ok
+}
 
 // Sets lists the fields that the actions set, in order.
 func (i Instructions) Sets() (fs []Field) {
