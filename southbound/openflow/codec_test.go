@@ -41,7 +41,7 @@ func everyFlow(m [6]byte, a4, a6 netip.Addr, v uint64, port uint32) []Flow {
 		{Priority: 9, Match: NewMatch(InPort(port), EthType(0x0800)), Instructions: ins(Apply(SetField(Reg(4, uint32(v))), SetField(WideReg(2, [16]byte{0: 0x80, 15: 1})), Track(ZoneNumber(uint16(port)), 15)))},
 		{Priority: 9, Match: NewMatch(EthType(0x86dd), IPv6Src(a6).Prefix(64), Reg(3, port), MatchCTState(CTTracked|CTEstablished, CTReply), CTMark(0)), Instructions: ins(Apply(
 			Commit(ZoneReg(3), CTMark(1))))},
-		{Priority: 9, Match: NewMatch(EthType(0x86dd), InPort(port), MatchCTState(CTTracked, CTInvalid), CTIPProto(17), LaterFragment(), Reg(10, 1).Masked([]byte{0, 0, 0, 1})), Instructions: ins(Apply(
+		{Priority: 9, Match: NewMatch(EthType(0x86dd), InPort(port), MatchCTState(CTTracked, CTInvalid), LaterFragment(), Reg(10, 1).Masked([]byte{0, 0, 0, 1})), Instructions: ins(Apply(
 			Commit(ZoneInPort()), OutputReg(3)))},
 		{Priority: 9, Match: NewMatch(EthType(0x0800), IPv4Dst(a4).Prefix(24), IPProto(6), TCPDst(8000).Masked([]byte{0xff, 0xc0}), TCPFlags(TCPAck, TCPSyn), Reg(4, port)), Instructions: ins(GotoTable(63))},
 		{Priority: 9, Match: NewMatch(EthType(0x0800), IPProto(132), SCTPDst(80), Reg(4, port)), Instructions: ins(GotoTable(63))},

@@ -49,10 +49,6 @@ func ctStateText(value, mask uint32) string {
 // CTMark is the mark of a tracked packet's connection.
 func CTMark(v uint32) Field { return number(FieldCTMark, uint64(v)) }
 
-// CTIPProto is the protocol of a tracked packet's connection. All fragments of
-// IPv6 have it, while their IPProto says that they are fragments.
-func CTIPProto(p uint8) Field { return number(FieldCTIPProto, uint64(p)) }
-
 // TCPFlags matches segments that have the flags of set and none of unset.
 func TCPFlags(set, unset uint16) Field {
 	return number(FieldTCPFlags, uint64(set)).Masked(binary.BigEndian.AppendUint16(nil, set|unset))

@@ -62,11 +62,10 @@ var (
 	FieldTunIPv6Src = id(classNXM, 109)
 	FieldTunIPv6Dst = id(classNXM, 110)
 
-	FieldIPFrag    = id(classNXM, 26)
-	FieldCTState   = id(classNXM, 105)
-	FieldCTZone    = id(classNXM, 106)
-	FieldCTMark    = id(classNXM, 107)
-	FieldCTIPProto = id(classNXM, 119)
+	FieldIPFrag  = id(classNXM, 26)
+	FieldCTState = id(classNXM, 105)
+	FieldCTZone  = id(classNXM, 106)
+	FieldCTMark  = id(classNXM, 107)
 
 	// fieldInPort16 is the port by which a packet came in, in 16 bits.
 	fieldInPort16 = id(0, 0)
@@ -104,7 +103,7 @@ var fields = map[FieldID]fieldInfo{
 	FieldTunIPv6Src: {"tun_ipv6_src", 16, 'i'}, FieldTunIPv6Dst: {"tun_ipv6_dst", 16, 'i'},
 	FieldTCPFlags: {"tcp_flags", 2, 'x'},
 	FieldCTState:  {"ct_state", 4, 'x'}, FieldCTZone: {"ct_zone", 2, 'd'}, FieldCTMark: {"ct_mark", 4, 'x'},
-	FieldCTIPProto: {"ct_nw_proto", 1, 'd'}, FieldIPFrag: {"ip_frag", 1, 'x'},
+	FieldIPFrag:     {"ip_frag", 1, 'x'},
 	fieldInPort16:   {"in_port_oxm", 2, 'd'},
 	FieldNDReserved: {"nd_reserved", 4, 'x'}, FieldNDOptionsType: {"nd_options_type", 1, 'd'},
 }
@@ -413,7 +412,7 @@ func NewMatch(fs ...Field) Match {
 // rank orders fields by number, but that a switch wants to have read before a field
 // what that depends on.
 func (f FieldID) rank() uint64 {
-	if f == FieldIPFrag || f == FieldCTIPProto {
+	if f == FieldIPFrag {
 		return 1<<32 | uint64(f)
 	}
 	return uint64(f)

@@ -42,11 +42,12 @@ func (d *Driver) CountPolicy(ctx context.Context, l overlay.LocalPort) (southbou
 	return c, err
 }
 
-// count sums the flows of each rule.
+// count sums the flows of each rule. A flow that several rules share, since they
+// allow the same or both let later fragments pass, counts for the first of them.
 func (g *guard) count(number uint32, p *overlay.Policy, has map[flowKey]southbound.FlowCount) southbound.PolicyCount {
 	c := southbound.PolicyCount{Rules: make([]southbound.FlowCount, len(p.Rules))}
+	seen := map[flowKey]bool{}
 	for i, r := range p.Rules {
-		seen := map[flowKey]bool{}
 		for _, f := range g.rule(number, r) {
 			if k := keyOf(f); !seen[k] {
 				seen[k] = true

@@ -41,14 +41,15 @@ const (
 const blocked = 1
 
 const (
-	protoICMP  = 1
-	protoIGMP  = 2
-	protoTCP   = 6
-	protoSCTP  = 132
-	dhcpServer = 67
-	dhcpClient = 68
-	dhcp6Servr = 547
-	dhcp6Clnt  = 546
+	protoICMP     = 1
+	protoIGMP     = 2
+	protoTCP      = 6
+	protoFragment = 44 // as which Open vSwitch sees later fragments of IPv6
+	protoSCTP     = 132
+	dhcpServer    = 67
+	dhcpClient    = 68
+	dhcp6Servr    = 547
+	dhcp6Clnt     = 546
 
 	icmp6ListenerQuery     = 130 // RFC 2710
 	icmp6ListenerReport    = 131
@@ -234,7 +235,8 @@ func policyCookie(number uint32) uint64 { return cookieMark | uint64(number&(1<<
 
 // rule are the flows of one rule of a policy: one for each IP version and masked
 // range of ports, and one beside them that lets later fragments pass, which have no
-// ports; without the first nobody can put them together. Whatever the size of the
+// ports and in IPv6 no protocol; without the first nobody can put them together, and
+// that is judged. Whatever the size of the
 // group that a rule names, it is one bit. A rule that names a group without a bit
 // allows nothing.
 func (g *guard) rule(number uint32, r overlay.PolicyRule) []openflow.Flow {
@@ -262,25 +264,30 @@ func (g *guard) rule(number uint32, r overlay.PolicyRule) []openflow.Flow {
 		return fs
 	}
 	for _, family := range []struct {
-		used bool
-		ip   []openflow.Field
-	}{{v4, ip4(cidr(d, r.CIDR, false)...)}, {v6, ip6(cidr(d, r.CIDR, true)...)}} {
+		used, six bool
+		ip        []openflow.Field
+	}{{v4, false, ip4(cidr(d, r.CIDR, false)...)}, {v6, true, ip6(cidr(d, r.CIDR, true)...)}} {
 		if !family.used {
 			continue
 		}
-		tracked := family.ip
-		if limited {
-			tracked = append(tracked, openflow.MatchCTState(openflow.CTTracked, openflow.CTInvalid), openflow.CTIPProto(proto))
-		}
-		detail := transport(proto, r.SecurityRule)
-		if len(detail) == 0 {
-			put(tracked...)
+		if !limited {
+			put(family.ip...)
 			continue
 		}
+		is := append(family.ip, openflow.IPProto(proto))
+		detail := transport(proto, r.SecurityRule)
 		for _, f := range detail {
-			put(append(append([]openflow.Field{openflow.IPProto(proto)}, family.ip...), f...)...)
+			put(append(is[:len(is):len(is)], f...)...)
 		}
-		put(append([]openflow.Field{openflow.LaterFragment()}, tracked...)...)
+		if len(detail) == 0 {
+			put(is...)
+		}
+		if family.six {
+			is[len(is)-1] = openflow.IPProto(protoFragment)
+		}
+		if family.six || len(detail) > 0 {
+			put(append(is, openflow.LaterFragment())...)
+		}
 	}
 	return fs
 }

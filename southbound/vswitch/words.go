@@ -127,10 +127,8 @@ func (w words) subject(m openflow.Match) string {
 		kind = "IP"
 	}
 	s := []string{kind}
-	for _, id := range []openflow.FieldID{openflow.FieldIPProto, openflow.FieldCTIPProto} {
-		if p, ok := m.Get(id); ok {
-			s = append(s, protocolName(uint8(p.Number())))
-		}
+	if p, ok := m.Get(openflow.FieldIPProto); ok && p.Number() != protoFragment {
+		s = append(s, protocolName(uint8(p.Number())))
 	}
 	for _, d := range []struct {
 		id   openflow.FieldID
