@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"regexp"
 	"testing"
@@ -125,5 +126,29 @@ func TestApplyOfGroupsThatNameEachOther(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(r.body), &out))
 	for _, i := range out.Items {
 		require.Equal(t, client.Created, i.Action, r.body)
+	}
+}
+
+// Groups that name each other are sent by one request, wherever they are among
+// the objects.
+func TestClientKeepsGroupsTogether(t *testing.T) {
+	b := newBench(t)
+	b.ok("PUT", "/v1/tenants/blue", `{}`)
+	for _, before := range []int{0, 1, 498, 499, 500} {
+		var objects []intent.Object
+		for i := range before {
+			objects = append(objects, &intent.Network{Header: intent.Header{Kind: intent.KindNetwork}, Metadata: intent.Metadata{Name: fmt.Sprintf("n%d", i), Tenant: "blue"}})
+		}
+		for i, names := range []string{"b", "c", "a"} {
+			objects = append(objects, &intent.SecurityGroup{Header: intent.Header{Kind: intent.KindSecurityGroup},
+				Metadata: intent.Metadata{Name: fmt.Sprintf("%c%d", 'a'+i, before), Tenant: "blue"},
+				Spec:     intent.SecurityGroupSpec{Rules: []intent.SecurityRule{{Direction: intent.Ingress, Group: fmt.Sprintf("%s%d", names, before)}}}})
+		}
+		n := 0
+		require.NoError(t, b.client().Apply(t.Context(), objects, false, func(i client.AppliedItem) {
+			require.Nil(t, i.Problem, "%d before: %v", before, i.Problem)
+			n++
+		}))
+		require.Equal(t, len(objects), n)
 	}
 }
