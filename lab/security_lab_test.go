@@ -394,7 +394,7 @@ func TestTenantsSecurity(t *testing.T) {
 // opened to it, and those that it opened itself, although it only listens.
 func TestTenantsSecurityMove(t *testing.T) {
 	w := newTenants(t, topology.GenerateParams{Name: "secmove", Spines: 1, Leaves: 2, HypervisorsPerLeaf: 1, HostsPerHypervisor: 4})
-	w.put(w.group("blue", "web", "ingress tcp 80 from app"), w.group("blue", "app"))
+	w.put(w.group("blue", "app"), w.group("blue", "web", "ingress tcp 80 from app"))
 	w.join("blue-vm1", "web")
 	w.join("blue-vm4", "app")
 	w.ready(10 * time.Second)
