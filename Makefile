@@ -12,7 +12,7 @@ TEST_PACKAGES := $(LAB_PACKAGES) gcc libc6-dev gobgpd tshark
 LAB_TESTS = $(shell grep -rl --include='*_test.go' '^//go:build lab' . | xargs -n1 dirname | sort -u)
 
 .DEFAULT_GOAL := help
-.PHONY: help build install-deps install-test-deps demo test test-unit test-lab test-edges lint fuzz bench bench-lab bench-churn bench-moves bench-scale bench-plot bench-evpn bench-check oracle generate clean
+.PHONY: help build install-deps install-test-deps demo test test-unit test-lab test-edges test-tenants lint fuzz bench bench-lab bench-churn bench-moves bench-scale bench-plot bench-evpn bench-check oracle generate clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,10 @@ test-lab: install-test-deps build ## tests with real FRR and Open vSwitch in net
 test-edges: install-test-deps build ## every kind of edge in one network, with packets: vSwitches, hardware VTEPs, EVPN leaves, moving VMs (root)
 	$(GO) test -tags lab -count 1 -timeout 15m -v -run 'Edges|Moving|Encapsulation|VTEP|Agents' ./lab
 	$(GO) test -tags lab -p 1 -count 1 -timeout 10m ./southbound/vtep ./southbound/evpn
+
+# A part of test-lab.
+test-tenants: install-test-deps build ## routers, security groups, DHCP and limits with real sockets in a real fabric (root)
+	$(GO) test -tags lab -count 1 -timeout 15m -v -run Tenants ./lab
 
 lint: ## gofmt, go vet and staticcheck
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt: $$out"; exit 1; }
