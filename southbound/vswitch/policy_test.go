@@ -12,6 +12,7 @@ import (
 
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/overlay"
+	"github.com/weft-sdn/weft/southbound"
 	"github.com/weft-sdn/weft/southbound/openflow"
 )
 
@@ -273,4 +274,80 @@ func TestWhoseConnectionsAreForgotten(t *testing.T) {
 	has.add(guardedPipe(closed).port(closed)...)
 	require.Empty(t, strangers(locals(closed), has), "a controller that starts forgets nothing")
 	require.Len(t, strangers(locals(closed), flowSet{}), 1)
+}
+
+// No two flows of an edge with policies have one key, and none that belongs to all
+// policies has a VNI in its cookie, by which a network's flows are deleted.
+func TestPolicyFlowsAreApart(t *testing.T) {
+	one := under(local(1, "192.168.0.1", "fd00::1"), policy("web", rule(intent.Ingress, "tcp", "80", "", 7), rule(intent.Egress, "udp", "53", "10.0.0.0/8", 0)))
+	two := under(local(2), policy("db", rule(intent.Ingress, "tcp", "80", "", 7)))
+	p := guardedPipe(one, two)
+	all, n := flowSet{}, 0
+	add := func(fs ...openflow.Flow) { all.add(fs...); n += len(fs) }
+	shared := append(p.guard.flows(), p.guard.memberFlows(station{100, netip.MustParseAddr("10.0.0.1")}, p.guard.in)...)
+	add(shared...)
+	add(p.base()...)
+	add(p.network(100)...)
+	for _, l := range []overlay.LocalPort{one, two, local(3, "192.168.0.3")} {
+		add(p.port(l)...)
+	}
+	require.Len(t, all, n)
+	for _, f := range shared {
+		require.Zero(t, f.Cookie&(1<<24-1), "%s", f)
+		require.Equal(t, cookieMark, f.Cookie&cookieMarkMask)
+		require.True(t, usesTable(f.Table))
+	}
+}
+
+// What is counted for a rule is what its flows count, each flow for the first rule
+// that has it.
+func TestCountsOfRules(t *testing.T) {
+	p := policy("web", rule(intent.Ingress, "tcp", "80-81", "", 0), rule(intent.Ingress, "udp", "53", "", 0), rule(intent.Ingress, "tcp", "80-81", "", 0))
+	g := guardOf(locals(under(local(1), p)))
+	number := g.numbers[p.Key()]
+	has := map[flowKey]southbound.FlowCount{}
+	for i, f := range g.policyFlows(p.Key()) {
+		has[keyOf(f)] = southbound.FlowCount{Packets: 1 << i, Bytes: 100 << i}
+	}
+	c := g.count(number, p, has)
+	require.Equal(t, southbound.FlowCount{Packets: 1, Bytes: 100}, c.In)
+	require.Equal(t, southbound.FlowCount{Packets: 2, Bytes: 200}, c.Out)
+	require.EqualValues(t, 4+8+16+32, c.Rules[0].Packets, "two IP versions, and later fragments of each")
+	require.EqualValues(t, 64+128+256, c.Rules[1].Packets, "later fragments of IPv6 are counted already")
+	require.Zero(t, c.Rules[2], "the same rule again")
+}
+
+func TestFlowsInWords(t *testing.T) {
+	r := rule(intent.Ingress, "tcp", "8000-8007", "", 7)
+	p := policy("web", r, rule(intent.Ingress, "udp", "", "10.1.0.0/16", 0))
+	l := under(local(1, "192.168.0.1"), p)
+	l.Interface = "tap1"
+	pipe := guardedPipe(l)
+	w := words{port: l, guard: pipe.guard}
+	var said []string
+	for _, f := range append(pipe.port(l), pipe.guard.policyFlows(p.Key())...) {
+		require.True(t, w.concerns(f))
+		said = append(said, w.say(f))
+	}
+	text := strings.Join(said, "\n")
+	for _, want := range []string{
+		"what comes in by tap1 is in VNI 100",
+		"frames to MAC 02:00:00:00:00:01 go to tap1 through its policy",
+		"may send IPv4 from 192.168.0.1, if its policy lets it",
+		"may send ARP as 192.168.0.1",
+		"the session of IPv4 that it sends is looked up in its zone",
+		"its own broadcasts do not come back to it",
+		"IPv4 tcp port 8000-8007 with a member of group g7 may pass by rule 0 of group web: ingress tcp 8000-8007 from group g7",
+		"IPv4 udp from 10.1.0.0/16 may pass by rule 1 of group web: ingress udp from 10.1.0.0/16",
+		"later fragments of IPv6 with a member of group g7 may pass by rule 0",
+		"what no rule allows in is dropped",
+		"everything may go out: no group of it has an egress rule",
+	} {
+		require.Contains(t, text, want)
+	}
+	require.NotContains(t, text, "actions=", "every flow has its sentence")
+	other := local(2, "192.168.0.1")
+	for _, f := range pipe.admit(other) {
+		require.False(t, w.concerns(f), "the cookie has only the end of the MAC")
+	}
 }
