@@ -311,6 +311,30 @@ func TestTenantsSecurity(t *testing.T) {
 		w.attempts(all)
 	})
 
+	t.Run("what the policy counted", func(t *testing.T) {
+		w := w.in(t)
+		p, err := w.client.Policy(w.Context(), w.portOf("blue-vm1").Ref())
+		require.NoError(t, err)
+		require.Equal(t, "hv1", p.Node)
+		require.Equal(t, 2, p.Ports, "vm1 and vm3 together")
+		require.Len(t, p.Rules, len(rules))
+		for _, r := range p.Rules {
+			require.NotZero(t, r.Packets, r.Rule)
+			require.Greater(t, r.Bytes, r.Packets*40, r.Rule)
+		}
+		require.Equal(t, "deny", p.Ingress.Action)
+		require.NotZero(t, p.Ingress.Packets)
+		require.Equal(t, "allow", p.Egress.Action)
+		require.NotZero(t, p.Egress.Packets)
+		text := w.cli("describe", "port", "blue-vm1", "-t", "blue")
+		require.Regexp(t, `web\[0\] +ingress tcp 80 from group app +[1-9]`, text)
+		require.Regexp(t, `- +ingress anything else: deny +[1-9]`, text)
+		t.Log(text[strings.Index(text, "Policy:"):strings.Index(text, "Events:")])
+		text = w.cli("get", "flows", "-t", "blue", "--port", "blue-vm1")
+		require.Contains(t, text, "IPv4 tcp port 80 with a member of group app may pass by rule 0 of group web: ingress tcp 80 from group app")
+		require.NotContains(t, text, "actions=", "each flow is a sentence")
+	})
+
 	t.Run("a member that comes, on another hypervisor", func(t *testing.T) {
 		w := w.in(t)
 		w.join("blue-vm6", "app")
