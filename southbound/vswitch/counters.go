@@ -42,14 +42,25 @@ func (d *Driver) CountPolicy(ctx context.Context, l overlay.LocalPort) (southbou
 	return c, err
 }
 
-// count sums the flows of each rule. A flow that several rules share, since they
-// allow the same or both let later fragments pass, counts for the first of them.
+// count sums the flows of each rule. A flow that several rules share since they
+// allow the same counts for the first of them; one by which several let later
+// fragments pass, of which nobody can tell whose they are, counts for none.
 func (g *guard) count(number uint32, p *overlay.Policy, has map[flowKey]southbound.FlowCount) southbound.PolicyCount {
 	c := southbound.PolicyCount{Rules: make([]southbound.FlowCount, len(p.Rules))}
+	owners := map[flowKey]int{}
+	for _, r := range p.Rules {
+		for _, f := range g.rule(number, r) {
+			owners[keyOf(f)]++
+		}
+	}
 	seen := map[flowKey]bool{}
 	for i, r := range p.Rules {
 		for _, f := range g.rule(number, r) {
-			if k := keyOf(f); !seen[k] {
+			k := keyOf(f)
+			if _, later := f.Match.Get(openflow.FieldIPFrag); later && owners[k] > 1 {
+				continue
+			}
+			if !seen[k] {
 				seen[k] = true
 				c.Rules[i].Packets += has[k].Packets
 				c.Rules[i].Bytes += has[k].Bytes
