@@ -16,6 +16,7 @@ import (
 func TestRoutersAndGroupsAreResources(t *testing.T) {
 	b := newBench(t)
 	b.blue()
+	groups, routers := b.events(t.Context(), "/v1/securitygroups?watch=true"), b.events(t.Context(), "/v1/tenants/blue/routers?watch=true")
 	group := b.do("PUT", "/v1/tenants/blue/securitygroups/web", `{"spec":{"rules":[
 		{"direction":"ingress","protocol":"tcp","ports":"8000-8080","cidr":"192.0.2.0/24"},
 		{"direction":"ingress","protocol":"icmp","icmpType":0,"icmpCode":0,"group":"web"}]}}`)
@@ -26,17 +27,19 @@ func TestRoutersAndGroupsAreResources(t *testing.T) {
 	require.Contains(t, port.body, `"qos":{"out":{"rate":"10M"},"dscp":0}`)
 	router := b.do("PUT", "/v1/tenants/blue/routers/r", `{"spec":{"networks":[{"network":"web"}],"routes":[{"prefix":"0.0.0.0/0","nextHops":[{"port":"a","weight":2},{"address":"10.0.0.9"}]}]}}`)
 	require.Equal(t, http.StatusCreated, router.status, router.body)
+	require.Contains(t, next(t, groups).data, `"ports":"8000-8080"`)
+	require.Contains(t, next(t, routers).data, `{"port":"a","weight":2}`)
 	for path, r := range map[string]reply{"/v1/tenants/blue/securitygroups/web": group, "/v1/tenants/blue/routers/r": router, "/v1/tenants/blue/ports/a": port} {
 		got := b.ok("GET", path, "")
 		require.Equal(t, r.header.Get("ETag"), got.header.Get("ETag"))
 		require.Contains(t, got.body, `"Ready"`)
 		require.Equal(t, "unchanged", b.ok("PUT", path, got.body).header.Get("Weft-Action"), "what was read can be written back: %s", got.body)
 	}
-	var routers client.List[intent.Router]
-	require.NoError(t, json.Unmarshal([]byte(b.ok("GET", "/v1/routers?tenant=blue", "").body), &routers))
-	require.Len(t, routers.Items, 1)
-	require.Equal(t, "RouterList", routers.Kind)
-	require.NotZero(t, routers.Items[0].Spec.VNI)
+	var list client.List[intent.Router]
+	require.NoError(t, json.Unmarshal([]byte(b.ok("GET", "/v1/routers?tenant=blue", "").body), &list))
+	require.Len(t, list.Items, 1)
+	require.Equal(t, "RouterList", list.Kind)
+	require.NotZero(t, list.Items[0].Spec.VNI)
 	objects, err := b.client().List(t.Context(), intent.KindSecurityGroup, client.ListOptions{Tenant: "blue"})
 	require.NoError(t, err)
 	require.Equal(t, uint32(1), objects[0].(*intent.SecurityGroup).Spec.ID)

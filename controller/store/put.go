@@ -297,6 +297,7 @@ func (w *write) lost(fresh []claim, found []*etcdserverpb.ResponseOp) error {
 		case len(kvs) == 0:
 			if mine {
 				w.chosen[c.field]()
+				w.chosen[c.field] = func() {} // once: two would be given the same
 			}
 		case mine:
 			w.taken[c.key] = true
