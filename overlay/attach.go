@@ -68,6 +68,7 @@ func (m *Model) settleAt(r intent.Ref, prefer place) {
 	if has {
 		m.own(now)
 	}
+	m.settleMembers(r, old, had, now, has)
 	m.judgePort(old, had, now, has, moved)
 	if had != has {
 		m.hopPort(r)
@@ -99,12 +100,16 @@ func (m *Model) place(r intent.Ref, prefer place) (at Attachment, ok bool, stand
 		return Attachment{}, false, nil
 	}
 	use, ok, others := m.choose(p, prefer)
+	policy, domain := m.policyOf(p), intent.VNI(0)
+	if policy != nil {
+		domain = m.domainOf(n)
+	}
 	attach := func(at place, standby bool) Attachment {
 		e := m.nodes[at.node]
 		return Attachment{
 			LocalPort: LocalPort{Port: r, VNI: n.Spec.VNI, Interface: at.iface, VLAN: p.Spec.Binding.VLAN,
 				OFPort: e.ifaces[at.iface].OFPort, MAC: p.Spec.MAC, Addresses: p.Spec.Addresses,
-				Encap: n.Spec.Encapsulation.Full(), Standby: standby, Routing: m.routingOf(p), Services: m.served.by[n.Ref()], QoS: compileQoS(p.Spec.QoS)},
+				Encap: n.Spec.Encapsulation.Full(), Standby: standby, Routing: m.routingOf(p), Services: m.served.by[n.Ref()], QoS: compileQoS(p.Spec.QoS), Policy: policy, Domain: domain},
 			Node: at.node, VTEP: e.vtep(), RouterMAC: e.routerMAC(),
 		}
 	}

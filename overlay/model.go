@@ -42,6 +42,12 @@ type LocalPort struct {
 	// Services are what the station is told, nil when it is told nothing.
 	Services *Services
 	QoS      *QoS // nil when there are no limits
+	// Policy filters what the port sends and receives; nil for a port in no
+	// security group.
+	Policy *Policy
+	// Domain is the number under which the addresses around the port are known
+	// in the tables of groups; zero without a policy.
+	Domain intent.VNI
 }
 
 // Learned is a station that an edge learned from traffic on a segment.
@@ -54,7 +60,8 @@ type Learned struct {
 // Equal reports whether two local ports are the same in all.
 func (p LocalPort) Equal(q LocalPort) bool {
 	return p.Port == q.Port && p.VNI == q.VNI && p.Interface == q.Interface && p.VLAN == q.VLAN && p.OFPort == q.OFPort && p.MAC == q.MAC && p.Encap == q.Encap && p.Standby == q.Standby && slices.Equal(p.Addresses, q.Addresses) &&
-		p.Routing.Equal(q.Routing) && p.Services.Equal(q.Services) && p.QoS.Equal(q.QoS)
+		p.Routing.Equal(q.Routing) && p.Services.Equal(q.Services) && p.QoS.Equal(q.QoS) &&
+		p.Domain == q.Domain && p.Policy.Equal(q.Policy)
 }
 
 // Attachment is where a port was found and what was made of it.
@@ -115,6 +122,7 @@ type Model struct {
 	compiling bool
 	awaiting  bool // some edge has not reported
 
+	security security
 	offences map[rowOf]map[evpn.Source]offence // by the rows of ports that others announce
 
 	// Clock tells the time of moves; time.Now when nil. It is set before use.
@@ -178,6 +186,7 @@ func NewModel() *Model {
 		routers: map[intent.Ref]*router{}, routersOf: map[intent.Ref]few[intent.Ref]{}, mirrored: map[intent.VNI]intent.VNI{}, stale: map[intent.Ref]struct{}{},
 		hopPorts: map[intent.Ref]few[intent.Ref]{}, hopAddrs: map[address]few[intent.Ref]{},
 		offences:     map[rowOf]map[evpn.Source]offence{},
+		security:     newSecurity(),
 		touchedNodes: map[string]struct{}{}, touchedVNIs: map[intent.VNI]struct{}{}, served: newServed(), scratch: map[string]struct{}{},
 	}
 }
@@ -213,6 +222,8 @@ func (m *Model) Put(o intent.Object) {
 		m.hopDeclared(o)
 		m.settle(o.Ref())
 		m.settleRouters()
+	case *intent.SecurityGroup:
+		m.setGroup(o.Ref(), o)
 	case *intent.Node:
 		e := m.edge(o.Metadata.Name)
 		was := e.vtep()
@@ -236,6 +247,8 @@ func (m *Model) Put(o intent.Object) {
 // Delete takes the deletion of an object.
 func (m *Model) Delete(r intent.Ref) {
 	switch r.Kind {
+	case intent.KindSecurityGroup:
+		m.setGroup(r, nil)
 	case intent.KindNetwork:
 		old := m.networks[r]
 		delete(m.networks, r)
@@ -399,6 +412,7 @@ func (m *Model) index(p *intent.Port) {
 		m.portsOf[p.NetworkRef()] = set
 	}
 	set[p.Ref()] = struct{}{}
+	m.usePolicy(p, true)
 	if id := p.Spec.Binding.IfaceID; id != "" {
 		m.byIface[id] = p.Ref()
 	}
@@ -421,6 +435,7 @@ func places(p *intent.Port) []place {
 }
 
 func (m *Model) unindex(p *intent.Port) {
+	m.usePolicy(p, false)
 	set := m.portsOf[p.NetworkRef()]
 	if delete(set, p.Ref()); len(set) == 0 {
 		delete(m.portsOf, p.NetworkRef())

@@ -54,12 +54,12 @@ type tableReader struct {
 }
 
 const (
-	oracleNodes, oracleLeaves, oracleNetworks, oraclePorts = 5, 2, 6, 12
-	firstVNI                                               = intent.VNI(100)
-	lastVNI                                                = firstVNI + oracleNetworks + 1
-	oracleRouters                                          = 3
-	firstL3VNI                                             = intent.VNI(900)
-	lastL3VNI                                              = firstL3VNI + oracleRouters
+	oracleNodes, oracleLeaves, oracleNetworks, oraclePorts, oracleGroups = 5, 2, 6, 12, 3
+	firstVNI                                                             = intent.VNI(100)
+	lastVNI                                                              = firstVNI + oracleNetworks + 1
+	oracleRouters                                                        = 3
+	firstL3VNI                                                           = intent.VNI(900)
+	lastL3VNI                                                            = firstL3VNI + oracleRouters
 )
 
 func (w *world) hv() int           { return 1 + w.IntN(oracleNodes) }
@@ -71,7 +71,7 @@ func (w *world) often(in int) bool { return w.IntN(in) != 0 }
 func (w *world) step() string {
 	// Nothing is taken for a duplicate that moves every hour.
 	w.now = w.now.Add(time.Hour)
-	switch w.IntN(14) {
+	switch w.IntN(15) {
 	case 0:
 		n := hypervisor(w.hv())
 		if w.IntN(2) == 0 {
@@ -110,6 +110,8 @@ func (w *world) step() string {
 		w.m.Synced(n)
 		w.synced[n] = true
 		return n + " is synced"
+	case 13:
+		return w.putGroup()
 	}
 	return w.route()
 }
@@ -188,7 +190,30 @@ func (w *world) putPort() string {
 	if w.IntN(4) == 0 {
 		p.Spec.Requested = intent.Place{Node: fmt.Sprintf("hv%d", w.hv())}
 	}
+	for g := range oracleGroups {
+		if w.IntN(3) == 0 {
+			p.Spec.SecurityGroups = append(p.Spec.SecurityGroups, fmt.Sprintf("g%d", g))
+		}
+	}
 	return w.put(p)
+}
+
+// putGroup puts a group with rules that name others, which may not be there; one
+// changes its number.
+func (w *world) putGroup() string {
+	i := w.IntN(oracleGroups)
+	g := &intent.SecurityGroup{Metadata: intent.Metadata{Name: fmt.Sprintf("g%d", i), Tenant: "t"}, Spec: intent.SecurityGroupSpec{ID: uint32(i + 1)}}
+	if i == 0 && w.IntN(2) == 0 {
+		g.Spec.ID = oracleGroups + 1
+	}
+	for range w.IntN(3) {
+		r := intent.SecurityRule{Direction: []intent.Direction{intent.Ingress, intent.Egress}[w.IntN(2)], Protocol: "tcp"}
+		if w.IntN(3) != 0 {
+			r.Group = fmt.Sprintf("g%d", w.IntN(oracleGroups))
+		}
+		g.Spec.Rules = append(g.Spec.Rules, r)
+	}
+	return w.put(g)
 }
 
 func (w *world) observe() string {
@@ -312,6 +337,10 @@ func (w *world) compare(t *testing.T) {
 		require.Equal(t, routedRowsOf(want, v), routedRowsOf(w.m, v), "L3VNI %d", v)
 		require.Equal(t, slices.Sorted(want.Carriers(v)), slices.Sorted(w.m.Carriers(v)), "carriers of L3VNI %d", v)
 	}
+	for id := uint32(1); id <= oracleGroups+1; id++ {
+		require.Equal(t, membersOf(want, id), membersOf(w.m, id), "group %d", id)
+		require.Equal(t, slices.Sorted(want.Carriers(GroupTable(id))), slices.Sorted(w.m.Carriers(GroupTable(id))), "readers of group %d", id)
+	}
 	for i := 1; i <= oracleNodes; i++ {
 		n := fmt.Sprintf("hv%d", i)
 		got, expected := w.m.Local(n), want.Local(n)
@@ -354,6 +383,9 @@ func TestOracle(t *testing.T) {
 	for v := firstL3VNI; v <= lastL3VNI; v++ {
 		w.readers[v] = &tableReader{rows: map[evpn.Key]netip.Addr{}}
 	}
+	for id := uint32(1); id <= oracleGroups+1; id++ {
+		w.readers[GroupTable(id)] = &tableReader{rows: map[evpn.Key]netip.Addr{}}
+	}
 	n := uint64(0)
 	defer func() {
 		if t.Failed() {
@@ -367,8 +399,11 @@ func TestOracle(t *testing.T) {
 		w.m.TakeAlarms()
 		if w.IntN(4) == 0 { // somebody reads, and what all have passed is forgotten
 			v := firstVNI + intent.VNI(w.IntN(int(lastVNI-firstVNI)+1))
-			if w.IntN(2) == 0 {
+			switch w.IntN(3) {
+			case 0:
 				v = firstL3VNI + intent.VNI(w.IntN(int(lastL3VNI-firstL3VNI)+1))
+			case 1:
+				v = GroupTable(1 + uint32(w.IntN(oracleGroups+1)))
 			}
 			r := w.readers[v]
 			r.read(w.m.Segment(v))

@@ -14,10 +14,14 @@ func IsVNI(v intent.VNI) bool { return v <= intent.MaxVNI }
 // Reads lists the tables that an edge needs for a port beside that of its VNI:
 // the L3VNI of its router, the groups that its rules name.
 func (p LocalPort) Reads() []intent.VNI {
+	var out []intent.VNI
 	if p.Routing != nil {
-		return []intent.VNI{p.Routing.VRF.VNI}
+		out = append(out, p.Routing.VRF.VNI)
 	}
-	return nil
+	if p.Policy != nil {
+		out = append(out, p.Policy.reads...)
+	}
+	return out
 }
 
 // read counts the ports of a node that need tables beside their own. It makes the

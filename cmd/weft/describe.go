@@ -43,6 +43,9 @@ func newDescribeCommand(a *app) *cobra.Command {
 				if err := a.describeCounters(c.Context(), cl, r); err != nil {
 					return err
 				}
+				if p, ok := o.(*intent.Port); ok && len(p.Spec.SecurityGroups) > 0 {
+					a.describePolicy(c.Context(), cl, r)
+				}
 				events, err := cl.Events(c.Context())
 				if err != nil {
 					return err

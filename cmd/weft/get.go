@@ -25,13 +25,14 @@ type getOptions struct {
 	all, watch, noHeaders bool
 	output                string
 	network               string // of routes
+	port                  string // of flows
 	labels                []string
 }
 
 func newGetCommand(a *app) *cobra.Command {
 	var o getOptions
 	c := &cobra.Command{
-		Use:   "get KIND [NAME...] | KIND/NAME... | all | events | alarms | routes",
+		Use:   "get KIND [NAME...] | KIND/NAME... | all | events | alarms | routes | flows",
 		Short: "List objects with their state on the devices",
 		Example: `  weft get networks -A -o wide
   weft get ports -t blue
@@ -41,6 +42,7 @@ func newGetCommand(a *app) *cobra.Command {
   weft get routers -t blue
   weft get sg -t blue -o wide
   weft get routes -t blue --network web -o wide
+  weft get flows -t blue --port vm1
   weft get alarms
   weft get events`,
 		Args: cobra.MinimumNArgs(1),
@@ -55,6 +57,7 @@ func newGetCommand(a *app) *cobra.Command {
 	f.BoolVarP(&o.all, "all-tenants", "A", false, "objects of all tenants")
 	f.StringVarP(&o.output, "output", "o", "", "wide, json, yaml or name")
 	f.StringVar(&o.network, "network", "", "routes of this network only")
+	f.StringVar(&o.port, "port", "", "flows of this port")
 	f.BoolVarP(&o.watch, "watch", "w", false, "go on and print what changes")
 	f.BoolVar(&o.noHeaders, "no-headers", false, "leave out the line of titles")
 	f.StringSliceVarP(&o.labels, "selector", "l", nil, "only objects with this label, as KEY=VALUE")
@@ -77,6 +80,8 @@ func (a *app) get(ctx context.Context, o getOptions, args []string) error {
 		return a.getAlarms(ctx, cl, o)
 	case "routes", "route":
 		return a.getRoutes(ctx, cl, o)
+	case "flows", "flow":
+		return a.getFlows(ctx, cl, o)
 	case "all":
 		return a.getOnce(ctx, o, func() ([]intent.Object, error) {
 			var all []intent.Object
@@ -328,7 +333,7 @@ func (a *app) completeKindAndName(c *cobra.Command, args []string, _ string) ([]
 		for _, k := range intent.Kinds() {
 			out = append(out, k.Plural())
 		}
-		return append(out, "events", "alarms", "routes"), cobra.ShellCompDirectiveNoFileComp
+		return append(out, "events", "alarms", "routes", "flows"), cobra.ShellCompDirectiveNoFileComp
 	}
 	k, err := intent.ParseKind(args[0])
 	if err != nil {

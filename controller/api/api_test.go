@@ -66,6 +66,9 @@ type devices struct {
 	alarms  []engine.Alarm
 	routes  []engine.Route
 	leaf    engine.Leaf
+	policy  engine.PortPolicy
+	flows   []southbound.FlowLine
+	mute    error // why no device can be asked
 }
 
 func newDevices() *devices {
@@ -115,6 +118,14 @@ func (d *devices) PortCounters(_ context.Context, port intent.Ref) (string, sout
 	}
 	return "hv1", southbound.PortCounters{Sent: southbound.Count{Packets: 1, Bytes: 100}, Received: southbound.Count{Packets: 2, Bytes: 200},
 		Dropped: []southbound.DropCount{{Why: "sent router advertisements", Count: southbound.Count{Packets: 3, Bytes: 300}}}}, nil
+}
+
+func (d *devices) Policy(context.Context, intent.Ref) (engine.PortPolicy, error) {
+	return d.policy, d.mute
+}
+
+func (d *devices) Flows(context.Context, intent.Ref) (string, []southbound.FlowLine, error) {
+	return d.policy.Node, d.flows, d.mute
 }
 
 func (d *devices) Leaf(node string) engine.Leaf {

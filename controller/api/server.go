@@ -62,6 +62,10 @@ type Status interface {
 	// PortCounters asks a port's edge what it has counted; its error is
 	// engine.ErrNowhere, engine.ErrUncounted or a *southbound.OpError.
 	PortCounters(ctx context.Context, port intent.Ref) (node string, c southbound.PortCounters, err error)
+	// Policy reads a port's policy and its counters from the port's device, and
+	// Flows its flows in words. Their errors are *southbound.OpError.
+	Policy(ctx context.Context, port intent.Ref) (engine.PortPolicy, error)
+	Flows(ctx context.Context, port intent.Ref) (node string, flows []southbound.FlowLine, err error)
 	// Leaf is the driver of a leaf that an agent serves, nil when there is none.
 	Leaf(node string) engine.Leaf
 }
@@ -126,6 +130,7 @@ func New(cfg Config) *Server {
 	s.registerKinds()
 	s.registerMeta()
 	s.registerOperation()
+	s.registerPolicy()
 	s.registerApply()
 	s.registerStore()
 	s.registerAgent()

@@ -218,7 +218,9 @@ func (r *reflector) setIdle(idle bool) (withdraw []evpn.RouteID) {
 	}
 	r.idle = idle
 	for v := range r.engine.model.VNIs() {
-		r.touched[v] = struct{}{}
+		if overlay.IsVNI(v) {
+			r.touched[v] = struct{}{}
+		}
 	}
 	if idle {
 		for v := range r.cursors {

@@ -66,11 +66,14 @@ func (e *Engine) portStatus(p *intent.Port, lagging func(intent.VNI) []laggard) 
 		return st
 	}
 	st.Phase, st.Applied = intent.PhaseReady, p.Metadata.Revision
-	for _, r := range e.behind(a, lagging(a.VNI)) {
+	for _, r := range append(e.behind(a, lagging(a.VNI)), e.behindMember(a)...) {
 		st.Reasons = append(st.Reasons, r)
 		if r.Code != southbound.CodeUnreachable {
 			st.Phase, st.Applied = intent.PhasePending, 0
 		}
+	}
+	if why := e.notEnforced(a); why != nil {
+		st.Reasons = append(st.Reasons, *why)
 	}
 	if len(st.Reasons) > 0 && st.Phase == intent.PhaseReady {
 		st.Phase = intent.PhaseDegraded
@@ -148,7 +151,7 @@ func (e *Engine) lagging(v intent.VNI) []laggard {
 	var out []laggard
 	for n := range e.model.Carriers(v) {
 		s := e.sessions[n]
-		if s == nil {
+		if s == nil || !overlay.IsVNI(v) && !e.enforces(n) {
 			continue
 		}
 		if at, ok := s.driver.Cursor(v); !ok || at < seg.Rev() {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"sync"
 	"testing"
@@ -119,16 +120,23 @@ func port(id, net string, n int) *intent.Port {
 		MAC: intent.MAC{2, 0, b[0], b[1], b[2], b[3]}}}
 }
 
-// start brings up a site with rest endpoints beside the network.
-func start(t *testing.T, rest int) *site {
+// start brings up a site with rest endpoints beside the network. shape may change
+// the ports, and more are objects beside.
+func start(t *testing.T, rest int, shape func(*intent.Port), more ...intent.Object) *site {
 	farm, err := sim.Start(simulated)
 	require.NoError(t, err)
 	s := &site{t: t, farm: farm, src: &intents{changes: make(chan store.Event)}, rev: 1}
 	add := func(o intent.Object) {
 		o.Meta().Revision = 1
+		if p, ok := o.(*intent.Port); ok && shape != nil {
+			shape(p)
+		}
 		s.src.objects = append(s.src.objects, o)
 	}
 	index := map[string]int{}
+	for _, o := range more {
+		add(o)
+	}
 	add(network("web", webVNI))
 	add(network("other", webVNI+1))
 	var own []*intent.Port
@@ -252,7 +260,7 @@ func (s *site) settled() {
 func TestBudget(t *testing.T) {
 	var all []map[string]float64
 	for _, rest := range []int{10_000, 100_000} {
-		s := start(t, rest)
+		s := start(t, rest, nil)
 		s.settled()
 		counts := map[string]float64{}
 		p := port("new", "web", 500)
@@ -278,5 +286,8 @@ func TestBudget(t *testing.T) {
 		all = append(all, counts)
 	}
 	require.Equal(t, all[0], all[1], "beside 10,000 endpoints as beside 100,000")
+	small, large := memberCosts(t, 1, 10), memberCosts(t, 20, 10_000)
+	require.Equal(t, small, large, "with one rule and 10 members as with 20 rules and 10,000 members")
+	maps.Copy(all[1], large)
 	budget.Check(t, all[1])
 }

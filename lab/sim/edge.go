@@ -33,6 +33,7 @@ type Stats struct {
 	Bundles, FlowMods, Dumps        int
 	Bytes                           int64 // of OpenFlow messages
 	PacketOuts                      int
+	ZonesFlushed                    int // messages to forget the connections of a zone
 	Refused                         int // requests that this package does not know
 	Flows                           int // now
 	Tables                          [tables]int32

@@ -16,6 +16,7 @@ const (
 	typeError            = 1
 	typeEchoRequest      = 2
 	typeEchoReply        = 3
+	typeExperimenter     = 4
 	typeFeaturesRequest  = 5
 	typeFeaturesReply    = 6
 	typeSetConfig        = 9
@@ -120,6 +121,15 @@ func (f *flowConn) take(m []byte) error {
 	f.farm.bytes.Add(int64(len(m)))
 	switch kind {
 	case typeHello, typeEchoReply, typeSetConfig, typeError:
+	case typeExperimenter:
+		// Open vSwitch's message to forget the connections of a zone (NXT_CT_FLUSH_ZONE).
+		if len(body) != 16 || binary.BigEndian.Uint32(body) != 0x2320 || binary.BigEndian.Uint32(body[4:]) != 29 {
+			f.refuse(m, 3)
+			return nil
+		}
+		f.mu.Lock()
+		f.stats.ZonesFlushed++
+		f.mu.Unlock()
 	case typePacketOut:
 		f.mu.Lock()
 		f.stats.PacketOuts++
@@ -249,6 +259,8 @@ func (f *flowConn) change(m []byte) bool {
 	}
 	cookie, mask := binary.BigEndian.Uint64(m[8:]), binary.BigEndian.Uint64(m[16:])
 	switch {
+	case command == 0 && table < tables && binary.BigEndian.Uint16(m[28:]) != 0:
+		// A flow that ends by itself: it is counted as a change and is over at once.
 	case command == 0 && table < tables:
 		f.set(f.farm.arena.flowKey(table, priority, match[:size]), f.describe(m, match[:padded], match[padded:]))
 	case command == 3 && size == 4: // all flows with a cookie

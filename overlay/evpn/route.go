@@ -16,6 +16,9 @@ const (
 	IMET  RouteType = 3 // inclusive multicast Ethernet tag
 	// PREFIX is an IP prefix route (RFC 9136).
 	PREFIX RouteType = 5
+	// MEMBER is no EVPN route and never leaves the controller: an address of a
+	// member of a security group.
+	MEMBER RouteType = 255
 )
 
 // String is the type's usual short name.
@@ -27,6 +30,8 @@ func (t RouteType) String() string {
 		return "IMET"
 	case PREFIX:
 		return "prefix"
+	case MEMBER:
+		return "member"
 	}
 	return fmt.Sprintf("type-%d", uint8(t))
 }
@@ -37,7 +42,12 @@ type Key struct {
 	MAC  intent.MAC // MACIP
 	Bits uint8      // PREFIX: its length
 	IP   netip.Addr // MACIP: host address, invalid for a MAC-only route; IMET: the VTEP that floods; PREFIX: the prefix's address
+	// Domain of a MEMBER is where its address is known, see overlay.LocalPort.
+	Domain intent.VNI
 }
+
+// MemberKey is an address of a security group's member.
+func MemberKey(v intent.VNI, ip netip.Addr) Key { return Key{Type: MEMBER, IP: ip, Domain: v} }
 
 // PrefixKey is the route of an IP prefix.
 func PrefixKey(p netip.Prefix) Key {

@@ -153,6 +153,9 @@ func actionText(b []byte) string {
 			}
 			return fmt.Sprintf("multipath(symmetric_l4,%s)", fields[FieldID(binary.BigEndian.Uint32(b[28:])>>9)].name)
 		}
+		if s := conntrackText(b); s != "" {
+			return s
+		}
 	}
 	return fmt.Sprintf("action(0x%x)", b)
 }

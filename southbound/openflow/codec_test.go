@@ -39,10 +39,18 @@ func everyFlow(m [6]byte, a4, a6 netip.Addr, v uint64, port uint32) []Flow {
 		{Priority: 9, Match: NewMatch(InPort(port), TunnelID(v<<8).Masked([]byte{0, 0, 0, 0, 255, 255, 255, 0})), Instructions: ins(Apply(
 			HashFlow(2, 8), SetField(TunnelID(v<<8)), MoveBits(FieldReg(2), FieldTunnelID, 8), SetField(TunDst(a4)), Output(65001)))},
 		{Priority: 120, Match: NewMatch(append(AddrRegs(3, a4), Reg(5, port))...), Instructions: ins(Apply(ForgetInPort(), SetField(XXReg(3, a6))), GotoTable(28))},
-		{Priority: 120, Match: NewMatch(EthType(0x0800), IPTTL(1), IPProto(1), ICMPv4Type(8), ICMPv4Code(0), IPv4Dst(a4)), Instructions: ins(Apply(
-			DecTTL(), Spread(6, 300), Move(FieldIPv4Dst, FieldReg(15)), SetField(IPTTL(64)), SetField(ICMPv4Type(0)), Controller()))},
-		{Priority: 120, Match: NewMatch(EthType(0x86dd), IPTTL(1), prefix(FieldIPv6Dst, a6, 120), InPort(port)), Instructions: ins(Apply(Move(FieldIPv6Dst, FieldXXReg(3))))},
+		{Priority: 120, Match: NewMatch(EthType(0x0800), IPTTL(1), IPProto(1), ICMPType(8), ICMPCode(0), IPv4Dst(a4)), Instructions: ins(Apply(
+			DecTTL(), Spread(6, 300), Move(FieldIPv4Dst, FieldReg(15)), SetField(IPTTL(64)), SetField(ICMPType(0)), Controller()))},
+		{Priority: 120, Match: NewMatch(EthType(0x86dd), IPTTL(1), prefix(FieldIPv6Dst, a6, 120), InPort(port)), Instructions: ins(Apply(Move(FieldIPv6Dst, FieldWideReg(3))))},
 		{Priority: 120, Match: NewMatch(EthType(0x0800), prefix(FieldIPv4Dst, a4, 31), Metadata(v), InPort(port))},
+		{Priority: 9, Match: NewMatch(InPort(port), EthType(0x0800)), Instructions: ins(Apply(SetField(Reg(4, uint32(v))), SetField(WideReg(2, [16]byte{0: 0x80, 15: 1})), Track(ZoneNumber(uint16(port)), 15)))},
+		{Priority: 9, Match: NewMatch(EthType(0x86dd), IPv6Src(a6).Prefix(64), Reg(3, port), MatchCTState(CTTracked|CTEstablished, CTReply), CTMark(0)), Instructions: ins(Apply(
+			Commit(ZoneReg(3), CTMark(1))))},
+		{Priority: 9, Match: NewMatch(EthType(0x86dd), InPort(port), MatchCTState(CTTracked, CTInvalid), LaterFragment(), Reg(10, 1).Masked([]byte{0, 0, 0, 1})), Instructions: ins(Apply(
+			Commit(ZoneInPort()), OutputReg(3)))},
+		{Priority: 9, Match: NewMatch(EthType(0x0800), IPv4Dst(a4).Prefix(24), IPProto(6), TCPDst(8000).Masked([]byte{0xff, 0xc0}), TCPFlags(TCPAck, TCPSyn), Reg(4, port)), Instructions: ins(GotoTable(63))},
+		{Priority: 9, Match: NewMatch(EthType(0x0800), IPProto(132), SCTPDst(80), Reg(4, port)), Instructions: ins(GotoTable(63))},
+		{Priority: 9, Match: NewMatch(EthType(0x0800), IPProto(1), ICMPType(8), ICMPCode(0), Reg(4, port)), Instructions: ins(GotoTable(63))},
 	}
 }
 
@@ -97,6 +105,7 @@ func TestReadsADump(t *testing.T) {
 func TestRegistersMatchInPairs(t *testing.T) {
 	require.Equal(t, "xreg0=0x100000002", NewMatch(Reg(1, 2), Reg(0, 1)).String())
 	require.Equal(t, "xreg0=0x2/0xffffffff,xreg1=0x100000000/0xffffffff00000000", NewMatch(Reg(2, 1), Reg(1, 2)).String())
+	require.Equal(t, "xreg0=0x100000000/0x1100000000", NewMatch(Reg(0, 1).Masked([]byte{0, 0, 0, 1}), Reg(0, 0).Masked([]byte{0, 0, 0, 16})).String(), "bits in parts")
 	a, b := NewMatch(EthType(0x800), InPort(1)), NewMatch(InPort(1), EthType(0x800))
 	require.Equal(t, a.AppendTo(nil), b.AppendTo(nil))
 }

@@ -255,7 +255,7 @@ func (f DescribedFlow) AppendKey(b []byte) []byte {
 }
 
 // fieldOf is where a field stands in the canonical encoding.
-func fieldOf(tlv []byte) FieldID { return FieldID(binary.BigEndian.Uint32(tlv) >> 9).order() }
+func fieldOf(tlv []byte) uint64 { return FieldID(binary.BigEndian.Uint32(tlv) >> 9).rank() }
 
 // Decode returns the whole flow.
 func (f DescribedFlow) Decode() (FlowStats, error) {

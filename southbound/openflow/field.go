@@ -38,6 +38,10 @@ var (
 	FieldTCPDst     = id(classBasic, 14)
 	FieldUDPSrc     = id(classBasic, 15)
 	FieldUDPDst     = id(classBasic, 16)
+	FieldSCTPSrc    = id(classBasic, 17)
+	FieldSCTPDst    = id(classBasic, 18)
+	FieldICMPType   = id(classBasic, 19)
+	FieldICMPCode   = id(classBasic, 20)
 	FieldARPOp      = id(classBasic, 21)
 	FieldARPSPA     = id(classBasic, 22)
 	FieldARPTPA     = id(classBasic, 23)
@@ -52,10 +56,20 @@ var (
 	FieldNDTLL      = id(classBasic, 33)
 	FieldTunnelID   = id(classBasic, 38)
 
+	FieldTCPFlags = id(classBasic, 42)
+
 	FieldTunIPv4Src = id(classNXM, 31)
 	FieldTunIPv4Dst = id(classNXM, 32)
 	FieldTunIPv6Src = id(classNXM, 109)
 	FieldTunIPv6Dst = id(classNXM, 110)
+
+	FieldIPFrag  = id(classNXM, 26)
+	FieldCTState = id(classNXM, 105)
+	FieldCTZone  = id(classNXM, 106)
+	FieldCTMark  = id(classNXM, 107)
+
+	// fieldInPort16 is the port by which a packet came in, in 16 bits.
+	fieldInPort16 = id(0, 0)
 
 	FieldNDReserved    = id(classEricson, 1)
 	FieldNDOptionsType = id(classEricson, 2)
@@ -66,10 +80,13 @@ func FieldReg(n int) FieldID { return id(classNXM, uint32(n)) }
 
 func fieldPktReg(n int) FieldID { return id(classPktReg, uint32(n)) }
 
+// FieldWideReg is the 128-bit register n, 0 to 3: the registers 4n to 4n+3.
+func FieldWideReg(n int) FieldID { return id(classNXM, 111+uint32(n)) }
+
 type fieldInfo struct {
 	name string
 	size uint8 // bytes
-	kind byte  // how the value is written: d, x, m(ac), i(p)
+	kind byte  // how the value is written: d, x, m(ac), i(p), w(ide)
 }
 
 var fields = map[FieldID]fieldInfo{
@@ -77,6 +94,7 @@ var fields = map[FieldID]fieldInfo{
 	FieldEthDst: {"eth_dst", 6, 'm'}, FieldEthSrc: {"eth_src", 6, 'm'}, FieldEthType: {"eth_type", 2, 'x'},
 	FieldIPDSCP: {"ip_dscp", 1, 'd'}, FieldIPProto: {"ip_proto", 1, 'd'}, FieldIPv4Src: {"ip_src", 4, 'i'}, FieldIPv4Dst: {"ip_dst", 4, 'i'},
 	FieldTCPSrc: {"tcp_src", 2, 'd'}, FieldTCPDst: {"tcp_dst", 2, 'd'}, FieldUDPSrc: {"udp_src", 2, 'd'}, FieldUDPDst: {"udp_dst", 2, 'd'},
+	FieldSCTPSrc: {"sctp_src", 2, 'd'}, FieldSCTPDst: {"sctp_dst", 2, 'd'}, FieldICMPType: {"icmp_type", 1, 'd'}, FieldICMPCode: {"icmp_code", 1, 'd'},
 	FieldARPOp: {"arp_op", 2, 'd'}, FieldARPSPA: {"arp_spa", 4, 'i'}, FieldARPTPA: {"arp_tpa", 4, 'i'},
 	FieldARPSHA: {"arp_sha", 6, 'm'}, FieldARPTHA: {"arp_tha", 6, 'm'},
 	FieldIPv6Src: {"ipv6_src", 16, 'i'}, FieldIPv6Dst: {"ipv6_dst", 16, 'i'},
@@ -84,6 +102,10 @@ var fields = map[FieldID]fieldInfo{
 	FieldNDTarget: {"nd_target", 16, 'i'}, FieldNDSLL: {"nd_sll", 6, 'm'}, FieldNDTLL: {"nd_tll", 6, 'm'},
 	FieldTunnelID: {"tun_id", 8, 'x'}, FieldTunIPv4Src: {"tun_src", 4, 'i'}, FieldTunIPv4Dst: {"tun_dst", 4, 'i'},
 	FieldTunIPv6Src: {"tun_ipv6_src", 16, 'i'}, FieldTunIPv6Dst: {"tun_ipv6_dst", 16, 'i'},
+	FieldTCPFlags: {"tcp_flags", 2, 'x'},
+	FieldCTState:  {"ct_state", 4, 'x'}, FieldCTZone: {"ct_zone", 2, 'd'}, FieldCTMark: {"ct_mark", 4, 'x'},
+	FieldIPFrag:     {"ip_frag", 1, 'x'},
+	fieldInPort16:   {"in_port_oxm", 2, 'd'},
 	FieldNDReserved: {"nd_reserved", 4, 'x'}, FieldNDOptionsType: {"nd_options_type", 1, 'd'},
 }
 
@@ -93,6 +115,9 @@ func init() {
 	}
 	for n := range 8 {
 		fields[fieldPktReg(n)] = fieldInfo{fmt.Sprintf("xreg%d", n), 8, 'x'}
+	}
+	for n := range 4 {
+		fields[FieldWideReg(n)] = fieldInfo{fmt.Sprintf("xxreg%d", n), 16, 'w'}
 	}
 }
 
@@ -162,6 +187,34 @@ func UDPSrc(p uint16) Field { return number(FieldUDPSrc, uint64(p)) }
 
 // UDPDst is the UDP destination port.
 func UDPDst(p uint16) Field { return number(FieldUDPDst, uint64(p)) }
+
+// TCPDst is the TCP destination port.
+func TCPDst(p uint16) Field { return number(FieldTCPDst, uint64(p)) }
+
+// SCTPDst is the SCTP destination port.
+func SCTPDst(p uint16) Field { return number(FieldSCTPDst, uint64(p)) }
+
+// ICMPType is the ICMP type.
+func ICMPType(t uint8) Field { return number(FieldICMPType, uint64(t)) }
+
+// ICMPCode is the ICMP code.
+func ICMPCode(c uint8) Field { return number(FieldICMPCode, uint64(c)) }
+
+// LaterFragment matches the fragments of an IP packet but the first, which has
+// the ports.
+func LaterFragment() Field { return number(FieldIPFrag, 2).Masked([]byte{2}) }
+
+// Prefix limits an address match to the prefix's bits.
+func (f Field) Prefix(bits int) Field {
+	if bits >= int(f.size)*8 {
+		return f
+	}
+	var mask [16]byte
+	for i := range bits {
+		mask[i/8] |= 0x80 >> (i % 8)
+	}
+	return f.Masked(mask[:f.size])
+}
 
 // ARPOp is the ARP operation.
 func ARPOp(op uint16) Field { return number(FieldARPOp, uint64(op)) }
@@ -312,6 +365,9 @@ func (f Field) String() string {
 	if name == "" {
 		name = fmt.Sprintf("oxm_%04x_%d", uint32(f.ID)>>7, uint32(f.ID)&0x7f)
 	}
+	if f.ID == FieldCTState && f.masked {
+		return name + "=" + ctStateText(binary.BigEndian.Uint32(f.value[:4]), binary.BigEndian.Uint32(f.mask[:4]))
+	}
 	s := name + "=" + f.text(f.value)
 	if f.masked {
 		s += "/" + f.text(f.mask)
@@ -336,11 +392,12 @@ func NewMatch(fs ...Field) Match {
 		reg := int(n & 0x7f)
 		r, at := &regs[reg/2], reg%2*4
 		r.ID, r.size, r.masked = fieldPktReg(reg/2), 8, true
-		copy(r.value[at:at+4], f.value[:4])
-		if f.masked {
-			copy(r.mask[at:at+4], f.mask[:4])
-		} else {
-			copy(r.mask[at:at+4], []byte{255, 255, 255, 255})
+		if !f.masked {
+			f.mask = [16]byte{255, 255, 255, 255}
+		}
+		for i := range 4 { // bits of one register may be given in parts
+			r.value[at+i] |= f.value[i]
+			r.mask[at+i] |= f.mask[i]
 		}
 	}
 	for _, r := range regs {
@@ -356,10 +413,19 @@ func NewMatch(fs ...Field) Match {
 	return Match{out}
 }
 
+// rank orders fields by number, but that a switch wants to have read before a field
+// what that depends on.
+func (f FieldID) rank() uint64 {
+	if f == FieldIPFrag || f == FieldIPTTL {
+		return 1<<32 | uint64(f)
+	}
+	return uint64(f)
+}
+
 func sortFields(fs []Field) {
 	// Few fields, often in order already.
 	for i := 1; i < len(fs); i++ {
-		for j := i; j > 0 && cmp.Less(fs[j].ID.order(), fs[j-1].ID.order()); j-- {
+		for j := i; j > 0 && cmp.Less(fs[j].ID.rank(), fs[j-1].ID.rank()); j-- {
 			fs[j], fs[j-1] = fs[j-1], fs[j]
 		}
 	}

@@ -44,6 +44,9 @@ const (
 type FlowMod struct {
 	Command    Command
 	CookieMask uint64
+	// HardTimeout is after how many seconds the switch removes a flow that is
+	// added; zero for never.
+	HardTimeout uint16
 	Flow
 }
 
@@ -53,7 +56,8 @@ func (m FlowMod) AppendTo(b []byte, xid uint32) []byte {
 	b = header(b, typeFlowMod, xid)
 	b = binary.BigEndian.AppendUint64(b, m.Cookie)
 	b = binary.BigEndian.AppendUint64(b, m.CookieMask)
-	b = append(b, m.Table, byte(m.Command), 0, 0, 0, 0) // no timeouts
+	b = append(b, m.Table, byte(m.Command), 0, 0) // no idle timeout
+	b = binary.BigEndian.AppendUint16(b, m.HardTimeout)
 	b = binary.BigEndian.AppendUint16(b, m.Priority)
 	b = binary.BigEndian.AppendUint32(b, 0xffffffff) // no buffer
 	b = binary.BigEndian.AppendUint32(b, PortAny)

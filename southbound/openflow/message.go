@@ -14,6 +14,7 @@ const (
 	typeError            = 1
 	typeEchoRequest      = 2
 	typeEchoReply        = 3
+	typeExperimenter     = 4
 	typeFeaturesRequest  = 5
 	typeFeaturesReply    = 6
 	typeSetConfig        = 9

@@ -5,43 +5,10 @@ import (
 	"net/netip"
 )
 
-// Fields of routing. The numbers are those of section 7.2.3.7, and of
-// openvswitch/meta-flow.h for the extensions.
-var (
-	FieldICMPv4Type = id(classBasic, 19)
-	FieldICMPv4Code = id(classBasic, 20)
-	FieldIPTTL      = id(classNXM, 29)
+// FieldIPTTL is the TTL of IPv4 or the hop limit of IPv6 (openvswitch/meta-flow.h).
+var FieldIPTTL = id(classNXM, 29)
 
-	fieldInPort16 = id(0, 0) // the form of in_port that may be set
-)
-
-// order is where a field stands in a match: by its header, but that the TTL comes
-// after the fields that it needs.
-func (f FieldID) order() FieldID {
-	if f == FieldIPTTL {
-		return ^FieldID(0)
-	}
-	return f
-}
-
-// FieldXXReg is the 128-bit register n, 0 to 3, which is registers 4n to 4n+3.
-func FieldXXReg(n int) FieldID { return id(classNXM, 111+uint32(n)) }
-
-func init() {
-	fields[FieldICMPv4Type] = fieldInfo{"icmp_type", 1, 'd'}
-	fields[FieldICMPv4Code] = fieldInfo{"icmp_code", 1, 'd'}
-	fields[fieldInPort16] = fieldInfo{"in_port", 2, 'd'}
-	fields[FieldIPTTL] = fieldInfo{"nw_ttl", 1, 'd'}
-	for n, name := range []string{"xxreg0", "xxreg1", "xxreg2", "xxreg3"} {
-		fields[FieldXXReg(n)] = fieldInfo{name, 16, 'i'}
-	}
-}
-
-// ICMPv4Type is the ICMP type.
-func ICMPv4Type(t uint8) Field { return number(FieldICMPv4Type, uint64(t)) }
-
-// ICMPv4Code is the ICMP code.
-func ICMPv4Code(c uint8) Field { return number(FieldICMPv4Code, uint64(c)) }
+func init() { fields[FieldIPTTL] = fieldInfo{"nw_ttl", 1, 'd'} }
 
 // IPTTL is the TTL of IPv4 or the hop limit of IPv6.
 func IPTTL(t uint8) Field { return number(FieldIPTTL, uint64(t)) }
@@ -49,7 +16,7 @@ func IPTTL(t uint8) Field { return number(FieldIPTTL, uint64(t)) }
 // XXReg is an address in the 128-bit register n, IPv4 as ::ffff:a.b.c.d. It may
 // be set; matches are made of AddrRegs.
 func XXReg(n int, a netip.Addr) Field {
-	f := Field{ID: FieldXXReg(n), size: 16}
+	f := Field{ID: FieldWideReg(n), size: 16}
 	f.value = a.As16()
 	return f
 }

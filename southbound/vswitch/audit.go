@@ -17,7 +17,11 @@ func (s *connection) readAll(ctx context.Context, seen func(*openflow.Described)
 	if err != nil {
 		return err
 	}
+	x.changes.putFor(greetingSeconds, greetings(x.fresh)...)
 	if err := s.send(ctx, &x.changes); err != nil {
+		return err
+	}
+	if err := s.forgetConnections(x.fresh); err != nil {
 		return err
 	}
 	s.done, s.reading = x.programmed, nil
@@ -55,10 +59,15 @@ func (s *connection) difference(ctx context.Context, seen func(*openflow.Describ
 	away := s.feed.Unreported(false)
 	x := s.compile(has, away, tell)
 	x.compare(has)
+	if seen != nil {
+		x.fresh = strangers(x.local, has)
+	} else {
+		x.fresh = arrivals(s.done.local, x.local)
+	}
 	if err := s.compareMeters(ctx, x); err != nil {
 		return nil, err
 	}
-	s.kept = s.keep(x, away) || x.keptFloods
+	s.kept = s.keep(x, away) || x.keptFloods || len(x.members.kept) > 0
 	x.dropUnknown()
 	x.putMissing()
 	return x, nil

@@ -25,6 +25,7 @@ type comparison struct {
 	keptFlows  int
 	changes    changes
 	found      findings
+	fresh      []overlay.LocalPort // ports that have a policy here from now on
 	// moving are the flows that changed since the device was last brought up to
 	// date: that they differ on the device is no fault. Nil when nobody asks.
 	// Of segments that come or go all flows do.
@@ -141,6 +142,9 @@ func (s *connection) compile(has *openflow.Described, away map[netip.Addr]struct
 		s.compileSegment(x, v, vnis[v], stay[v])
 	}
 	s.compileRouting(x)
+	away = maps.Clone(away)
+	delete(away, s.vtep)
+	s.compileGuard(x, has, away)
 	if tell {
 		s.compileMoving(x)
 	}
@@ -177,12 +181,16 @@ func (s *connection) compileMoving(x *comparison) {
 		}
 	}
 	s.moveRouting(x)
+	s.moveGuard(x)
 	for v := range s.done.cursors {
 		if _, ok := x.cursors[v]; !ok {
 			x.whole[v] = true
 		}
 	}
 	for v := range x.cursors {
+		if !overlay.IsVNI(v) {
+			continue // see moveGuard
+		}
 		since, had := s.done.cursors[v]
 		if !had {
 			x.whole[v] = true

@@ -11,6 +11,7 @@
 //	11 qos        DSCP and meter of what a port sends (RFC 2474)
 //	12 service    DHCP and router solicitations to the controller, by a meter;
 //	              rogue servers and routers dropped (RFC 7610, RFC 6105)
+//	14 to 17      the policy of what a port in security groups sends, see below
 //	20 arp        answers ARP requests from the segment table (RFC 9161)
 //	21 nd         answers neighbour solicitations from it (RFC 9161); 22 sends
 //	24 router     frames to the gateway's MAC: echo requests answered, TTL one
@@ -26,7 +27,8 @@
 //	50 flood      broadcast and multicast to local ports and, once each, to
 //	              every VTEP that has the VNI (RFC 8365 section 5.1, ingress
 //	              replication); a long list of VTEPs is in parts
-//	65 deliver    meter of what a port receives; register 3 names the port
+//	60 to 63      the policy of what a port in security groups receives
+//	65 deliver    to the port in register 3, by the meter of what it receives
 //
 // The IP frames of a port go only through the tables that it uses.
 //
@@ -47,14 +49,40 @@
 // it. A driver reads a segment by cursor before it takes what is shared, and goes on
 // from there, so that no deletion is missed in between.
 //
+// # Policies
+//
+// What a port in security groups sends goes through the tables 14 to 17, and what
+// it receives through 60 to 63. The first looks the packet's connection up in
+// conntrack, in a zone of the port's own. The second drops what is invalid, passes
+// answers and related errors unless the connection is marked, and sets in register
+// xxreg2 the bits of the groups that the packet's other side is in, by one flow per
+// address and direction. The third has the rules of each policy, whose number is in
+// register 4: one bit for the group that a rule names. The fourth acts on the verdict
+// in register 7: it commits new connections and marks those that were allowed and
+// are not any more. Packets of a connection's first direction are judged each time,
+// so that a session ends with its rule. Addresses are known in a domain, register 6:
+// the L3VNI or VNI, so that equal ones of two tenants never meet.
+//
+// The number of a policy is a hash of its groups' names, the bit of a group its
+// number modulo 128, each or the next that is free in the order of keys: they follow
+// from the ports of the edge alone. An address in several groups is one flow; the
+// driver keeps its bits, and kept ones apart, of members behind edges that have not
+// reported.
+//
+// There is a table for the verdict, since else each rule would need flows for each
+// state of a connection; and a domain, since
+// a packet that was routed has the addresses of another network.
+//
 // # Own marks
 //
 // Our flows have a cookie whose upper 16 bits are 0x7ef7. The lower 24 bits
 // are the VNI, zero for flows of the bridge as a whole, so that all flows of a
 // segment go in one message; the 24 bits between are the end of the MAC for
 // flows that belong to one, so that deleting what one station had never takes
-// what another has by now. Flows of a router have its L3VNI there. Flows with
-// other cookies are left alone.
+// what another has by now. Flows of a router have its L3VNI there, flows of a
+// policy VNI zero and the end of the policy's number. Flows with other cookies are
+// left alone, among them those with 0x7ef8, which let a port that came go on with
+// TCP sessions and end by themselves after a minute.
 //
 // Meters have no cookie: those from 1024 on are ours, four for each port
 // number. Deleting a meter deletes the flows that use it, and bundles take no

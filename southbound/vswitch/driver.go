@@ -51,6 +51,8 @@ type Driver struct {
 	ports   map[intent.Ref]overlay.LocalPort // as confirmed
 	cursors map[intent.VNI]evpn.Revision     // as confirmed
 	closed  map[intent.Ref]string            // ports whose tunnel port is not open, and why
+	guard   *guard                           // as confirmed
+	short   map[intent.Ref]string            // ports whose policy names groups that have no bit, and which
 	active  map[uint32]bool                  // OpenFlow ports that were in use when the device was read first
 	speak   map[intent.Ref]overlay.LocalPort // to be announced
 	conn    *openflow.Conn                   // of the session, while there is one
@@ -223,6 +225,13 @@ func (d *Driver) observe(s ovsdb.State) {
 func (d *Driver) confirm(p *programmed, flows int) {
 	d.mu.Lock()
 	d.ports, d.cursors = p.local, maps.Clone(p.cursors) // local ports are replaced as a whole
+	if len(d.short) > 0 {
+		d.ports = maps.Clone(p.local)
+		for r := range d.short {
+			delete(d.ports, r) // it has all but the rules that name these
+		}
+	}
+	d.guard = p.guard
 	d.status.Synced = true
 	if flows >= 0 {
 		d.status.Flows = flows

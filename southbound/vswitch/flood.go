@@ -57,7 +57,7 @@ func (p pipeline) changeFlood(c *changes, v intent.VNI, was, now replication) {
 func outputs(ports []uint32) []openflow.Action {
 	as := make([]openflow.Action, 0, len(ports))
 	for _, o := range ports {
-		as = append(as, openflow.Output(o))
+		as = append(as, hand(o)...)
 	}
 	return as
 }

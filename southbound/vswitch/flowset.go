@@ -65,6 +65,13 @@ func (c *changes) put(fs ...openflow.Flow) {
 	}
 }
 
+// putFor adds flows that the switch removes again after some seconds.
+func (c *changes) putFor(seconds uint16, fs ...openflow.Flow) {
+	for _, f := range fs {
+		c.add = append(c.add, openflow.FlowMod{Command: openflow.FlowAdd, HardTimeout: seconds, Flow: f})
+	}
+}
+
 // drop deletes a flow of exactly this key and cookie.
 func (c *changes) drop(fs ...openflow.Flow) {
 	for _, f := range fs {

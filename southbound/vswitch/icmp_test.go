@@ -26,11 +26,11 @@ func packet(t testing.TB, l ...gopacket.SerializableLayer) []byte {
 	return b.Bytes()
 }
 
-func ip4(src, dst string, proto layers.IPProtocol) *layers.IPv4 {
+func v4Packet(src, dst string, proto layers.IPProtocol) *layers.IPv4 {
 	return &layers.IPv4{Version: 4, TTL: 1, Protocol: proto, SrcIP: netip.MustParseAddr(src).AsSlice(), DstIP: netip.MustParseAddr(dst).AsSlice()}
 }
 
-func ip6(src, dst string, proto layers.IPProtocol) *layers.IPv6 {
+func v6Packet(src, dst string, proto layers.IPProtocol) *layers.IPv6 {
 	return &layers.IPv6{Version: 6, HopLimit: 1, NextHeader: proto, SrcIP: netip.MustParseAddr(src).AsSlice(), DstIP: netip.MustParseAddr(dst).AsSlice()}
 }
 
@@ -43,7 +43,7 @@ func udp(over gopacket.NetworkLayer) *layers.UDP {
 // TestICMPErrors: another implementation reads what is sent: addresses, types,
 // lengths, checksums and the packet that is quoted.
 func TestICMPErrors(t *testing.T) {
-	four, six := ip4("192.168.0.1", "192.168.1.9", layers.IPProtocolUDP), ip6("fd00::1", "fd01::9", layers.IPProtocolUDP)
+	four, six := v4Packet("192.168.0.1", "192.168.1.9", layers.IPProtocolUDP), v6Packet("fd00::1", "fd01::9", layers.IPProtocolUDP)
 	for _, c := range []struct {
 		reason uint32
 		v4, v6 [2]byte
@@ -87,8 +87,8 @@ func TestICMPErrors(t *testing.T) {
 func TestNoICMPErrorFor(t *testing.T) {
 	icmp4 := func(kind uint8) *layers.ICMPv4 { return &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(kind, 0)} }
 	icmp6 := func(kind uint8) *layers.ICMPv6 { return &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(kind, 0)} }
-	to4 := func(dst string, p layers.IPProtocol) *layers.IPv4 { return ip4("192.168.0.1", dst, p) }
-	to6 := func(dst string, p layers.IPProtocol) *layers.IPv6 { return ip6("fd00::1", dst, p) }
+	to4 := func(dst string, p layers.IPProtocol) *layers.IPv4 { return v4Packet("192.168.0.1", dst, p) }
+	to6 := func(dst string, p layers.IPProtocol) *layers.IPv6 { return v6Packet("fd00::1", dst, p) }
 	of6 := func(ip *layers.IPv6, i *layers.ICMPv6) []gopacket.SerializableLayer {
 		_ = i.SetNetworkLayerForChecksum(ip)
 		return []gopacket.SerializableLayer{ip, i, gopacket.Payload(make([]byte, 8))}
@@ -106,9 +106,9 @@ func TestNoICMPErrorFor(t *testing.T) {
 		"a multicast":                packet(t, to4("224.0.0.5", layers.IPProtocolUDP), gopacket.Payload("12345678")),
 		"a broadcast":                packet(t, to4("255.255.255.255", layers.IPProtocolUDP), gopacket.Payload("12345678")),
 		"an IPv6 multicast":          packet(t, to6("ff02::5", layers.IPProtocolUDP), gopacket.Payload("12345678")),
-		"from no address":            packet(t, ip4("0.0.0.0", "192.168.1.9", layers.IPProtocolUDP), gopacket.Payload("12345678")),
-		"from a loopback address":    packet(t, ip4("127.0.0.1", "192.168.1.9", layers.IPProtocolUDP), gopacket.Payload("12345678")),
-		"from no IPv6 address":       packet(t, ip6("::", "fd01::9", layers.IPProtocolUDP), gopacket.Payload("12345678")),
+		"from no address":            packet(t, v4Packet("0.0.0.0", "192.168.1.9", layers.IPProtocolUDP), gopacket.Payload("12345678")),
+		"from a loopback address":    packet(t, v4Packet("127.0.0.1", "192.168.1.9", layers.IPProtocolUDP), gopacket.Payload("12345678")),
+		"from no IPv6 address":       packet(t, v6Packet("::", "fd01::9", layers.IPProtocolUDP), gopacket.Payload("12345678")),
 		"a frame to all":             broadcastFrame,
 		"no IP":                      frame(intent.GatewayMAC, icmpPort.MAC, etherARP, make([]byte, 28)),
 		"a frame that is cut short":  packet(t, to4("192.168.1.9", layers.IPProtocolUDP))[:20],
@@ -130,10 +130,10 @@ func TestNoICMPErrorFor(t *testing.T) {
 
 // FuzzICMPError: a VM sends whatever it likes.
 func FuzzICMPError(f *testing.F) {
-	four, six := ip4("192.168.0.1", "192.168.1.9", layers.IPProtocolUDP), ip6("fd00::1", "fd01::9", layers.IPProtocolUDP)
+	four, six := v4Packet("192.168.0.1", "192.168.1.9", layers.IPProtocolUDP), v6Packet("fd00::1", "fd01::9", layers.IPProtocolUDP)
 	f.Add(packet(f, four, udp(four), gopacket.Payload("hello")), uint32(1))
 	f.Add(packet(f, six, udp(six), gopacket.Payload("hello")), uint32(2))
-	f.Add(packet(f, ip6("fd00::1", "fd01::9", layers.IPProtocolIPv6HopByHop), gopacket.Payload([]byte{58, 0, 1, 4, 0, 0, 0, 0, 128, 0})), uint32(3))
+	f.Add(packet(f, v6Packet("fd00::1", "fd01::9", layers.IPProtocolIPv6HopByHop), gopacket.Payload([]byte{58, 0, 1, 4, 0, 0, 0, 0, 128, 0})), uint32(3))
 	f.Fuzz(func(t *testing.T, b []byte, reason uint32) {
 		out := icmpError(icmpPort, reason, b)
 		if out == nil {

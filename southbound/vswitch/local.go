@@ -14,9 +14,10 @@ func (p pipeline) localBase() []openflow.Flow {
 	}
 }
 
-// deliver hands frames for a local port's MAC to it.
+// deliver hands frames for a local port's MAC to it, through its policy if it has
+// one.
 func (p pipeline) deliver(l overlay.LocalPort) openflow.Flow {
 	return flow(tableLocal, 100, macCookie(l.VNI, l.MAC),
 		openflow.NewMatch(openflow.Metadata(uint64(l.VNI)), openflow.EthDst(l.MAC)),
-		hand(l))
+		handTo(l))
 }

@@ -13,6 +13,7 @@ import (
 // the rows of its segments, with nothing that is shared or kept.
 func fromScratch(p pipeline, local map[intent.Ref]overlay.LocalPort, rows func(intent.VNI) []evpn.Row) flowSet {
 	set := flowSet{}
+	p.guard = guardOf(local)
 	set.add(p.base()...)
 	for _, l := range local {
 		set.add(p.port(l)...)
@@ -32,6 +33,18 @@ func fromScratch(p pipeline, local map[intent.Ref]overlay.LocalPort, rows func(i
 		}
 		slices.SortFunc(vteps, netip.Addr.Compare)
 		set.add(p.flood(v, replication{ports, (*vtepList)(nil).including(vteps).with(served)})...)
+	}
+	set.add(p.guard.flows()...)
+	members := map[station]groupBits{}
+	for table, id := range p.guard.reads {
+		for _, row := range rows(table) {
+			if m := (station{row.Domain, row.IP}); !row.Deleted {
+				members[m] = members[m].with(p.guard.slots[id])
+			}
+		}
+	}
+	for m, bits := range members {
+		set.add(p.guard.memberFlows(m, bits)...)
 	}
 	r := routingOf(local)
 	for v, g := range r.gateways {

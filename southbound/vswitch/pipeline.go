@@ -16,17 +16,28 @@ const (
 	tableAdmission = 10
 	tableQoS       = 11
 	tableService   = 12
-	tableARP       = 20
-	tableND        = 21
-	tableNDReply   = 22
-	tableRouter    = 24
-	tableRoute     = 25
-	tableNextHop   = 26
-	tableHost      = 27
-	tableICMP      = 28
-	tableLocal     = 30
-	tableRemote    = 40
-	tableFlood     = 50
+
+	tableTrackOut   = 14
+	tablePeersOut   = 15
+	tableRulesOut   = 16
+	tableVerdictOut = 17
+
+	tableARP     = 20
+	tableND      = 21
+	tableNDReply = 22
+	tableRouter  = 24
+	tableRoute   = 25
+	tableNextHop = 26
+	tableHost    = 27
+	tableICMP    = 28
+	tableLocal   = 30
+	tableRemote  = 40
+	tableFlood   = 50
+
+	tableTrackIn   = 60
+	tablePeersIn   = 61
+	tableRulesIn   = 62
+	tableVerdictIn = 63
 	tableDeliver   = 65
 )
 
@@ -55,6 +66,27 @@ type pipeline struct {
 	vtep    netip.Addr                      // of this edge
 	tunnels map[intent.Encapsulation]uint32 // port numbers of the tunnel ports
 	encaps  map[intent.VNI]intent.Encapsulation
+	guard   *guard // of the policies of its ports
+}
+
+// onlyFiltered marks, in lists of ports, one to which packets go through its
+// policy.
+const onlyFiltered = 1 << 31
+
+// delivery is the port as it is in lists of ports.
+func delivery(l overlay.LocalPort) uint32 {
+	if l.Policy != nil {
+		return l.OFPort | onlyFiltered
+	}
+	return l.OFPort
+}
+
+// hand gives a packet to a port of a list, among others.
+func hand(port uint32) []openflow.Action {
+	if port&onlyFiltered == 0 {
+		return []openflow.Action{openflow.Output(port)}
+	}
+	return []openflow.Action{openflow.SetField(openflow.Reg(regPort, port&^onlyFiltered)), openflow.Resubmit(tableTrackIn)}
 }
 
 // tunnel is the number of the tunnel port that a VNI uses.
@@ -87,6 +119,8 @@ func (p pipeline) next(after uint8, l overlay.LocalPort) uint8 {
 		return tableQoS
 	case after < tableService && l.Services != nil:
 		return tableService
+	case after < tableTrackOut && l.Policy != nil:
+		return tableTrackOut
 	case after < tableRouter && l.Routing != nil:
 		return tableRouter
 	}
@@ -114,7 +148,7 @@ func (p pipeline) port(l overlay.LocalPort) []openflow.Flow {
 	if l.Standby {
 		return append(p.awaitPort(l), p.classifyPort(l))
 	}
-	fs := slices.Concat([]openflow.Flow{p.classifyPort(l), p.deliver(l)}, p.admit(l), p.arpOwn(l), p.ndOwn(l), p.qos(l), p.services(l), p.limited(l))
+	fs := slices.Concat([]openflow.Flow{p.classifyPort(l), p.deliver(l)}, p.admit(l), p.arpOwn(l), p.ndOwn(l), p.qos(l), p.services(l), p.guardPort(l), p.limited(l))
 	if l.Routing != nil {
 		fs = append(fs, p.report(l))
 	}
@@ -140,7 +174,8 @@ func (p pipeline) row(v intent.VNI, r evpn.Row) []openflow.Flow {
 func usesTable(t uint8) bool {
 	switch t {
 	case tableClassify, tableAdmission, tableQoS, tableService, tableARP, tableND, tableNDReply, tableRouter, tableRoute, tableNextHop, tableHost, tableICMP,
-		tableLocal, tableRemote, tableFlood, tableDeliver:
+		tableLocal, tableRemote, tableFlood, tableDeliver,
+		tableTrackOut, tablePeersOut, tableRulesOut, tableVerdictOut, tableTrackIn, tablePeersIn, tableRulesIn, tableVerdictIn:
 		return true
 	}
 	return false

@@ -19,6 +19,8 @@ type programmed struct {
 	floods  map[intent.VNI]replication
 	paths   map[intent.VNI]tunnelPath
 	routing
+	guard   *guard
+	members members
 }
 
 // byVNI gives the numbers of the local ports per VNI, sorted; a VNI is there if
@@ -30,7 +32,7 @@ func byVNI(local map[intent.Ref]overlay.LocalPort) map[intent.VNI][]uint32 {
 			out[l.VNI] = append(out[l.VNI], []uint32{}...)
 			continue
 		}
-		out[l.VNI] = append(out[l.VNI], l.OFPort)
+		out[l.VNI] = append(out[l.VNI], delivery(l))
 	}
 	for _, ports := range out {
 		slices.Sort(ports)
@@ -62,6 +64,7 @@ func (s *connection) dropKept(ctx context.Context) error {
 			floods[v] = now
 		}
 	}
+	s.dropKeptMembers(&c)
 	if err := s.send(ctx, &c); err != nil {
 		return err
 	}
@@ -84,6 +87,9 @@ func (s *connection) bringChanges(ctx context.Context) error {
 	before := s.done.local
 	owned := false // s.done, whose maps others read
 	for v := range s.done.cursors {
+		if !overlay.IsVNI(v) {
+			continue
+		}
 		// What left goes as a whole; what has another encapsulation is made
 		// anew.
 		_, stays := vnis[v]
@@ -100,6 +106,7 @@ func (s *connection) bringChanges(ctx context.Context) error {
 	}
 	s.bringPorts(&c, next.local, vnis)
 	s.bringMeters(&c, before, next.local)
+	s.bringGuard(&c, &next)
 	for _, v := range slices.Sorted(maps.Keys(vnis)) {
 		s.bringSegment(&c, &next, v, vnis[v])
 	}
@@ -107,7 +114,12 @@ func (s *connection) bringChanges(ctx context.Context) error {
 	for _, v := range slices.Sorted(maps.Keys(next.vrfs)) {
 		s.bringHosts(&c, &next, v)
 	}
+	fresh := arrivals(before, next.local)
+	c.putFor(greetingSeconds, greetings(fresh)...)
 	if err := s.send(ctx, &c); err != nil {
+		return err
+	}
+	if err := s.forgetConnections(fresh); err != nil {
 		return err
 	}
 	s.done = next
@@ -126,9 +138,12 @@ func (s *connection) bringRows(ctx context.Context, newer []intent.VNI) error {
 	var c changes
 	next := programmed{cursors: make(map[intent.VNI]evpn.Revision, len(newer)), floods: make(map[intent.VNI]replication, len(newer))}
 	for _, v := range newer {
-		if s.done.vrfs[v] != nil {
+		switch {
+		case !overlay.IsVNI(v):
+			s.bringMembers(&c, &next, s.done.guard, v, s.done.cursors[v])
+		case s.done.vrfs[v] != nil:
 			s.bringHosts(&c, &next, v)
-		} else {
+		default:
 			s.bringSegment(&c, &next, v, s.done.floods[v].ports)
 		}
 	}
@@ -160,9 +175,14 @@ func (p *programmed) forget(v intent.VNI) {
 // with their cookie.
 func (s *connection) bringPorts(c *changes, local map[intent.Ref]overlay.LocalPort, vnis map[intent.VNI][]uint32) {
 	var old, now []openflow.Flow
+	before := s.pipe
+	before.guard = s.done.guard
+	same := func(o, n overlay.LocalPort) bool {
+		return o.Equal(n) && before.guard.numberOf(o) == s.pipe.guard.numberOf(n)
+	}
 	goes := func(l overlay.LocalPort) {
 		if _, ok := vnis[l.VNI]; ok {
-			old = append(old, s.pipe.port(l)...)
+			old = append(old, before.port(l)...)
 		}
 	}
 	known := 0
@@ -171,7 +191,7 @@ func (s *connection) bringPorts(c *changes, local map[intent.Ref]overlay.LocalPo
 		if ok {
 			known++
 		}
-		if ok && o.Equal(l) {
+		if ok && same(o, l) {
 			continue
 		}
 		if ok {

@@ -54,18 +54,20 @@ func (p pipeline) qos(l overlay.LocalPort) []openflow.Flow {
 	return fs
 }
 
-// deliverReg holds the port to which the deliver table sends.
-const deliverReg = 3
-
-// hand is what hands a port what is for it alone: straight, or by its meter. What
-// is flooded goes straight: a meter that drops ends the whole list of actions, so
-// that others would miss what one port has no room for, and Open vSwitch takes no
-// meter in a clone action.
-func hand(l overlay.LocalPort) openflow.Instructions {
-	if qosIn(l) {
-		return openflow.NewInstructions(openflow.Apply(openflow.SetField(openflow.Reg(deliverReg, l.OFPort))), openflow.GotoTable(tableDeliver))
+// handTo is what hands a port what is for it alone: straight, through its policy, or
+// by its meter. What is flooded past a policy goes straight: a meter that drops ends
+// the whole list of actions, so that others would miss what one port has no room
+// for, and Open vSwitch takes no meter in a clone action. What a policy judges goes
+// on by itself after conntrack.
+func handTo(l overlay.LocalPort) openflow.Instructions {
+	next := uint8(tableDeliver)
+	switch {
+	case l.Policy != nil:
+		next = tableTrackIn
+	case !qosIn(l):
+		return openflow.NewInstructions(openflow.Apply(openflow.Output(l.OFPort)))
 	}
-	return openflow.NewInstructions(openflow.Apply(openflow.Output(l.OFPort)))
+	return openflow.NewInstructions(openflow.Apply(openflow.SetField(openflow.Reg(regPort, l.OFPort))), openflow.GotoTable(next))
 }
 
 // limited hands to a port what its meter lets through.
@@ -74,7 +76,7 @@ func (p pipeline) limited(l overlay.LocalPort) []openflow.Flow {
 		return nil
 	}
 	return []openflow.Flow{flow(tableDeliver, 100, macCookie(l.VNI, l.MAC),
-		openflow.NewMatch(openflow.Reg(deliverReg, l.OFPort)),
+		openflow.NewMatch(openflow.Reg(regPort, l.OFPort)),
 		openflow.NewInstructions(openflow.Apply(openflow.MeterBy(meterID(l.OFPort, meterIn)), openflow.Output(l.OFPort))))}
 }
 

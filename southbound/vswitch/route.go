@@ -49,7 +49,7 @@ func hopIsDestination(family netip.Addr) []openflow.Action {
 	if family.Is4() {
 		return []openflow.Action{openflow.SetField(openflow.Reg(4*nextHopReg+2, 0xffff)), openflow.Move(openflow.FieldIPv4Dst, openflow.FieldReg(4*nextHopReg+3))}
 	}
-	return []openflow.Action{openflow.Move(openflow.FieldIPv6Dst, openflow.FieldXXReg(nextHopReg))}
+	return []openflow.Action{openflow.Move(openflow.FieldIPv6Dst, openflow.FieldWideReg(nextHopReg))}
 }
 
 // static are the flows of a static route. Flows are spread over its next hops by

@@ -17,9 +17,6 @@ const (
 )
 
 const (
-	protoICMP = 1
-	protoTCP  = 6
-
 	icmpEchoReply    = 0 // RFC 792
 	icmpEcho         = 8
 	icmp6EchoRequest = 128 // RFC 4443
@@ -138,9 +135,9 @@ func (p pipeline) router(v *overlay.VRF) []openflow.Flow {
 func echoOf(a netip.Addr) (match []openflow.Field, reply openflow.Instructions) {
 	turn := []openflow.Action{openflow.Move(openflow.FieldEthSrc, openflow.FieldEthDst), openflow.SetField(openflow.EthSrc(intent.GatewayMAC))}
 	if a.Is4() {
-		match = []openflow.Field{openflow.IPProto(protoICMP), openflow.ICMPv4Type(icmpEcho), openflow.ICMPv4Code(0)}
+		match = []openflow.Field{openflow.IPProto(protoICMP), openflow.ICMPType(icmpEcho), openflow.ICMPCode(0)}
 		turn = append(turn, openflow.Move(openflow.FieldIPv4Src, openflow.FieldIPv4Dst), openflow.SetField(openflow.IPv4Src(a)),
-			openflow.SetField(openflow.ICMPv4Type(icmpEchoReply)))
+			openflow.SetField(openflow.ICMPType(icmpEchoReply)))
 	} else {
 		match = []openflow.Field{openflow.IPProto(protoICMP6), openflow.ICMPv6Type(icmp6EchoRequest), openflow.ICMPv6Code(0)}
 		turn = append(turn, openflow.Move(openflow.FieldIPv6Src, openflow.FieldIPv6Dst), openflow.SetField(openflow.IPv6Src(a)),

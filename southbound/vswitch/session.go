@@ -31,6 +31,9 @@ func (d *Driver) session(ctx context.Context, ovs *ovsdb.VSwitch) error {
 	defer c.Close()
 	touched := make(chan struct{}, 1)
 	err = c.MonitorFlows(ctx, func(u openflow.FlowUpdate) {
+		if u.Flow.Cookie == greetingCookie {
+			return // it ends by itself
+		}
 		if u.Flow.Cookie&cookieMarkMask != cookieMark && !usesTable(u.Flow.Table) {
 			return
 		}

@@ -97,7 +97,7 @@ func inUse(has *openflow.Described) map[uint32]bool {
 	out := map[uint32]bool{}
 	for f := range has.All() {
 		if f.Table() == tableLocal || f.Table() == tableDeliver {
-			for _, o := range f.Instructions().Outputs() {
+			for _, o := range append(f.Instructions().Outputs(), f.Instructions().RegsSet(regPort)...) {
 				out[o] = true
 			}
 		}

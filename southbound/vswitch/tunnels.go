@@ -70,8 +70,9 @@ func (s *connection) local() map[intent.Ref]overlay.LocalPort {
 			s.pipe.encaps[n.VNI] = n.Encap.Full()
 		}
 	}
+	s.pipe.guard = guardOf(all)
 	s.Driver.mu.Lock()
-	s.closed = closed
+	s.closed, s.short = closed, s.pipe.guard.short(all)
 	s.Driver.mu.Unlock()
 	return open
 }
@@ -118,8 +119,11 @@ func (s *connection) tunnelsChanged(state ovsdb.State) bool {
 // PortError says why a single port is not served, or nil.
 func (d *Driver) PortError(r intent.Ref) *southbound.OpError {
 	d.mu.Lock()
-	why := d.closed[r]
+	why, short := d.closed[r], d.short[r]
 	d.mu.Unlock()
+	if short != "" {
+		return d.fail(southbound.CodeRefused, "tell the groups of its policy apart", "name fewer groups in the rules of the ports on "+d.name+", or move the port", errors.New(short))
+	}
 	if why == "" {
 		return nil
 	}

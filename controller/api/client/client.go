@@ -283,6 +283,21 @@ func (c *Client) Routes(ctx context.Context, network intent.Ref) (Routes, error)
 	return r, err
 }
 
+// Policy is what the security groups of a port say together, with the counters of
+// its device.
+func (c *Client) Policy(ctx context.Context, port intent.Ref) (Policy, error) {
+	var p Policy
+	err := c.get(ctx, Path(port)+"/policy", &p)
+	return p, err
+}
+
+// Flows are the flows of a port on its device, in words.
+func (c *Client) Flows(ctx context.Context, port intent.Ref) (Flows, error) {
+	var f Flows
+	err := c.get(ctx, Path(port)+"/flows", &f)
+	return f, err
+}
+
 // LeafState asks what a leaf is to have, and waits until that is another state
 // than that of the revision since. ok is false when nothing changed for a
 // while: ask again.

@@ -1,0 +1,131 @@
+package vswitch
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/weft-sdn/weft/overlay"
+	"github.com/weft-sdn/weft/southbound"
+	"github.com/weft-sdn/weft/southbound/openflow"
+)
+
+// CountPolicy implements southbound.Judge. It asks on a connection of its own, so
+// that it neither waits for what is being programmed nor holds that up.
+func (d *Driver) CountPolicy(ctx context.Context, l overlay.LocalPort) (southbound.PolicyCount, error) {
+	g, err := d.guardOf(l)
+	if err != nil {
+		return southbound.PolicyCount{}, err
+	}
+	var c southbound.PolicyCount
+	number := g.numberOf(l)
+	err = d.read(ctx, func(ctx context.Context, conn *openflow.Conn) error {
+		has := map[flowKey]southbound.FlowCount{}
+		for _, table := range []uint8{tableRulesIn, tableRulesOut} {
+			fs, err := conn.DumpTable(ctx, table, policyCookie(number), ^uint64(0))
+			if err != nil {
+				return err
+			}
+			for _, f := range fs {
+				has[keyOf(f.Flow)] = southbound.FlowCount{Packets: f.Packets, Bytes: f.Bytes}
+			}
+		}
+		c = g.count(number, l.Policy, has)
+		return nil
+	})
+	d.mu.Lock()
+	for _, o := range d.ports {
+		if o.Policy != nil && o.Policy.Key() == l.Policy.Key() {
+			c.Ports++
+		}
+	}
+	d.mu.Unlock()
+	return c, err
+}
+
+// count sums the flows of each rule. A flow that several rules share since they
+// allow the same counts for the first of them; one by which several let later
+// fragments pass, of which nobody can tell whose they are, counts for none.
+func (g *guard) count(number uint32, p *overlay.Policy, has map[flowKey]southbound.FlowCount) southbound.PolicyCount {
+	c := southbound.PolicyCount{Rules: make([]southbound.FlowCount, len(p.Rules))}
+	owners := map[flowKey]int{}
+	for _, r := range p.Rules {
+		for _, f := range g.rule(number, r) {
+			owners[keyOf(f)]++
+		}
+	}
+	seen := map[flowKey]bool{}
+	for i, r := range p.Rules {
+		for _, f := range g.rule(number, r) {
+			k := keyOf(f)
+			if _, later := f.Match.Get(openflow.FieldIPFrag); later && owners[k] > 1 {
+				continue
+			}
+			if !seen[k] {
+				seen[k] = true
+				c.Rules[i].Packets += has[k].Packets
+				c.Rules[i].Bytes += has[k].Bytes
+			}
+		}
+	}
+	none := g.denials(number, p)
+	c.In, c.Out = has[keyOf(none[0])], has[keyOf(none[1])]
+	return c
+}
+
+// PortFlows implements southbound.Judge.
+func (d *Driver) PortFlows(ctx context.Context, l overlay.LocalPort) (lines []southbound.FlowLine, err error) {
+	cookies := []uint64{macCookie(l.VNI, l.MAC)}
+	w := words{port: l}
+	if l.Policy != nil {
+		g, err := d.guardOf(l)
+		if err != nil {
+			return nil, err
+		}
+		w.guard = g
+		cookies = append(cookies, policyCookie(g.numberOf(l)))
+	}
+	err = d.read(ctx, func(ctx context.Context, conn *openflow.Conn) error {
+		for _, c := range cookies {
+			fs, err := conn.DumpFlows(ctx, c, ^uint64(0))
+			if err != nil {
+				return err
+			}
+			for _, f := range fs {
+				if !w.concerns(f.Flow) {
+					continue
+				}
+				lines = append(lines, southbound.FlowLine{Table: f.Table, Priority: f.Priority, Words: w.say(f.Flow),
+					FlowCount: southbound.FlowCount{Packets: f.Packets, Bytes: f.Bytes}})
+			}
+		}
+		return nil
+	})
+	sortLines(lines)
+	return lines, err
+}
+
+// guardOf is the guard by which the device has a port's policy.
+func (d *Driver) guardOf(l overlay.LocalPort) (*guard, error) {
+	d.mu.Lock()
+	g := d.guard
+	d.mu.Unlock()
+	if l.Policy == nil || g == nil || g.policies[l.Policy.Key()] == nil {
+		return nil, d.fail(southbound.CodeNotReady, "read the policy of "+l.Port.String(), "wait until the port is Ready", fmt.Errorf("the device does not have the policy of groups %s yet", l.Policy.Names()))
+	}
+	return g, nil
+}
+
+// read asks the device something on a connection of its own.
+func (d *Driver) read(ctx context.Context, ask func(context.Context, *openflow.Conn) error) error {
+	ctx, cancel := context.WithTimeout(ctx, opTime)
+	defer cancel()
+	c, err := openflow.Dial(ctx, d.openflow, openflow.Config{Logger: d.log})
+	if err != nil {
+		return d.fail(southbound.CodeUnreachable, "connect by OpenFlow to "+d.openflow, "", err)
+	}
+	defer c.Close()
+	if err := ask(ctx, c); err != nil {
+		return d.fail(southbound.CodeUnreachable, "read flows", "", err)
+	}
+	return nil
+}
