@@ -67,6 +67,10 @@ func (m *Model) settleAt(r intent.Ref, prefer place) {
 		m.own(now)
 	}
 	m.judgePort(old, had, now, has, moved)
+	if had != has {
+		m.hopPort(r)
+		m.settleRouters()
+	}
 }
 
 // countHeld counts the places of a port that is prepared but nowhere in use.
@@ -98,8 +102,8 @@ func (m *Model) place(r intent.Ref, prefer place) (at Attachment, ok bool, stand
 		return Attachment{
 			LocalPort: LocalPort{Port: r, VNI: n.Spec.VNI, Interface: at.iface, VLAN: p.Spec.Binding.VLAN,
 				OFPort: e.ifaces[at.iface].OFPort, MAC: p.Spec.MAC, Addresses: p.Spec.Addresses,
-				Encap: n.Spec.Encapsulation.Full(), Standby: standby},
-			Node: at.node, VTEP: e.vtep(),
+				Encap: n.Spec.Encapsulation.Full(), Standby: standby, Routing: m.routingOf(p)},
+			Node: at.node, VTEP: e.vtep(), RouterMAC: e.routerMAC(),
 		}
 	}
 	if ok {
@@ -244,6 +248,7 @@ func (m *Model) originate(a Attachment) {
 			m.touchedVNIs[a.VNI] = struct{}{}
 		}
 	}
+	m.originateHosts(a)
 }
 
 // withdraw takes back the rows that the old attachment originated and the new
@@ -265,6 +270,7 @@ func (m *Model) withdraw(old, now Attachment, has bool) {
 			m.disown(address{old.VNI, ip}, old.MAC)
 		}
 	}
+	m.withdrawHosts(old, now, has)
 }
 
 // source names the place of an attachment: two places of one port are two

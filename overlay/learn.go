@@ -57,6 +57,7 @@ func (m *Model) state(node string, e *edge, v intent.VNI, k evpn.Key, p evpn.Pat
 	if seg.Set(k, p) {
 		m.touchedVNIs[v] = struct{}{}
 	}
+	m.mirror(v, k, p.Source)
 	if !frozen && seg.Frozen(k.MAC) {
 		r, _ := seg.Get(k)
 		m.alarms = append(m.alarms, Alarm{Device: node, Reason: AlarmDuplicateMAC, Object: DuplicateObject(v, k.MAC),
@@ -75,6 +76,7 @@ func (m *Model) unstate(node string, e *edge, v intent.VNI, k evpn.Key, src evpn
 	if m.segment(v).Withdraw(k, src) {
 		m.touchedVNIs[v] = struct{}{}
 	}
+	m.mirror(v, k, src)
 	m.acquit(node, e, v, k, src)
 }
 

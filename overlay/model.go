@@ -36,6 +36,8 @@ type LocalPort struct {
 	// everything is made ready, nothing is delivered to it, and of what it
 	// sends only its announcement counts, which the device reports.
 	Standby bool
+	// Routing is the gateway of the port's network, nil when no router joins it.
+	Routing *Routing
 }
 
 // Learned is a station that an edge learned from traffic on a segment.
@@ -47,7 +49,7 @@ type Learned struct {
 
 // Equal reports whether two local ports are the same in all.
 func (p LocalPort) Equal(q LocalPort) bool {
-	return p.Port == q.Port && p.VNI == q.VNI && p.Interface == q.Interface && p.VLAN == q.VLAN && p.OFPort == q.OFPort && p.MAC == q.MAC && p.Encap == q.Encap && p.Standby == q.Standby && slices.Equal(p.Addresses, q.Addresses)
+	return p.Port == q.Port && p.VNI == q.VNI && p.Interface == q.Interface && p.VLAN == q.VLAN && p.OFPort == q.OFPort && p.MAC == q.MAC && p.Encap == q.Encap && p.Standby == q.Standby && slices.Equal(p.Addresses, q.Addresses) && p.Routing.equal(q.Routing)
 }
 
 // Attachment is where a port was found and what was made of it.
@@ -55,10 +57,12 @@ type Attachment struct {
 	LocalPort
 	Node string
 	VTEP netip.Addr
+	// RouterMAC is that of the VTEP when it takes part in symmetric routing.
+	RouterMAC intent.MAC
 }
 
 func (a Attachment) equal(b Attachment) bool {
-	return a.Node == b.Node && a.VTEP == b.VTEP && a.LocalPort.Equal(b.LocalPort)
+	return a.Node == b.Node && a.VTEP == b.VTEP && a.RouterMAC == b.RouterMAC && a.LocalPort.Equal(b.LocalPort)
 }
 
 // Model holds all intent of the overlay and all places that edges reported,
@@ -94,6 +98,15 @@ type Model struct {
 	refused map[address]map[taken]struct{}                 // routes for addresses that a port owns
 	hosts   map[address][]taken                            // routes for addresses that are in the tables
 	alarms  []Alarm
+
+	routers   map[intent.Ref]*router
+	routersOf map[intent.Ref]few[intent.Ref] // network -> routers that name it
+	mirrored  map[intent.VNI]intent.VNI      // L2VNI -> L3VNI that has its stations
+	stale     map[intent.Ref]struct{}        // routers to be compiled again
+	hopPorts  map[intent.Ref]few[intent.Ref] // next hops -> routers
+	hopAddrs  map[address]few[intent.Ref]
+	compiling bool
+	awaiting  bool // some edge has not reported
 
 	offences map[rowOf]map[evpn.Source]offence // by the rows of ports that others announce
 
@@ -134,7 +147,10 @@ func NewModel() *Model {
 		attached: map[intent.Ref]Attachment{}, standby: map[intent.Ref][]Attachment{}, held: map[netip.Addr]int{}, left: map[intent.Ref]place{}, fresh: map[standbyPlace]struct{}{},
 		leaves: map[netip.Addr]struct{}{}, byVNI: map[intent.VNI]*intent.Network{}, imports: map[intent.RouteTarget]map[intent.VNI]struct{}{},
 		strays: map[intent.VNI]map[taken]struct{}{}, owners: map[address]intent.MAC{}, refused: map[address]map[taken]struct{}{},
-		hosts: map[address][]taken{}, offences: map[rowOf]map[evpn.Source]offence{},
+		hosts:   map[address][]taken{},
+		routers: map[intent.Ref]*router{}, routersOf: map[intent.Ref]few[intent.Ref]{}, mirrored: map[intent.VNI]intent.VNI{}, stale: map[intent.Ref]struct{}{},
+		hopPorts: map[intent.Ref]few[intent.Ref]{}, hopAddrs: map[address]few[intent.Ref]{},
+		offences:     map[rowOf]map[evpn.Source]offence{},
 		touchedNodes: map[string]struct{}{}, touchedVNIs: map[intent.VNI]struct{}{},
 	}
 }
@@ -156,14 +172,19 @@ func (m *Model) Put(o intent.Object) {
 		old := m.networks[o.Ref()]
 		m.networks[o.Ref()] = o
 		m.settleNetwork(old, o)
+		m.settleGateways(old, o)
 		m.settleAll(m.portsOf[o.Ref()])
 	case *intent.Port:
 		if old := m.ports[o.Ref()]; old != nil {
 			m.unindex(old)
 		}
+		was := m.ports[o.Ref()]
 		m.ports[o.Ref()] = o
 		m.index(o)
+		m.hopDeclared(was)
+		m.hopDeclared(o)
 		m.settle(o.Ref())
+		m.settleRouters()
 	case *intent.Node:
 		e := m.edge(o.Metadata.Name)
 		was := e.vtep()
@@ -177,6 +198,9 @@ func (m *Model) Put(o intent.Object) {
 			m.settleNode(e)
 			m.settleLearned(o.Metadata.Name, e)
 		}
+		m.settleAwaiting()
+	case *intent.Router:
+		m.putRouter(o.Ref(), o)
 	}
 }
 
@@ -188,11 +212,14 @@ func (m *Model) Delete(r intent.Ref) {
 		delete(m.networks, r)
 		m.settleAll(m.portsOf[r])
 		m.settleNetwork(old, nil)
+		m.settleGateways(old, nil)
 	case intent.KindPort:
 		if p := m.ports[r]; p != nil {
 			m.unindex(p)
 			delete(m.ports, r)
+			m.hopDeclared(p)
 			m.settle(r)
+			m.settleRouters()
 			delete(m.left, r)
 		}
 	case intent.KindNode:
@@ -204,7 +231,10 @@ func (m *Model) Delete(r intent.Ref) {
 			m.setLeaf(e, false)
 			delete(m.unreported, r.Name)
 			delete(m.nodes, r.Name)
+			m.settleAwaiting()
 		}
+	case intent.KindRouter:
+		m.putRouter(r, nil)
 	}
 }
 
@@ -225,6 +255,7 @@ func (m *Model) Synced(node string) { m.setReported(node, m.edge(node)) }
 func (m *Model) setReported(node string, e *edge) {
 	e.reported = true
 	m.markReported(node, e)
+	m.settleAwaiting()
 	if m.holding && m.AllReported() {
 		m.settleHeld()
 	}

@@ -42,6 +42,7 @@ type world struct {
 	reports map[string][]Interface
 	learned map[string][]Learned
 	routes  map[string]map[evpn.RouteID]RouteChange
+	synced  map[string]bool
 	readers map[intent.VNI]*tableReader
 	did     []string // the last operations
 }
@@ -56,6 +57,9 @@ const (
 	oracleNodes, oracleLeaves, oracleNetworks, oraclePorts = 5, 2, 6, 12
 	firstVNI                                               = intent.VNI(100)
 	lastVNI                                                = firstVNI + oracleNetworks + 1
+	oracleRouters                                          = 3
+	firstL3VNI                                             = intent.VNI(900)
+	lastL3VNI                                              = firstL3VNI + oracleRouters
 )
 
 func (w *world) hv() int           { return 1 + w.IntN(oracleNodes) }
@@ -67,7 +71,7 @@ func (w *world) often(in int) bool { return w.IntN(in) != 0 }
 func (w *world) step() string {
 	// Nothing is taken for a duplicate that moves every hour.
 	w.now = w.now.Add(time.Hour)
-	switch w.IntN(12) {
+	switch w.IntN(14) {
 	case 0:
 		n := hypervisor(w.hv())
 		if w.IntN(2) == 0 {
@@ -83,6 +87,9 @@ func (w *world) step() string {
 		if i == oracleNetworks-1 && w.IntN(2) == 0 {
 			n.Spec.VNI = lastVNI // this one changes its VNI
 		}
+		if w.IntN(8) != 0 { // networks of the same remainder overlap: a router has one of each
+			n.Spec.Subnets = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 168, 0, byte(i%3) * 16}), 28)}
+		}
 		n.Spec.RouteTargets.Import = [][]string{nil, nil, {"1:1"}, {"1:1", "1:2"}}[w.IntN(4)]
 		return w.put(n)
 	case 3:
@@ -93,8 +100,42 @@ func (w *world) step() string {
 		return w.observe()
 	case 10:
 		return w.learn()
+	case 11:
+		return w.putRouter()
+	case 12:
+		n := w.leaf()
+		w.m.Synced(n)
+		w.synced[n] = true
+		return n + " is synced"
 	}
 	return w.route()
+}
+
+// putRouter puts a router on up to three networks, of which others may name
+// some, too.
+func (w *world) putRouter() string {
+	i := w.IntN(oracleRouters)
+	r := &intent.Router{Metadata: intent.Metadata{Name: fmt.Sprintf("r%d", i), Tenant: "t"}, Spec: intent.RouterSpec{VNI: firstL3VNI + intent.VNI(i)}}
+	if i == oracleRouters-1 && w.IntN(2) == 0 {
+		r.Spec.VNI = lastL3VNI // this one changes its L3VNI
+	}
+	for k := range 3 {
+		if w.IntN(3) != 0 {
+			r.Spec.Networks = append(r.Spec.Networks, intent.RouterNetwork{Network: fmt.Sprintf("n%d", k+3*w.IntN(2))})
+		}
+	}
+	for k := range w.IntN(3) {
+		s := intent.StaticRoute{Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 16, byte(k), 0}), 24), Blackhole: w.IntN(5) == 0}
+		for range w.IntN(3) {
+			h := intent.NextHop{Port: w.port(), Weight: uint16(w.IntN(3))}
+			if w.IntN(2) == 0 {
+				h = intent.NextHop{Address: netip.AddrFrom4([4]byte{192, 168, 0, byte(w.IntN(48))})}
+			}
+			s.NextHops = append(s.NextHops, h)
+		}
+		r.Spec.Routes = append(r.Spec.Routes, s)
+	}
+	return w.put(r)
 }
 
 func (w *world) put(o intent.Object) string {
@@ -115,6 +156,7 @@ func (w *world) delete() string {
 		delete(w.reports, r.Name)
 		delete(w.learned, r.Name)
 		delete(w.routes, r.Name)
+		delete(w.synced, r.Name)
 	}
 	return "delete " + r.String()
 }
@@ -168,7 +210,11 @@ func (w *world) learn() string {
 	var ls []Learned
 	for s := range 3 {
 		if w.often(3) {
-			ls = append(ls, Learned{VNI: firstVNI + intent.VNI(w.IntN(oracleNetworks)), MAC: intent.MAC{2, 9, 0, 0, byte(i), byte(s)}})
+			l := Learned{VNI: firstVNI + intent.VNI(w.IntN(oracleNetworks)), MAC: intent.MAC{2, 9, 0, 0, byte(i), byte(s)}}
+			if w.IntN(2) == 0 {
+				l.IP = netip.AddrFrom4([4]byte{192, 168, 0, byte(w.IntN(48))})
+			}
+			ls = append(ls, l)
 		}
 	}
 	w.m.Learn(n, ls)
@@ -231,7 +277,22 @@ func (w *world) scratch() *Model {
 			want.TakeRoutes(n, []RouteChange{c})
 		}
 	}
+	for n := range w.synced {
+		want.Synced(n)
+	}
 	return want
+}
+
+// routedRowsOf are the rows of an L3VNI's table.
+func routedRowsOf(m *Model, v intent.VNI) []string {
+	var out []string
+	if s := m.Segment(v); s != nil {
+		for r := range s.Rows() {
+			out = append(out, fmt.Sprintf("%s %s %s/%d at %s, L2VNI %d, router MAC %s", r.Type, r.MAC, r.IP, r.Bits, r.VTEP, r.VNI, r.RouterMAC))
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // compare tells where the model differs from one made from scratch.
@@ -240,6 +301,10 @@ func (w *world) compare(t *testing.T) {
 	for v := firstVNI; v <= lastVNI; v++ {
 		require.Equal(t, rowsOf(want, v), rowsOf(w.m, v), "VNI %d", v)
 		require.Equal(t, slices.Sorted(want.Carriers(v)), slices.Sorted(w.m.Carriers(v)), "carriers of VNI %d", v)
+	}
+	for v := firstL3VNI; v <= lastL3VNI; v++ {
+		require.Equal(t, routedRowsOf(want, v), routedRowsOf(w.m, v), "L3VNI %d", v)
+		require.Equal(t, slices.Sorted(want.Carriers(v)), slices.Sorted(w.m.Carriers(v)), "carriers of L3VNI %d", v)
 	}
 	for i := 1; i <= oracleNodes; i++ {
 		n := fmt.Sprintf("hv%d", i)
@@ -275,9 +340,12 @@ func (r *tableReader) read(s *evpn.Segment) {
 func TestOracle(t *testing.T) {
 	ops, seed := number(t, "WEFT_ORACLE_OPS", oracleOps), number(t, "WEFT_ORACLE_SEED", rand.Uint64())
 	w := &world{Rand: rand.New(rand.NewPCG(seed, 1)), m: NewModel(), now: time.Now(), objects: map[intent.Ref]intent.Object{}, reports: map[string][]Interface{},
-		learned: map[string][]Learned{}, routes: map[string]map[evpn.RouteID]RouteChange{}, readers: map[intent.VNI]*tableReader{}}
+		learned: map[string][]Learned{}, routes: map[string]map[evpn.RouteID]RouteChange{}, synced: map[string]bool{}, readers: map[intent.VNI]*tableReader{}}
 	w.m.Clock = func() time.Time { return w.now }
 	for v := firstVNI; v <= lastVNI; v++ {
+		w.readers[v] = &tableReader{rows: map[evpn.Key]netip.Addr{}}
+	}
+	for v := firstL3VNI; v <= lastL3VNI; v++ {
 		w.readers[v] = &tableReader{rows: map[evpn.Key]netip.Addr{}}
 	}
 	n := uint64(0)
@@ -293,6 +361,9 @@ func TestOracle(t *testing.T) {
 		w.m.TakeAlarms()
 		if w.IntN(4) == 0 { // somebody reads, and what all have passed is forgotten
 			v := firstVNI + intent.VNI(w.IntN(int(lastVNI-firstVNI)+1))
+			if w.IntN(2) == 0 {
+				v = firstL3VNI + intent.VNI(w.IntN(int(lastL3VNI-firstL3VNI)+1))
+			}
 			r := w.readers[v]
 			r.read(w.m.Segment(v))
 			if s := w.m.Segment(v); s != nil {

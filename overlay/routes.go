@@ -51,12 +51,14 @@ func (m *Model) TakeRoutes(node string, changes []RouteChange) {
 		}
 		m.setRoute(node, e, id, c.Route, old)
 	}
+	m.settleRouters()
 }
 
 // TakePeerLost takes that an EVPN leaf's routes are gone, all of them.
 func (m *Model) TakePeerLost(node string) {
 	if e := m.nodes[node]; e != nil {
 		m.forgetRoutes(node, e)
+		m.settleRouters()
 	}
 }
 
@@ -88,6 +90,7 @@ func (m *Model) setRoute(node string, e *edge, id evpn.RouteID, r evpn.Route, ol
 		if id.Type == evpn.MACIP && id.IP.IsValid() {
 			at := address{v, id.IP}
 			m.hosts[at] = append(m.hosts[at], taken{node, id})
+			m.hopAddress(at)
 		}
 		m.stateRoute(node, e, v, id, r)
 	}
@@ -117,6 +120,7 @@ func (m *Model) dropRoute(node string, e *edge, id evpn.RouteID, a announced, st
 			i := slices.Index(m.hosts[at], taken{node, id})
 			if m.hosts[at] = slices.Delete(m.hosts[at], i, i+1); len(m.hosts[at]) == 0 {
 				delete(m.hosts, at)
+				m.hopAddress(at)
 			}
 		}
 		if slices.Contains(stays, v) {
@@ -162,7 +166,7 @@ func pathsOf(node string, id evpn.RouteID) []pathOf {
 
 func (m *Model) stateRoute(node string, e *edge, v intent.VNI, id evpn.RouteID, r evpn.Route) {
 	for _, s := range pathsOf(node, id) {
-		m.state(node, e, v, s.key, evpn.Path{VTEP: r.VTEP, Seq: r.Seq, Sticky: r.Sticky, Origin: evpn.OriginBGP, Source: s.source})
+		m.state(node, e, v, s.key, evpn.Path{VTEP: r.VTEP, Seq: r.Seq, Sticky: r.Sticky, RouterMAC: r.RouterMAC, Origin: evpn.OriginBGP, Source: s.source})
 	}
 }
 

@@ -14,6 +14,9 @@ func IsVNI(v intent.VNI) bool { return v <= intent.MaxVNI }
 // Reads lists the tables that an edge needs for a port beside that of its VNI:
 // the L3VNI of its router, the groups that its rules name.
 func (p LocalPort) Reads() []intent.VNI {
+	if p.Routing != nil {
+		return []intent.VNI{p.Routing.VRF.VNI}
+	}
 	return nil
 }
 

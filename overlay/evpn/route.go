@@ -58,11 +58,19 @@ type Source string
 
 // Path says where a route leads.
 type Path struct {
-	VTEP   netip.Addr
-	Seq    uint32 // MAC mobility sequence number (RFC 7432 section 7.7)
-	Sticky bool   // static MAC (RFC 7432 section 15.2)
+	VTEP netip.Addr
+	Seq  uint32 // MAC mobility sequence number (RFC 7432 section 7.7)
+	// VNI, in the table of an L3VNI, is the L2VNI of the host: MPLS Label1 of
+	// a route with two labels (RFC 9135 section 5.1).
+	VNI    intent.VNI
+	Sticky bool // static MAC (RFC 7432 section 15.2)
 	Origin Origin
-	Source Source
+	// RouterMAC, in the table of an L3VNI, is the inner destination MAC of
+	// what is routed to the VTEP with the L3VNI (RFC 9135 section 5.1). It is
+	// zero when the VTEP does not route: then frames are bridged there, to the
+	// host's MAC in its L2VNI.
+	RouterMAC intent.MAC
+	Source    Source
 	// Replicator of an IMET route is the VTEP that replicates for this one
 	// (RFC 9574), invalid when it replicates itself.
 	Replicator netip.Addr

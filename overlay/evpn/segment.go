@@ -156,7 +156,7 @@ func (s *Segment) choose(e *entry, paths []Path) bool {
 		return false
 	}
 	s.touch(e)
-	if e.row.VTEP != was.VTEP || e.row.Replicator != was.Replicator {
+	if e.row.VTEP != was.VTEP || e.row.Replicator != was.Replicator || e.row.VNI != was.VNI || e.row.RouterMAC != was.RouterMAC {
 		e.row.Led = e.row.Rev
 	}
 	return true

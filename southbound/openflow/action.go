@@ -21,6 +21,7 @@ const (
 	actionOutput       = 0
 	actionSetField     = 25
 	actionCopyField    = 28
+	actionMeter        = 29
 	actionExperimenter = 0xffff
 
 	instructionGoto     = 1
@@ -135,6 +136,10 @@ func actionText(b []byte) string {
 				return fmt.Sprintf("move:%s[0..%d]->%s[0..%d]", fields[src].name, n-1, fields[dst].name, n-1)
 			}
 			return "move:" + fields[src].name + "->" + fields[dst].name
+		}
+	case actionMeter:
+		if len(b) == 8 {
+			return fmt.Sprintf("meter:%d", binary.BigEndian.Uint32(b[4:]))
 		}
 	case actionExperimenter:
 		if len(b) == 16 && binary.BigEndian.Uint32(b[4:]) == vendorNicira && binary.BigEndian.Uint16(b[8:]) == niciraResubmit {

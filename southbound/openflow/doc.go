@@ -1,8 +1,8 @@
 // Package openflow speaks OpenFlow 1.5 (ONF TS-025) to Open vSwitch: an encoder
 // and decoder for the part of the protocol that Weft uses, with the Open
 // vSwitch extensions (NXM registers and tunnel fields, ND option fields,
-// resubmission), and a connection with atomic bundles, flow dumps and a flow
-// monitor.
+// resubmission), and a connection with atomic bundles, flow dumps, a flow
+// monitor, packets in both directions and meters.
 //
 // A Match is kept in a canonical encoding: fields in the order of their OXM
 // headers, which is also an order in which every prerequisite comes first, and

@@ -30,6 +30,7 @@ var (
 	FieldEthDst     = id(classBasic, 3)
 	FieldEthSrc     = id(classBasic, 4)
 	FieldEthType    = id(classBasic, 5)
+	FieldIPDSCP     = id(classBasic, 8)
 	FieldIPProto    = id(classBasic, 10)
 	FieldIPv4Src    = id(classBasic, 11)
 	FieldIPv4Dst    = id(classBasic, 12)
@@ -74,7 +75,7 @@ type fieldInfo struct {
 var fields = map[FieldID]fieldInfo{
 	FieldInPort: {"in_port", 4, 'd'}, FieldMetadata: {"metadata", 8, 'x'},
 	FieldEthDst: {"eth_dst", 6, 'm'}, FieldEthSrc: {"eth_src", 6, 'm'}, FieldEthType: {"eth_type", 2, 'x'},
-	FieldIPProto: {"ip_proto", 1, 'd'}, FieldIPv4Src: {"ip_src", 4, 'i'}, FieldIPv4Dst: {"ip_dst", 4, 'i'},
+	FieldIPDSCP: {"ip_dscp", 1, 'd'}, FieldIPProto: {"ip_proto", 1, 'd'}, FieldIPv4Src: {"ip_src", 4, 'i'}, FieldIPv4Dst: {"ip_dst", 4, 'i'},
 	FieldTCPSrc: {"tcp_src", 2, 'd'}, FieldTCPDst: {"tcp_dst", 2, 'd'}, FieldUDPSrc: {"udp_src", 2, 'd'}, FieldUDPDst: {"udp_dst", 2, 'd'},
 	FieldARPOp: {"arp_op", 2, 'd'}, FieldARPSPA: {"arp_spa", 4, 'i'}, FieldARPTPA: {"arp_tpa", 4, 'i'},
 	FieldARPSHA: {"arp_sha", 6, 'm'}, FieldARPTHA: {"arp_tha", 6, 'm'},
@@ -146,6 +147,9 @@ func EthType(t uint16) Field { return number(FieldEthType, uint64(t)) }
 
 // IPProto is the protocol of IPv4 or the next header of IPv6.
 func IPProto(p uint8) Field { return number(FieldIPProto, uint64(p)) }
+
+// IPDSCP is the differentiated services code point of IPv4 and IPv6 (RFC 2474).
+func IPDSCP(d uint8) Field { return number(FieldIPDSCP, uint64(d)) }
 
 // IPv4Src is the IPv4 source.
 func IPv4Src(a netip.Addr) Field { return addr(FieldIPv4Src, a) }

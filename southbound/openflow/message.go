@@ -24,6 +24,7 @@ const (
 	typeMultipartReply   = 19
 	typeBarrierRequest   = 20
 	typeBarrierReply     = 21
+	typeMeterMod         = 29
 	typeBundleControl    = 33
 	typeBundleAdd        = 34
 )
@@ -154,6 +155,7 @@ var errorCodes = map[[2]uint16]string{
 	{3, 0}: "unknown instruction", {3, 2}: "bad table", {3, 3}: "unsupported metadata mask",
 	{4, 1}: "wrong length", {4, 6}: "unknown field", {4, 7}: "bad value", {4, 8}: "bad mask", {4, 9}: "prerequisite missing", {4, 10}: "field twice",
 	{5, 0}: "unknown", {5, 1}: "table full", {5, 2}: "bad table", {5, 3}: "overlap", {5, 4}: "not permitted",
+	{12, 1}: "the meter exists", {12, 2}: "invalid meter", {12, 3}: "unknown meter", {12, 4}: "bad command", {12, 5}: "bad flags", {12, 6}: "bad rate", {12, 7}: "bad burst", {12, 8}: "bad band", {12, 10}: "out of meters", {12, 11}: "out of bands",
 	{16, 0}: "unknown", {16, 1}: "the monitor exists", {17, 3}: "timeout", {17, 4}: "too many", {17, 8}: "a message in it was refused", {17, 9}: "message too long",
 }
 

@@ -1,10 +1,6 @@
 package openflow
 
-import (
-	"context"
-	"encoding/binary"
-	"fmt"
-)
+import "encoding/binary"
 
 // PortController stands for the connections that asked for packets.
 const PortController uint32 = 0xfffffffd
@@ -24,74 +20,47 @@ func Controller() Action {
 	return a
 }
 
-// PacketIn is a packet that a flow sent to us (section 7.4.1).
-type PacketIn struct {
-	Table  uint8
-	Cookie uint64 // of the flow
+// PacketOut is a packet for the switch to handle (section 7.3.6).
+type PacketOut struct {
+	// InPort is where the packet is said to have come from: a port number, or
+	// PortController.
 	InPort uint32
-	Match  Match // metadata of the packet, InPort among it
-	Data   []byte
+	// Metadata are values of pipeline fields beside InPort, as a packet that
+	// came in has them: metadata, registers, tunnel fields.
+	Metadata []Field
+	Actions  []Action
+	Data     []byte
 }
 
-func readPacketIn(body []byte) (PacketIn, error) {
-	if len(body) < 16 {
-		return PacketIn{}, errShort
-	}
-	p := PacketIn{Table: body[7], Cookie: binary.BigEndian.Uint64(body[8:])}
-	m, rest, err := readMatch(body[16:])
-	if err != nil {
-		return p, fmt.Errorf("packet-in: %w", err)
-	}
-	if len(rest) < 2 {
-		return p, errShort
-	}
-	p.Match, p.Data = m, rest[2:]
-	for _, f := range m.fields {
-		if f.ID == FieldInPort && !f.masked {
-			p.InPort = binary.BigEndian.Uint32(f.value[:4])
-		}
-	}
-	return p, nil
-}
-
-// packetOut has a frame handled as if it had come in by a port (section
-// 7.3.6).
-func packetOut(xid, inPort uint32, frame []byte, actions ...Action) []byte {
-	b := header(nil, typePacketOut, xid)
+func (p PacketOut) appendTo(b []byte, xid uint32) []byte {
+	at := len(b)
+	b = header(b, typePacketOut, xid)
 	b = binary.BigEndian.AppendUint32(b, noBuffer)
 	n := 0
-	for _, a := range actions {
+	for _, a := range p.Actions {
 		n += int(a.n)
 	}
 	b = binary.BigEndian.AppendUint16(b, uint16(n))
 	b = append(b, 0, 0)
-	b = NewMatch(InPort(inPort)).appendStruct(b)
-	for _, a := range actions {
+	b = NewMatch(append([]Field{InPort(p.InPort)}, p.Metadata...)...).appendStruct(b)
+	for _, a := range p.Actions {
 		b = append(b, a.bytes()...)
 	}
-	return finish(append(b, frame...), 0)
+	return finish(append(b, p.Data...), at)
 }
 
-// SendFrame sends a frame through the bridge's flow tables, as if it had come
-// in by a port. It does not wait until the switch has done so.
-func (c *Conn) SendFrame(inPort uint32, frame []byte) error {
-	if err := c.write(packetOut(c.next(), inPort, frame, Output(PortTable))); err != nil {
+// SendPacket has the switch handle a packet. It does not wait until the switch
+// has done so; what the switch refuses, it says nothing of.
+func (c *Conn) SendPacket(p PacketOut) error {
+	if err := c.write(p.appendTo(nil, c.next())); err != nil {
 		c.end(err)
 		return err
 	}
 	return nil
 }
 
-// ReceivePackets calls f for each packet that a flow sends to us from now on,
-// in the connection's reader: f must not block and must not keep the data. Open
-// vSwitch sends packets only to connections that have set a length for them.
-func (c *Conn) ReceivePackets(ctx context.Context, f func(PacketIn)) error {
-	c.mu.Lock()
-	c.onPacket = f
-	c.mu.Unlock()
-	if err := c.write(simple(typeSetConfig, c.next(), 0, 0, 0, 128)); err != nil {
-		c.end(err)
-		return err
-	}
-	return c.Barrier(ctx)
+// SendFrame sends a frame through the bridge's flow tables, as if it had come
+// in by a port.
+func (c *Conn) SendFrame(inPort uint32, frame []byte) error {
+	return c.SendPacket(PacketOut{InPort: inPort, Actions: []Action{Output(PortTable)}, Data: frame})
 }

@@ -1,0 +1,445 @@
+package overlay
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/overlay/evpn"
+)
+
+// router is a router and what was made of it.
+type router struct {
+	spec *intent.Router
+	vrf  *VRF
+	// routing is what the ports of its networks get; empty while it has no
+	// L3VNI.
+	routing map[intent.Ref]*Routing
+	// sources are the ports that are next hops, and for which prefixes.
+	sources map[intent.Ref][]netip.Prefix
+	// The next hops that its routes name, to notice them.
+	hopPorts map[intent.Ref]struct{}
+	hopAddrs map[address]struct{}
+}
+
+// putRouter takes a router, new or changed, or with nil its deletion.
+func (m *Model) putRouter(ref intent.Ref, now *intent.Router) {
+	networks := map[intent.Ref]struct{}{}
+	if old := m.routers[ref]; old != nil {
+		for _, rn := range old.spec.Spec.Networks {
+			n := old.spec.NetworkRef(rn)
+			networks[n] = struct{}{}
+			if left := m.routersOf[n].without(ref); left.empty() {
+				delete(m.routersOf, n)
+			} else {
+				m.routersOf[n] = left
+			}
+		}
+	}
+	m.stale[ref] = struct{}{}
+	if now != nil {
+		if m.routers[ref] == nil {
+			m.routers[ref] = &router{}
+		}
+		m.routers[ref].spec = now
+		for _, rn := range now.Spec.Networks {
+			n := now.NetworkRef(rn)
+			networks[n] = struct{}{}
+			m.routersOf[n] = m.routersOf[n].with(ref)
+		}
+	} else if old := m.routers[ref]; old != nil {
+		m.routers[ref] = &router{spec: &intent.Router{Metadata: old.spec.Metadata}, vrf: old.vrf, routing: old.routing, sources: old.sources, hopPorts: old.hopPorts, hopAddrs: old.hopAddrs}
+	}
+	// A network is on one router; who else names it may have it now.
+	for n := range networks {
+		for r := range m.routersOf[n].all() {
+			m.stale[r] = struct{}{}
+		}
+	}
+	m.settleRouters()
+	if now == nil {
+		delete(m.routers, ref)
+	}
+}
+
+// routerOf is the router that has a network: the first by name of those that
+// name it and have an L3VNI.
+func (m *Model) routerOf(network intent.Ref) *router {
+	var first *router
+	for r := range m.routersOf[network].all() {
+		if o := m.routers[r]; o.spec.Spec.VNI != 0 && (first == nil || compareRefs(r, first.spec.Ref()) < 0) {
+			first = o
+		}
+	}
+	return first
+}
+
+// routingOf is the gateway that a port has.
+func (m *Model) routingOf(p *intent.Port) *Routing {
+	r := m.routerOf(p.NetworkRef())
+	if r == nil {
+		return nil
+	}
+	g := r.routing[p.NetworkRef()]
+	if s := r.sources[p.Ref()]; g != nil && len(s) > 0 {
+		return &Routing{VRF: g.VRF, Gateways: g.Gateways, Sources: s}
+	}
+	return g
+}
+
+// settleRouters compiles the routers again that are stale, and settles the ports
+// whose gateway is another then.
+func (m *Model) settleRouters() {
+	if m.compiling || len(m.stale) == 0 {
+		return
+	}
+	m.compiling = true
+	defer func() { m.compiling = false }()
+	for len(m.stale) > 0 {
+		networks := map[intent.Ref]struct{}{}
+		for _, ref := range slices.SortedFunc(maps.Keys(m.stale), compareRefs) {
+			delete(m.stale, ref)
+			if r := m.routers[ref]; r != nil {
+				m.compile(r, networks)
+			}
+		}
+		for _, n := range slices.SortedFunc(maps.Keys(networks), compareRefs) {
+			m.settleAll(m.portsOf[n])
+			if o := m.networks[n]; o != nil {
+				m.settleMirror(o.Spec.VNI)
+			}
+		}
+	}
+}
+
+// compile makes a router's parts, and notes the networks whose ports have
+// another gateway by that.
+func (m *Model) compile(r *router, changed map[intent.Ref]struct{}) {
+	was := *r
+	o := r.spec
+	vrf := &VRF{Router: o.Ref(), VNI: o.Spec.VNI}
+	r.routing, r.sources = map[intent.Ref]*Routing{}, map[intent.Ref][]netip.Prefix{}
+	r.hopPorts, r.hopAddrs = map[intent.Ref]struct{}{}, map[address]struct{}{}
+	for _, rn := range o.Spec.Networks {
+		ref := o.NetworkRef(rn)
+		n := m.networks[ref]
+		if n == nil || n.Spec.VNI == 0 || m.routerOf(ref) != r {
+			continue
+		}
+		g := &Routing{VRF: vrf}
+		for _, s := range n.Spec.Subnets {
+			gateway := rn.Gateway(s)
+			g.Gateways = append(g.Gateways, gateway)
+			vrf.Subnets = append(vrf.Subnets, Subnet{s, n.Spec.VNI, gateway, n.Spec.Encapsulation.Full()})
+		}
+		r.routing[ref] = g
+	}
+	slices.SortFunc(vrf.Subnets, func(a, b Subnet) int { return cmp.Or(comparePrefixes(a.Prefix, b.Prefix), cmp.Compare(a.VNI, b.VNI)) })
+	for _, s := range o.Spec.Routes {
+		if len(r.routing) > 0 {
+			vrf.Routes = append(vrf.Routes, m.compileRoute(r, vrf, s))
+		}
+	}
+	slices.SortFunc(vrf.Routes, func(a, b Route) int { return comparePrefixes(a.Prefix, b.Prefix) })
+	for _, s := range r.sources {
+		slices.SortFunc(s, comparePrefixes)
+	}
+	reindex(m.hopPorts, o.Ref(), was.hopPorts, r.hopPorts)
+	reindex(m.hopAddrs, o.Ref(), was.hopAddrs, r.hopAddrs)
+	if r.vrf = vrf; was.vrf.Equal(vrf) {
+		r.vrf = was.vrf
+		for _, g := range r.routing {
+			g.VRF = was.vrf
+		}
+	}
+	for n := range was.routing {
+		changed[n] = struct{}{}
+	}
+	for n, g := range r.routing {
+		if was.routing[n].equal(g) && maps.EqualFunc(was.sources, r.sources, slices.Equal) {
+			r.routing[n] = was.routing[n]
+			delete(changed, n)
+		} else {
+			changed[n] = struct{}{}
+		}
+	}
+}
+
+// reindex keeps which routers name a next hop.
+func reindex[K comparable](index map[K]few[intent.Ref], router intent.Ref, was, now map[K]struct{}) {
+	for k := range was {
+		if _, ok := now[k]; ok {
+			continue
+		}
+		if left := index[k].without(router); left.empty() {
+			delete(index, k)
+		} else {
+			index[k] = left
+		}
+	}
+	for k := range now {
+		index[k] = index[k].with(router)
+	}
+}
+
+// compileRoute finds the next hops of a static route.
+func (m *Model) compileRoute(r *router, vrf *VRF, s intent.StaticRoute) Route {
+	out := Route{Prefix: s.Prefix, Blackhole: s.Blackhole}
+	for _, h := range s.NextHops {
+		ref := r.spec.PortRef(h)
+		if h.Port == "" {
+			subnet, ok := vrf.Subnet(h.Address)
+			if !ok {
+				continue
+			}
+			at := address{subnet.VNI, h.Address}
+			r.hopAddrs[at] = struct{}{}
+			if ref, ok = m.portWith(r, at); !ok {
+				if len(m.hosts[at]) > 0 {
+					out.Hops = append(out.Hops, Hop{h.Address, h.Share()})
+				}
+				continue
+			}
+		}
+		r.hopPorts[ref] = struct{}{}
+		p := m.ports[ref]
+		if p == nil || r.routing[p.NetworkRef()] == nil {
+			continue
+		}
+		if !slices.Contains(r.sources[ref], s.Prefix) {
+			r.sources[ref] = append(r.sources[ref], s.Prefix)
+		}
+		// Where an edge has not reported, the next hop may be there.
+		if _, ok := m.attached[ref]; !ok && !m.awaiting {
+			continue
+		}
+		a := HopAddress(m.networks[p.NetworkRef()].Spec.VNI, p.Spec.MAC)
+		if i := slices.IndexFunc(out.Hops, func(o Hop) bool { return o.Address == a }); i >= 0 {
+			out.Hops[i].Weight += h.Share() // by its address and by its port
+			continue
+		}
+		out.Hops = append(out.Hops, Hop{a, h.Share()})
+	}
+	slices.SortFunc(out.Hops, func(a, b Hop) int { return a.Address.Compare(b.Address) })
+	return out
+}
+
+// portWith is the port of a router's network that has an address.
+func (m *Model) portWith(r *router, at address) (ref intent.Ref, ok bool) {
+	n := m.byVNI[at.vni]
+	if n == nil || r.routing[n.Ref()] == nil {
+		return intent.Ref{}, false
+	}
+	for p := range m.portsOf[n.Ref()] {
+		if slices.Contains(m.ports[p].Spec.Addresses, at.ip) && (!ok || compareRefs(p, ref) < 0) {
+			ref, ok = p, true
+		}
+	}
+	return ref, ok
+}
+
+// hopDeclared notes that a port of the intent came, went or changed that may be a
+// next hop. Nil is ignored.
+func (m *Model) hopDeclared(p *intent.Port) {
+	if p == nil || len(m.routers) == 0 {
+		return
+	}
+	m.hopPort(p.Ref())
+	if n := m.networks[p.NetworkRef()]; n != nil {
+		for _, a := range p.Spec.Addresses {
+			m.hopAddress(address{n.Spec.VNI, a})
+		}
+	}
+}
+
+// hopPort notes that a port is attached now, or is no longer.
+func (m *Model) hopPort(port intent.Ref) {
+	for r := range m.hopPorts[port].all() {
+		m.stale[r] = struct{}{}
+	}
+}
+
+// hopAddress notes that somebody else may have an address.
+func (m *Model) hopAddress(at address) {
+	for r := range m.hopAddrs[at].all() {
+		m.stale[r] = struct{}{}
+	}
+}
+
+// settleAwaiting judges next hops that are nowhere: whether they may be at an
+// edge that has not reported.
+func (m *Model) settleAwaiting() {
+	if is := len(m.unreported) > 0; is != m.awaiting {
+		m.awaiting = is
+		for ref, r := range m.routers {
+			if len(r.hopPorts) > 0 {
+				m.stale[ref] = struct{}{}
+			}
+		}
+		m.settleRouters()
+	}
+}
+
+// settleGateways brings routers in line with a network that changed. Either may
+// be nil.
+func (m *Model) settleGateways(old, now *intent.Network) {
+	o := old
+	if o == nil {
+		o = now
+	}
+	if o == nil {
+		return
+	}
+	for r := range m.routersOf[o.Ref()].all() {
+		m.stale[r] = struct{}{}
+	}
+	m.settleRouters()
+	if old != nil {
+		m.settleMirror(old.Spec.VNI)
+	}
+	if now != nil {
+		m.settleMirror(now.Spec.VNI)
+	}
+}
+
+// routerMAC is the MAC by which an edge takes part in symmetric routing, zero
+// when it does not.
+func (e *edge) routerMAC() intent.MAC {
+	if e.spec == nil || e.spec.Spec.VSwitch == nil {
+		return intent.MAC{}
+	}
+	return intent.RouterMAC(e.vtep())
+}
+
+// host is a row of a port in the table of an L3VNI.
+type host struct {
+	key  evpn.Key
+	path evpn.Path
+}
+
+// hosts are the rows of a port in the table of its router: one for each address
+// in a subnet, one more when it is a next hop, and the prefixes that are behind
+// it then, for VTEPs that know no static routes.
+func hosts(a Attachment) []host {
+	if a.Routing == nil {
+		return nil
+	}
+	path := evpn.Path{VTEP: a.VTEP, VNI: a.VNI, RouterMAC: a.RouterMAC, Source: source(a)}
+	var out []host
+	for _, ip := range a.Addresses {
+		if a.Routing.routes(a.VNI, ip) {
+			out = append(out, host{evpn.HostKey(a.MAC, ip), path})
+		}
+	}
+	for _, p := range a.Routing.Sources {
+		out = append(out, host{evpn.PrefixKey(p), path})
+	}
+	if len(a.Routing.Sources) > 0 {
+		path.RouterMAC = intent.MAC{}
+		out = append(out, host{evpn.HostKey(a.MAC, HopAddress(a.VNI, a.MAC)), path})
+	}
+	return out
+}
+
+// originateHosts states the rows of an attached port in its router's table.
+func (m *Model) originateHosts(a Attachment) {
+	for _, h := range hosts(a) {
+		v := a.Routing.VRF.VNI
+		set := m.segment(v).Move
+		if h.key.Type == evpn.PREFIX {
+			set = m.segment(v).Set // several next hops may have it
+		}
+		if set(h.key, h.path) {
+			m.touchedVNIs[v] = struct{}{}
+		}
+	}
+}
+
+// withdrawHosts takes back the rows that the old attachment had in its router's
+// table and the new one, if any, did not take over.
+func (m *Model) withdrawHosts(old, now Attachment, has bool) {
+	var keep []host
+	if has && old.Routing != nil && now.Routing != nil && old.Routing.VRF.VNI == now.Routing.VRF.VNI && source(old) == source(now) {
+		keep = hosts(now)
+	}
+	for _, h := range hosts(old) {
+		v := old.Routing.VRF.VNI
+		if !slices.ContainsFunc(keep, func(k host) bool { return k.key == h.key }) && m.segment(v).Withdraw(h.key, source(old)) {
+			m.touchedVNIs[v] = struct{}{}
+		}
+	}
+}
+
+// mirrorOf is the router's table that has the stations of a segment, zero when
+// there is none, and the gateway there.
+func (m *Model) mirrorOf(v intent.VNI) (intent.VNI, *Routing) {
+	n := m.byVNI[v]
+	if n == nil {
+		return 0, nil
+	}
+	r := m.routerOf(n.Ref())
+	if r == nil || r.routing[n.Ref()] == nil {
+		return 0, nil
+	}
+	return r.vrf.VNI, r.routing[n.Ref()]
+}
+
+// mirror states what one source says of a station's address in the table of the
+// router, too: hosts that no port of the intent has. Where the path has no router
+// MAC they are reached by bridging.
+func (m *Model) mirror(v intent.VNI, k evpn.Key, src evpn.Source) {
+	if to := m.mirrored[v]; to != 0 && k.Type == evpn.MACIP && k.IP.IsValid() {
+		_, g := m.mirrorOf(v)
+		m.mirrorTo(to, g, v, k, src)
+	}
+}
+
+func (m *Model) mirrorTo(to intent.VNI, g *Routing, v intent.VNI, k evpn.Key, src evpn.Source) {
+	changed := false
+	paths := m.segment(v).Paths(k)
+	i := slices.IndexFunc(paths, func(p evpn.Path) bool { return p.Source == src })
+	if i >= 0 && paths[i].Origin != evpn.OriginPort && g != nil && g.routes(v, k.IP) {
+		p := paths[i]
+		p.VNI = v
+		changed = m.segment(to).Set(k, p)
+	} else {
+		changed = m.segment(to).Withdraw(k, src)
+	}
+	if changed {
+		m.touchedVNIs[to] = struct{}{}
+	}
+}
+
+// settleMirror brings what the router's table has of a segment's stations in
+// line.
+func (m *Model) settleMirror(v intent.VNI) {
+	was := m.mirrored[v]
+	to, g := m.mirrorOf(v)
+	if to == 0 {
+		delete(m.mirrored, v)
+	} else {
+		m.mirrored[v] = to
+	}
+	s := m.segments[v]
+	if s == nil || was == 0 && to == 0 {
+		return
+	}
+	for r := range s.Rows() {
+		if r.Type != evpn.MACIP || !r.IP.IsValid() {
+			continue
+		}
+		for _, p := range s.Paths(r.Key) {
+			if p.Origin == evpn.OriginPort {
+				continue
+			}
+			if was != 0 && was != to {
+				m.mirrorTo(was, nil, v, r.Key, p.Source)
+			}
+			if to != 0 {
+				m.mirrorTo(to, g, v, r.Key, p.Source)
+			}
+		}
+	}
+}
