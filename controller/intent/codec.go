@@ -116,14 +116,52 @@ func (d *decoder) document(n *yaml.Node) {
 		d.object = string(r.Kind) + " " + r.Name
 	}
 	d.into(n, reflect.ValueOf(o).Elem(), "")
-	if v := value(value(n, "spec"), "vni"); v != nil && r.Kind == KindNetwork && !d.bad && o.(*Network).Spec.VNI == 0 {
-		d.fail(v.Line, "spec.vni", "%s is outside 1..%d; leave it out to have one allocated", v.Value, MaxVNI)
-	}
-	if v := value(value(value(n, "spec"), "binding"), "vlan"); v != nil && r.Kind == KindPort && !d.bad && o.(*Port).Spec.Binding.VLAN == 0 {
-		d.fail(v.Line, "spec.binding.vlan", "%s is outside 1..4094; leave it out for untagged frames", v.Value)
+	if !d.bad {
+		d.zeroes(o, value(n, "spec"))
 	}
 	if !d.bad {
 		d.objects = append(d.objects, o)
+	}
+}
+
+// zeroes refuses what is given as zero or empty where that would mean the same
+// as left out: nobody who writes it means that.
+func (d *decoder) zeroes(o Object, spec *yaml.Node) {
+	vni := func(v VNI) {
+		if n := value(spec, "vni"); n != nil && v == 0 {
+			d.fail(n.Line, "spec.vni", "%s is outside 1..%d; leave it out to have one allocated", n.Value, MaxVNI)
+		}
+	}
+	switch o := o.(type) {
+	case *Network:
+		vni(o.Spec.VNI)
+	case *Router:
+		vni(o.Spec.VNI)
+	case *Port:
+		if n := value(value(spec, "binding"), "vlan"); n != nil && o.Spec.Binding.VLAN == 0 {
+			d.fail(n.Line, "spec.binding.vlan", "%s is outside 1..4094; leave it out for untagged frames", n.Value)
+		}
+	case *SecurityGroup:
+		if n := value(spec, "id"); n != nil && o.Spec.ID == 0 {
+			d.fail(n.Line, "spec.id", "%s is outside 1..%d; leave it out to have one allocated", n.Value, MaxGroupID)
+		}
+		rules := value(spec, "rules")
+		for i := 0; rules != nil && i < len(rules.Content); i++ {
+			d.emptyRule(fmt.Sprintf("spec.rules[%d]", i), rules.Content[i])
+		}
+	}
+}
+
+// emptyRule refuses fields of a rule that are there and empty: left out they
+// allow everything, which a template without a value must not.
+func (d *decoder) emptyRule(field string, rule *yaml.Node) {
+	if rule.Kind == yaml.AliasNode {
+		rule = rule.Alias
+	}
+	for _, f := range []string{"protocol", "ports", "icmpType", "icmpCode", "cidr", "group"} {
+		if n := value(rule, f); n != nil && n.Kind == yaml.ScalarNode && (n.Value == "" || n.Tag == "!!null") {
+			d.fail(n.Line, field+"."+f, "is empty: leave it out to allow any")
+		}
 	}
 }
 
@@ -216,6 +254,8 @@ func expected(v reflect.Value) string {
 	switch v.Interface().(type) {
 	case MAC:
 		return "a MAC address like 02:00:00:00:00:01"
+	case PortRange:
+		return "a port like 80 or a range like 8000-8080"
 	}
 	switch v.Type().String() {
 	case "netip.Addr":

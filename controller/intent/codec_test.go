@@ -57,7 +57,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"a List without items", "kind: List\nitem: []\n", "f.yaml:2: item: is not a field of a List: use items"},
 		{"items that are no list", "kind: List\nitems: foo\n", "f.yaml:2: items: a list is expected"},
 		{"no kind", "metadata: {name: a}\n", "f.yaml:1: kind: is missing: use one of Tenant, Node, Link, Network, SecurityGroup, Port, Router"},
-		{"unknown kind", "kind: Vlan\n", `f.yaml:1: kind: "Vlan" is not known: use one of Tenant, Node, Link, Network, Port`},
+		{"unknown kind", "kind: Vlan\n", `f.yaml:1: kind: "Vlan" is not known: use one of Tenant, Node, Link, Network, SecurityGroup, Port, Router`},
 		{"unknown field", "kind: Network\nmetadata: {name: n, tenant: t}\nspec:\n  vnid: 5\n", "f.yaml:4: Network t/n: spec.vnid: is not a field: use one of dhcp, encapsulation, mtu, routeTargets, spoofing, subnets, vni"},
 		{"a field twice", "kind: Network\nmetadata: {name: n, tenant: t}\nspec:\n  mtu: 1500\n  mtu: 1400\n", "f.yaml:5: Network t/n: spec.mtu: is given twice"},
 		{"VNI zero", "kind: Network\nmetadata: {name: n, tenant: t}\nspec: {vni: 0}\n", "f.yaml:3: Network t/n: spec.vni: 0 is outside 1..16777215; leave it out to have one allocated"},

@@ -51,6 +51,8 @@ func ParseKind(s string) (Kind, error) {
 		return KindNetwork, nil
 	case "sg", "sgs":
 		return KindSecurityGroup, nil
+	case "rtr", "rtrs", "vrf", "vrfs":
+		return KindRouter, nil
 	}
 	names := make([]string, 0, len(Kinds()))
 	for _, k := range Kinds() {
@@ -173,7 +175,9 @@ type Status struct {
 	Requested string `json:"requested,omitempty" yaml:"requested,omitempty" doc:"Port: NODE:INTERFACE that is prepared for it while it moves"`
 	// Network status.
 	VTEPs []string `json:"vteps,omitempty" yaml:"vteps,omitempty" doc:"Network: VTEPs that carry it"`
-	Ports *Counts  `json:"ports,omitempty" yaml:"ports,omitempty" doc:"Network, tenant: ports in all and ports Ready"`
+	Ports *Counts  `json:"ports,omitempty" yaml:"ports,omitempty" doc:"Network, router, security group: ports in all and ports Ready"`
+	// Router status.
+	Gateways []string `json:"gateways,omitempty" yaml:"gateways,omitempty" doc:"Router: NETWORK ADDRESS for each of its gateways"`
 	// Node status.
 	Software string `json:"software,omitempty" yaml:"software,omitempty" doc:"Node: software and version that it reports"`
 	Flows    int    `json:"flows,omitempty" yaml:"flows,omitempty" doc:"Node: our flows, read from the device"`

@@ -32,7 +32,7 @@ type RouterNetwork struct {
 
 // StaticRoute is a route of a VRF: to next hops, or a black hole.
 type StaticRoute struct {
-	Prefix    netip.Prefix `json:"prefix" yaml:"prefix" doc:"Destination"`
+	Prefix    netip.Prefix `json:"prefix" yaml:"prefix" doc:"Destination" pattern:"^[0-9A-Fa-f:.]+/[0-9]{1,3}$" patternDescription:"a prefix like 192.0.2.0/24"`
 	NextHops  []NextHop    `json:"nextHops,omitempty" yaml:"nextHops,omitempty" doc:"Where to send; several share the flows by their weights"`
 	Blackhole bool         `json:"blackhole,omitempty" yaml:"blackhole,omitempty" doc:"Drop what goes there"`
 }
@@ -42,7 +42,7 @@ type StaticRoute struct {
 type NextHop struct {
 	Address netip.Addr `json:"address,omitzero" yaml:"address,omitempty" doc:"Address inside a subnet of the router"`
 	Port    string     `json:"port,omitempty" yaml:"port,omitempty" doc:"Port of the same tenant on a network of the router, instead of an address"`
-	Weight  uint16     `json:"weight,omitempty" yaml:"weight,omitempty" doc:"Share of the flows beside other next hops, 1 to 256; 1 when left out" minimum:"0" maximum:"256"`
+	Weight  uint16     `json:"weight,omitempty" yaml:"weight,omitempty" doc:"Share of the flows beside other next hops, 1 to 256; 1 when left out" minimum:"1" maximum:"256"`
 }
 
 // Share is the weight with its default.
@@ -174,6 +174,7 @@ func CheckRouter(r *Router, networks map[string]*Network) error {
 		network string
 	}
 	var all []at
+	gateways := map[netip.Addr]string{}
 	for i, rn := range r.Spec.Networks {
 		field, n := fmt.Sprintf("spec.networks[%d]", i), networks[rn.Network]
 		if n == nil {
@@ -198,7 +199,11 @@ func CheckRouter(r *Router, networks map[string]*Network) error {
 				}
 			}
 			all = append(all, at{s, rn.Network})
+			gateways[rn.Gateway(s)] = rn.Network
 		}
+	}
+	if f.Err() != nil {
+		return f.Err() // what its routes need may be in what is amiss
 	}
 	for i, rt := range r.Spec.Routes {
 		for _, o := range all {
@@ -207,8 +212,18 @@ func CheckRouter(r *Router, networks map[string]*Network) error {
 			}
 		}
 		for j, h := range rt.NextHops {
-			if h.Address.IsValid() && !slices.ContainsFunc(all, func(o at) bool { return o.subnet.Contains(h.Address) }) {
-				f.Add(fmt.Sprintf("spec.routes[%d].nextHops[%d].address", i, j), "%s is in no subnet of the router's networks", h.Address)
+			if !h.Address.IsValid() {
+				continue
+			}
+			field := fmt.Sprintf("spec.routes[%d].nextHops[%d].address", i, j)
+			k := slices.IndexFunc(all, func(o at) bool { return o.subnet.Contains(h.Address) })
+			switch {
+			case k < 0:
+				f.Add(field, "%s is in no subnet of the router's networks", h.Address)
+			case !HostAddress(all[k].subnet, h.Address):
+				f.Add(field, "%s is the network or broadcast address of %s", h.Address, all[k].subnet)
+			case gateways[h.Address] != "":
+				f.Add(field, "%s is the router's own address on %s", h.Address, gateways[h.Address])
 			}
 		}
 	}

@@ -34,12 +34,12 @@ const MaxGroupID = 1<<24 - 1
 // SecurityRule allows connections in one direction.
 type SecurityRule struct {
 	Direction Direction    `json:"direction" yaml:"direction" doc:"ingress: what ports of the group may receive; egress: what they may send" enum:"ingress,egress"`
-	Protocol  Protocol     `json:"protocol,omitempty" yaml:"protocol,omitempty" doc:"tcp, udp, sctp, icmp, icmpv6, or an IP protocol number; any when left out"`
-	Ports     PortRange    `json:"ports,omitzero" yaml:"ports,omitempty" doc:"Destination port or range such as 80 or 8000-8080, with tcp, udp and sctp; all when left out"`
-	ICMPType  *uint8       `json:"icmpType,omitempty" yaml:"icmpType,omitempty" doc:"ICMP type, with icmp and icmpv6; all when left out"`
-	ICMPCode  *uint8       `json:"icmpCode,omitempty" yaml:"icmpCode,omitempty" doc:"ICMP code, with icmpType; all when left out"`
-	CIDR      netip.Prefix `json:"cidr,omitzero" yaml:"cidr,omitempty" doc:"Addresses of the other side; any when cidr and group are left out"`
-	Group     string       `json:"group,omitempty" yaml:"group,omitempty" doc:"Security group of the same tenant that the other side is in, instead of cidr"`
+	Protocol  Protocol     `json:"protocol,omitempty" yaml:"protocol,omitempty" doc:"tcp, udp, sctp, icmp, icmpv6, or an IP protocol number; any when left out" pattern:"^(tcp|udp|sctp|icmp|icmpv6|[0-9]{1,3})$" patternDescription:"tcp, udp, sctp, icmp, icmpv6 or a number from 0 to 255"`
+	Ports     PortRange    `json:"ports,omitzero" yaml:"ports,omitempty" doc:"Destination port or range such as 80 or 8000-8080, with tcp, udp and sctp; all when left out" pattern:"^[0-9]{1,5}(-[0-9]{1,5})?$" patternDescription:"a port like 80 or a range like 8000-8080"`
+	ICMPType  *uint8       `json:"icmpType,omitempty" yaml:"icmpType,omitempty" doc:"ICMP type, with icmp and icmpv6; all when left out" minimum:"0" maximum:"255"`
+	ICMPCode  *uint8       `json:"icmpCode,omitempty" yaml:"icmpCode,omitempty" doc:"ICMP code, with icmpType; all when left out" minimum:"0" maximum:"255"`
+	CIDR      netip.Prefix `json:"cidr,omitzero" yaml:"cidr,omitempty" doc:"Addresses of the other side; any when cidr and group are left out" pattern:"^[0-9A-Fa-f:.]+/[0-9]{1,3}$" patternDescription:"a prefix like 192.0.2.0/24"`
+	Group     string       `json:"group,omitempty" yaml:"group,omitempty" doc:"Security group of the same tenant that the other side is in, instead of cidr" minLength:"1" maxLength:"63"`
 }
 
 // Direction is seen from the port: ingress is what it receives.

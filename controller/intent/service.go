@@ -30,7 +30,7 @@ const DefaultLease Seconds = 86400
 
 // DHCPRoute is a static route of the stations of a network.
 type DHCPRoute struct {
-	Prefix netip.Prefix `json:"prefix" yaml:"prefix" doc:"IPv4 destination"`
+	Prefix netip.Prefix `json:"prefix" yaml:"prefix" doc:"IPv4 destination" pattern:"^[0-9.]+/[0-9]{1,2}$" patternDescription:"an IPv4 prefix like 192.0.2.0/24"`
 	Via    netip.Addr   `json:"via" yaml:"via" doc:"Address inside the network"`
 }
 
@@ -38,13 +38,13 @@ type DHCPRoute struct {
 type QoS struct {
 	Out  RateLimit `json:"out,omitzero" yaml:"out,omitempty" doc:"Limit of what the station sends"`
 	In   RateLimit `json:"in,omitzero" yaml:"in,omitempty" doc:"Limit of what the station receives"`
-	DSCP *uint8    `json:"dscp,omitempty" yaml:"dscp,omitempty" doc:"Differentiated services code point, 0 to 63, set on what the station sends, and on the tunnel around it (RFC 2983)" maximum:"63"`
+	DSCP *uint8    `json:"dscp,omitempty" yaml:"dscp,omitempty" doc:"Differentiated services code point, 0 to 63, set on what the station sends, and on the tunnel around it (RFC 2983)" minimum:"0" maximum:"63"`
 }
 
 // RateLimit is a token bucket.
 type RateLimit struct {
-	Rate  BitRate `json:"rate,omitempty" yaml:"rate,omitempty" doc:"Bits per second of IP packets and Ethernet headers, such as 500k, 10M or 1G" pattern:"^[0-9]+[kMG]?$"`
-	Burst BitRate `json:"burst,omitempty" yaml:"burst,omitempty" doc:"Bits above the rate that may come at once; a tenth of a second's worth when left out" pattern:"^[0-9]+[kMG]?$"`
+	Rate  BitRate `json:"rate,omitempty" yaml:"rate,omitempty" doc:"Bits per second of IP packets and Ethernet headers, such as 500k, 10M or 1G" pattern:"^[0-9]+[kMG]?$" patternDescription:"a number of bits like 500k, 10M or 1G"`
+	Burst BitRate `json:"burst,omitempty" yaml:"burst,omitempty" doc:"Bits above the rate that may come at once; a tenth of a second's worth when left out" pattern:"^[0-9]+[kMG]?$" patternDescription:"a number of bits like 500k, 10M or 1G"`
 }
 
 // IsZero reports whether there is no limit.

@@ -101,8 +101,8 @@ func (s *Store) forget(r intent.Ref) {
 	maps.DeleteFunc(s.hosts, func(k hostsKey, _ *pool[netip.Addr]) bool { return k.network == r })
 }
 
-// allocVNI chooses the VNI of a network.
-func (w *write) allocVNI(ctx context.Context, n *intent.Network) error {
+// allocVNI chooses the VNI of a network or the L3VNI of a router.
+func (w *write) allocVNI(ctx context.Context, of intent.Ref, vni *intent.VNI) error {
 	s := w.s
 	v, err := s.vnis.take(w.raced, func() ([]intent.VNI, error) {
 		taken := map[intent.VNI]bool{}
@@ -117,13 +117,13 @@ func (w *write) allocVNI(ctx context.Context, n *intent.Network) error {
 		return collect(taken, ipam.Range[intent.VNI]{First: s.cfg.FirstVNI, Last: s.cfg.LastVNI}.Next)
 	})
 	if errors.Is(err, ipam.ErrExhausted) {
-		return &ExhaustedError{n.Ref(), "spec.vni", fmt.Sprintf(
+		return &ExhaustedError{of, "spec.vni", fmt.Sprintf(
 			"no VNI is free in %d..%d, from which they are allocated: give one, or widen the range", s.cfg.FirstVNI, s.cfg.LastVNI)}
 	}
 	if err != nil {
 		return fmt.Errorf("choose a VNI: %w", err)
 	}
-	n.Spec.VNI = v
+	*vni = v
 	w.chose("spec.vni", func() { s.vnis.give(v) })
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -36,11 +37,7 @@ func (s *Store) PutAll(ctx context.Context, objects []intent.Object, dryRun bool
 		order[i] = i
 	}
 	slices.SortStableFunc(order, func(i, j int) int { return cmp.Compare(rank[objects[i].Ref().Kind], rank[objects[j].Ref().Kind]) })
-	for len(order) > 0 {
-		n, refs := b.batch(order)
-		b.write(order[:n], refs)
-		order = order[n:]
-	}
+	b.all(order)
 	return b.out
 }
 
@@ -51,10 +48,12 @@ type bulk struct {
 	opt     PutOptions
 	objects []intent.Object
 	out     []Written
+	races   int // that were lost by groups that name each other
 }
 
 // batch is how many objects can be read together: of one kind, so that none
-// names another, none twice, and as many keys as one transaction may read.
+// names another, none twice, and as many keys as one transaction may read. Only
+// groups may name each other: those of the request are all read together.
 func (b *bulk) batch(order []int) (int, []intent.Ref) {
 	var refs []intent.Ref
 	own, seen := map[intent.Ref]bool{}, map[intent.Ref]bool{}
@@ -64,7 +63,7 @@ func (b *bulk) batch(order []int) (int, []intent.Ref) {
 			return n, refs
 		}
 		add := slices.DeleteFunc(mentions(o), func(r intent.Ref) bool { return seen[r] })
-		if n > 0 && len(refs)+len(add) > b.s.maxOps {
+		if n > 0 && len(refs)+len(add) > b.s.maxOps && o.Ref().Kind != intent.KindSecurityGroup {
 			return n, refs
 		}
 		own[o.Ref()] = true
@@ -94,27 +93,36 @@ func (b *bulk) write(order []int, refs []intent.Ref) {
 		}
 		return
 	}
+	beside := map[intent.Ref]bool{}
+	for _, i := range order {
+		if r := b.objects[i].Ref(); r.Kind == intent.KindSecurityGroup {
+			beside[r] = true
+		}
+	}
+	var items []item
+	for _, i := range order {
+		if it, ok := b.plan(i, have, rev, beside); ok {
+			items = append(items, it)
+		}
+	}
 	var (
-		todo []item
+		todo []unit
 		t    txn
 	)
-	for _, i := range order {
-		it, ok := b.plan(i, have, rev)
-		if !ok {
-			continue
-		}
-		if len(todo) > 0 && !t.fits(it.plan, b.s.maxOps) {
+	for _, u := range units(items) {
+		if len(todo) > 0 && !t.fits(u, b.s.maxOps) {
 			b.commit(todo)
 			todo, t = nil, txn{}
 		}
-		t.add(it.plan)
-		todo = append(todo, it)
+		t.add(u)
+		todo = append(todo, u)
 	}
 	b.commit(todo)
 }
 
 // plan prepares an object; ok is false when nothing is left to be written.
-func (b *bulk) plan(i int, have map[intent.Ref]found, rev int64) (item, bool) {
+// Beside are the groups that are written with it.
+func (b *bulk) plan(i int, have map[intent.Ref]found, rev int64, beside map[intent.Ref]bool) (item, bool) {
 	out := &b.out[i]
 	if out.Err = valid(b.objects[i]); out.Err != nil {
 		return item{}, false
@@ -124,7 +132,7 @@ func (b *bulk) plan(i int, have map[intent.Ref]found, rev int64) (item, bool) {
 		out.Err = err
 		return item{}, false
 	}
-	w := &write{s: b.s, want: want, opt: b.opt, taken: map[string]bool{}}
+	w := &write{s: b.s, want: want, opt: b.opt, taken: map[string]bool{}, beside: beside}
 	if err = w.check(b.ctx, have, rev); err == nil {
 		err = w.precondition(b.ctx)
 	}
@@ -152,23 +160,26 @@ func (b *bulk) alone(i int, w *write) {
 	b.out[i].PutResult, b.out[i].Err = b.s.Put(b.ctx, b.objects[i], b.opt)
 }
 
-// commit writes the items by one transaction. When it does not succeed each half
+// commit writes the units by one transaction. When it does not succeed each half
 // is tried, so that one object at fault costs few transactions more.
-func (b *bulk) commit(items []item) {
-	switch len(items) {
-	case 0:
+func (b *bulk) commit(units []unit) {
+	switch {
+	case len(units) == 0:
 		return
-	case 1:
-		it := items[0]
+	case len(units) == 1 && len(units[0]) == 1:
+		it := units[0][0]
 		b.out[it.at].PutResult, b.out[it.at].Err = it.write.commit(b.ctx, it.plan)
 		if errors.Is(b.out[it.at].Err, errRaced) {
 			b.alone(it.at, it.write)
 		}
 		return
+	case len(units) == 1:
+		b.together(units[0])
+		return
 	}
 	var t txn
-	for _, it := range items {
-		t.add(it.plan)
+	for _, u := range units {
+		t.add(u)
 	}
 	if b.opt.DryRun {
 		t.puts = nil
@@ -176,62 +187,88 @@ func (b *bulk) commit(items []item) {
 	r, err := b.s.client.Txn(b.ctx).If(t.cmps...).Then(t.puts...).Commit()
 	switch {
 	case errors.Is(err, rpctypes.ErrTooManyOps), errors.Is(err, rpctypes.ErrRequestTooLarge), err == nil && !r.Succeeded:
-		b.commit(items[:len(items)/2])
-		b.commit(items[len(items)/2:])
+		b.commit(units[:len(units)/2])
+		b.commit(units[len(units)/2:])
 	case err != nil:
 		err = wrong(err)
-		for _, it := range items {
-			b.out[it.at].Err = err
+		for _, u := range units {
+			b.fail(u, err)
 		}
 	default:
-		for _, it := range items {
-			b.out[it.at].PutResult = it.write.wrote(r.Header.Revision)
+		for _, u := range units {
+			b.wrote(u, r.Header.Revision)
 		}
 	}
 }
 
-// txn joins plans.
-type txn struct {
-	cmps  []clientv3.Cmp
-	puts  []clientv3.Op
-	bytes int
-	keys  map[string]bool // that are written
-	deps  map[string]bool // that are compared for several
+func (b *bulk) fail(u unit, err error) {
+	for _, it := range u {
+		b.out[it.at].Err = err
+	}
 }
 
-// depKey tells comparisons apart that are of one key.
-func depKey(c *clientv3.Cmp) string { return string(rune(c.Target)) + string(c.Key) }
-
-// fits reports whether a plan can be added.
-func (t *txn) fits(p *plan, most int) bool {
-	size, cmps := t.bytes, len(t.cmps)+len(p.own)
-	for _, o := range p.puts {
-		if t.keys[string(o.KeyBytes())] {
-			return false // both claim it: the second one is refused when the first is there
-		}
-		size += len(o.KeyBytes()) + len(o.ValueBytes())
+func (b *bulk) wrote(u unit, rev int64) {
+	for _, it := range u {
+		b.out[it.at].PutResult = it.write.wrote(rev)
 	}
-	for i := range p.deps {
-		if !t.deps[depKey(&p.deps[i])] {
-			cmps++
-		}
-	}
-	return cmps <= most && len(t.puts)+len(p.puts) <= most && size <= maxBytes
 }
 
-func (t *txn) add(p *plan) {
-	if t.keys == nil {
-		t.keys, t.deps = map[string]bool{}, map[string]bool{}
-	}
-	t.cmps, t.puts = append(t.cmps, p.own...), append(t.puts, p.puts...)
-	for _, o := range p.puts {
-		t.keys[string(o.KeyBytes())] = true
-		t.bytes += len(o.KeyBytes()) + len(o.ValueBytes())
-	}
-	for i := range p.deps {
-		if k := depKey(&p.deps[i]); !t.deps[k] {
-			t.deps[k] = true
-			t.cmps = append(t.cmps, p.deps[i])
+// together writes groups that name each other by one transaction. After a lost
+// race what is left of them is read again; a group whose values another object
+// has is refused, and then those that name it are.
+func (b *bulk) together(u unit) {
+	var t txn
+	t.add(u)
+	if n := max(len(t.puts), len(t.cmps)); n > b.s.maxOps {
+		for _, it := range u {
+			f := intent.NewFaults(it.write.want.Ref())
+			f.Add("spec.rules", "name groups that name this one: %d new groups do, and one transaction of etcd takes %d keys: write them without these rules first", len(u), b.s.maxOps)
+			it.write.giveBack()
+			b.out[it.at].Err = f.Err()
 		}
+		return
+	}
+	var look []clientv3.Op
+	for _, it := range u {
+		for _, c := range it.plan.fresh {
+			look = append(look, clientv3.OpGet(c.key))
+		}
+	}
+	if b.opt.DryRun {
+		t.puts = nil
+	}
+	r, err := b.s.client.Txn(b.ctx).If(t.cmps...).Then(t.puts...).Else(look...).Commit()
+	if err != nil {
+		b.fail(u, wrong(err))
+		return
+	}
+	if r.Succeeded {
+		b.wrote(u, r.Header.Revision)
+		return
+	}
+	var again []int
+	responses := r.Responses
+	for _, it := range u {
+		n := len(it.plan.fresh)
+		if err := it.write.lost(it.plan.fresh, responses[:n]); !errors.Is(err, errRaced) {
+			b.out[it.at].Err = err
+		} else {
+			again = append(again, it.at)
+		}
+		responses = responses[n:]
+	}
+	if b.races++; b.races > maxRaces {
+		b.fail(u, fmt.Errorf("write %s: %w", u[0].write.want.Ref(), ErrBusy))
+		return
+	}
+	b.all(again)
+}
+
+// all writes objects whose kinds are in order.
+func (b *bulk) all(order []int) {
+	for len(order) > 0 {
+		n, refs := b.batch(order)
+		b.write(order[:n], refs)
+		order = order[n:]
 	}
 }

@@ -57,6 +57,10 @@ func encode(o intent.Object) ([]byte, error) {
 		return pack(&o.Metadata, &o.Spec)
 	case *intent.Port:
 		return pack(&o.Metadata, &o.Spec)
+	case *intent.SecurityGroup:
+		return pack(&o.Metadata, &o.Spec)
+	case *intent.Router:
+		return pack(&o.Metadata, &o.Spec)
 	}
 	return nil, fmt.Errorf("%T is not an object of the store", o)
 }
@@ -77,6 +81,10 @@ func decode(r intent.Ref, value []byte, rev int64) (intent.Object, error) {
 		err = unpack(r, rev, value, &o.Metadata, &o.Spec)
 	case *intent.Port:
 		err = unpack(r, rev, value, &o.Metadata, &o.Spec)
+	case *intent.SecurityGroup:
+		err = unpack(r, rev, value, &o.Metadata, &o.Spec)
+	case *intent.Router:
+		err = unpack(r, rev, value, &o.Metadata, &o.Spec)
 	}
 	if err != nil {
 		return nil, err
@@ -94,6 +102,14 @@ func whole(o intent.Object) error {
 	case *intent.Port:
 		if o.Spec.MAC.IsZero() || o.Spec.Network == "" {
 			return errors.New("it has no MAC address or network")
+		}
+	case *intent.SecurityGroup:
+		if o.Spec.ID == 0 {
+			return errors.New("it has no number")
+		}
+	case *intent.Router:
+		if o.Spec.VNI == 0 {
+			return errors.New("it has no VNI")
 		}
 	}
 	return nil

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,8 +17,10 @@ import (
 // DeleteOptions are conditions and manners of a Delete.
 type DeleteOptions struct {
 	IfMatch int64 // revision at which the object must be; 0 for any
-	// Cascade deletes what names the object too: a tenant's networks, a
-	// network's ports, a node's links and the ports bound to it.
+	// Cascade deletes what belongs to the object too: all of a tenant, a
+	// network's ports, a node's links and the ports bound to it, the groups
+	// whose rules name a group. What only names the object must let go of it
+	// first: the router of a network, the routes to a port, the ports in a group.
 	Cascade bool
 	DryRun  bool // checks, and writes nothing
 }
@@ -62,6 +63,9 @@ type deletion struct {
 	rev     int64 // at which was read, then of the last transaction
 	victims []victim
 	seen    map[intent.Ref]bool
+	open    map[intent.Ref]bool                // what is being collected
+	hops    map[string]map[string][]intent.Ref // routers by tenant and port that their routes name
+	holders []holder
 	gone    []intent.Ref
 }
 
@@ -71,6 +75,7 @@ type victim struct {
 	rev  int64
 	port *intent.Port // when it is one that can be read
 	keys []string     // its claims
+	deps []clientv3.Cmp
 }
 
 // victim makes one of a key, whether its object can be read or not.
@@ -88,6 +93,9 @@ func (d *deletion) victim(ctx context.Context, kv *mvccpb.KeyValue) (victim, err
 	for _, c := range d.s.keys.claims(o) {
 		v.keys = append(v.keys, c.key)
 	}
+	if r, ok := o.(*intent.Router); ok {
+		return v, d.gateways(ctx, &v, r)
+	}
 	return v, nil
 }
 
@@ -99,7 +107,7 @@ func (d *deletion) run(ctx context.Context) error {
 	if len(resp.Kvs) == 0 {
 		return &NotFoundError{d.root}
 	}
-	d.rev, d.seen = resp.Header.Revision, map[intent.Ref]bool{}
+	d.rev, d.seen, d.open = resp.Header.Revision, map[intent.Ref]bool{}, map[intent.Ref]bool{}
 	o, err := d.victim(ctx, resp.Kvs[0])
 	if err != nil {
 		return err
@@ -107,7 +115,9 @@ func (d *deletion) run(ctx context.Context) error {
 	if d.opt.IfMatch != 0 && d.opt.IfMatch != o.rev {
 		return &RevisionError{Object: d.root, Want: d.opt.IfMatch, Have: o.rev}
 	}
-	err = d.collect(ctx, o)
+	if err = d.collect(ctx, o); err == nil {
+		err = d.released()
+	}
 	if errors.Is(err, rpctypes.ErrCompacted) {
 		return errRaced
 	}
@@ -123,11 +133,13 @@ func (d *deletion) run(ctx context.Context) error {
 	return d.commit(ctx, o)
 }
 
-// dependents are the prefixes under which keys name an object.
+// dependents are the prefixes of the keys of what belongs to an object.
 func (k keyspace) dependents(r intent.Ref) []string {
 	switch r.Kind {
 	case intent.KindTenant:
-		return []string{k.kind(intent.KindNetwork, r.Name)}
+		return []string{k.kind(intent.KindRouter, r.Name), k.kind(intent.KindNetwork, r.Name), k.kind(intent.KindSecurityGroup, r.Name)}
+	case intent.KindSecurityGroup:
+		return []string{k.rules(r)}
 	case intent.KindNetwork:
 		return []string{k.macs(r)}
 	case intent.KindNode:
@@ -151,6 +163,14 @@ func (d *deletion) collect(ctx context.Context, o victim) error {
 		refs []intent.Ref
 		dup  = map[intent.Ref]bool{}
 	)
+	if d.open[o.ref] {
+		return nil // groups that name each other
+	}
+	d.open[o.ref] = true
+	held, err := d.heldBy(ctx, o.ref)
+	if err != nil {
+		return err
+	}
 	for _, prefix := range k.dependents(o.ref) {
 		before := len(refs)
 		_, err := d.s.pages(ctx, prefix, d.rev, func(r *clientv3.GetResponse) error {
@@ -169,12 +189,13 @@ func (d *deletion) collect(ctx context.Context, o victim) error {
 		if err != nil {
 			return fmt.Errorf("read what names %s: %w", o.ref, err)
 		}
-		slices.SortFunc(refs[before:], func(a, b intent.Ref) int {
-			return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Name, b.Name))
-		})
+		sorted(refs[before:])
 	}
-	if len(refs) > 0 && !d.opt.Cascade {
-		return &InUseError{Object: o.ref, By: refs[:min(shown, len(refs))], Total: len(refs)}
+	if all := append(held, refs...); len(all) > 0 && !d.opt.Cascade {
+		return &InUseError{Object: o.ref, By: all[:min(shown, len(all))], Total: len(all), Holders: len(held)}
+	}
+	if len(held) > 0 {
+		d.holders = append(d.holders, holder{o.ref, held})
 	}
 	for len(refs) > 0 {
 		n := min(len(refs), d.s.maxOps)
@@ -232,21 +253,23 @@ func (d *deletion) commit(ctx context.Context, root victim) error {
 	for rest := d.victims; len(rest) > 0; {
 		cmps := []clientv3.Cmp{at(k.object(d.root), root.rev)}
 		var ops []clientv3.Op
-		n := 0
-		for _, o := range rest {
-			key, guards := k.object(o.ref), k.dependents(o.ref)
-			if n > 0 && (len(ops)+1+len(o.keys) > d.s.maxOps || len(cmps)+1+len(guards) > d.s.maxOps) {
+		n, guarded := 0, map[string]bool{}
+		for n < len(rest) {
+			more := d.together(rest[n:])
+			if n == 0 && len(more.ops) > d.s.maxOps {
+				return fmt.Errorf("delete %s: %s has %d keys of the store, and one transaction of etcd takes %d: leave out some of its networks or rules first", d.root, rest[0].ref, len(more.ops), d.s.maxOps)
+			}
+			if n > 0 && (len(ops)+len(more.ops) > d.s.maxOps || len(cmps)+len(more.cmps)+len(more.guards) > d.s.maxOps) {
 				break
 			}
-			cmps = append(cmps, at(key, o.rev))
-			for _, g := range guards {
-				cmps = append(cmps, untouched(g, read))
+			cmps, ops = append(cmps, more.cmps...), append(ops, more.ops...)
+			for _, g := range more.guards {
+				if !guarded[g] {
+					guarded[g] = true
+					cmps = append(cmps, untouched(g, read))
+				}
 			}
-			ops = append(ops, clientv3.OpDelete(key))
-			for _, held := range o.keys {
-				ops = append(ops, clientv3.OpDelete(held))
-			}
-			n++
+			n += more.n
 		}
 		r, err := d.s.client.Txn(ctx).If(cmps...).Then(ops...).Commit()
 		if err != nil {

@@ -2,10 +2,13 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/weft-sdn/weft/controller/intent"
@@ -20,6 +23,15 @@ func mentions(o intent.Object) []intent.Ref {
 	switch o := o.(type) {
 	case *intent.Network:
 		refs = append(refs, intent.Ref{Kind: intent.KindTenant, Name: o.Metadata.Tenant})
+	case *intent.SecurityGroup:
+		refs = append(refs, intent.Ref{Kind: intent.KindTenant, Name: o.Metadata.Tenant})
+		refs = append(refs, namedGroups(o)...)
+	case *intent.Router:
+		refs = append(refs, intent.Ref{Kind: intent.KindTenant, Name: o.Metadata.Tenant})
+		for _, n := range o.Spec.Networks {
+			refs = append(refs, o.NetworkRef(n))
+		}
+		refs = append(refs, hopPorts(o)...)
 	case *intent.Port:
 		refs = append(refs, o.NetworkRef())
 		for _, n := range []string{o.Spec.Binding.Node, o.Spec.Requested.Node} {
@@ -27,6 +39,7 @@ func mentions(o intent.Object) []intent.Ref {
 				refs = append(refs, intent.Ref{Kind: intent.KindNode, Name: n})
 			}
 		}
+		refs = append(refs, o.GroupRefs()...)
 	case *intent.Link:
 		for _, e := range o.Spec.Endpoints {
 			refs = append(refs, intent.Ref{Kind: intent.KindNode, Name: e.Node})
@@ -41,26 +54,41 @@ type found struct {
 	broken *Broken
 }
 
-// lookup reads objects at one revision, in one transaction: maxOps of them at
-// most.
+// lookup reads objects at one revision, maxOps of them by a transaction.
 func (s *Store) lookup(ctx context.Context, refs []intent.Ref) (map[intent.Ref]found, int64, error) {
-	ops := make([]clientv3.Op, len(refs))
-	for i, r := range refs {
-		ops[i] = clientv3.OpGet(s.keys.object(r))
-	}
-	r, err := s.client.Txn(ctx).Then(ops...).Commit()
-	if err != nil {
-		return nil, 0, fmt.Errorf("read %s: %w", refs[0], err)
-	}
-	out := make(map[intent.Ref]found, len(refs))
-	for i, ref := range refs {
-		if kvs := r.Responses[i].GetResponseRange().Kvs; len(kvs) > 0 {
-			var f found
-			f.object, f.broken = s.readKV(kvs[0])
-			out[ref] = f
+	for {
+		out, rev, err := s.lookupOnce(ctx, refs)
+		if !errors.Is(err, rpctypes.ErrCompacted) {
+			return out, rev, err
 		}
 	}
-	return out, r.Header.Revision, nil
+}
+
+func (s *Store) lookupOnce(ctx context.Context, refs []intent.Ref) (map[intent.Ref]found, int64, error) {
+	out, rev := make(map[intent.Ref]found, len(refs)), int64(0)
+	for len(refs) > 0 {
+		n := min(len(refs), s.maxOps)
+		ops := make([]clientv3.Op, n)
+		for i, r := range refs[:n] {
+			ops[i] = clientv3.OpGet(s.keys.object(r), clientv3.WithRev(rev))
+		}
+		r, err := s.client.Txn(ctx).Then(ops...).Commit()
+		if err != nil {
+			return nil, 0, fmt.Errorf("read %s: %w", refs[0], err)
+		}
+		for i, ref := range refs[:n] {
+			if kvs := r.Responses[i].GetResponseRange().Kvs; len(kvs) > 0 {
+				var f found
+				f.object, f.broken = s.readKV(kvs[0])
+				out[ref] = f
+			}
+		}
+		if rev == 0 {
+			rev = r.Header.Revision
+		}
+		refs = refs[n:]
+	}
+	return out, rev, nil
 }
 
 // read reads the object and what it names at one revision.
@@ -76,38 +104,36 @@ func (w *write) read(ctx context.Context) error {
 // what was left out.
 func (w *write) check(ctx context.Context, have map[intent.Ref]found, rev int64) error {
 	w.rev = rev
-	refs := mentions(w.want)
-	got := make([]intent.Object, len(refs))
-	for i, r := range refs {
-		if f := have[r]; f.broken == nil {
-			got[i] = f.object
-		} else if i > 0 {
+	for i, r := range mentions(w.want) {
+		switch f := have[r]; {
+		case i == 0:
+			w.old, w.bad = f.object, f.broken // a broken one is written over
+		case f.broken != nil:
 			return f.broken
-		} else {
-			w.bad = f.broken // to be written over
 		}
 	}
-	w.old = got[0]
+	named := func(r intent.Ref) intent.Object { return have[r].object }
 	switch o := w.want.(type) {
 	case *intent.Network:
-		return w.network(ctx, o, got[1])
+		return w.network(ctx, o, named)
+	case *intent.SecurityGroup:
+		return w.group(ctx, o, named)
 	case *intent.Port:
-		return w.port(ctx, o, got[1:], refs[1:])
+		return w.port(ctx, o, named)
+	case *intent.Router:
+		return w.router(ctx, o, named)
 	case *intent.Node:
 		return w.node(ctx, o)
 	case *intent.Link:
-		return w.link(o, got[1:])
+		return w.link(o, named)
 	}
 	return nil
 }
 
-func (w *write) network(ctx context.Context, n *intent.Network, tenant intent.Object) error {
-	if tenant == nil {
-		f := intent.NewFaults(n.Ref())
-		f.Add("metadata.tenant", "names an unknown tenant %q", n.Metadata.Tenant)
-		return f.Err()
+func (w *write) network(ctx context.Context, n *intent.Network, have func(intent.Ref) intent.Object) error {
+	if err := w.inTenant(n, have); err != nil {
+		return err
 	}
-	w.deps = append(w.deps, exists(w.s.keys.object(tenant.Ref())))
 	if err := w.encapsulation(ctx, n); err != nil {
 		return err
 	}
@@ -115,29 +141,26 @@ func (w *write) network(ctx context.Context, n *intent.Network, tenant intent.Ob
 		n.Spec.MTU = intent.DefaultMTU
 	}
 	old, _ := w.old.(*intent.Network)
-	if old != nil {
-		if n.Spec.VNI == 0 {
-			n.Spec.VNI = old.Spec.VNI
+	if old != nil && n.Spec.VNI == 0 {
+		n.Spec.VNI = old.Spec.VNI
+	}
+	if w.bad != nil || old != nil && !slices.Equal(n.Spec.Subnets, old.Spec.Subnets) {
+		if err := w.subnets(ctx, n); err != nil {
+			return err
 		}
-		if err := w.subnets(ctx, n, old); err != nil {
+		if err := w.routed(ctx, n); err != nil {
 			return err
 		}
 	}
 	if n.Spec.VNI == 0 {
-		return w.allocVNI(ctx, n)
+		return w.allocVNI(ctx, n.Ref(), &n.Spec.VNI)
 	}
 	return nil
 }
 
-// subnets checks that addresses in use stay inside the subnets.
-func (w *write) subnets(ctx context.Context, n, old *intent.Network) error {
-	same := len(n.Spec.Subnets) == len(old.Spec.Subnets)
-	for i := range old.Spec.Subnets {
-		same = same && n.Spec.Subnets[i] == old.Spec.Subnets[i]
-	}
-	if same {
-		return nil
-	}
+// subnets checks that addresses of ports stay inside the subnets. Those of the
+// router that the network is on become others with them.
+func (w *write) subnets(ctx context.Context, n *intent.Network) error {
 	var (
 		outside []string
 		total   int
@@ -145,12 +168,17 @@ func (w *write) subnets(ctx context.Context, n, old *intent.Network) error {
 	)
 	_, err := w.s.pages(ctx, prefix, w.rev, func(r *clientv3.GetResponse) error {
 		for _, kv := range r.Kvs {
+			owner := decodeRef(kv.Value)
+			if owner.Kind == intent.KindRouter {
+				w.held = append(w.held, string(kv.Key))
+				continue
+			}
 			a, ok := addrOf(string(kv.Key))
 			if s := n.Subnet(a); !ok || s.IsValid() && intent.HostAddress(s, a) {
 				continue
 			}
 			if total++; total <= shown {
-				outside = append(outside, fmt.Sprintf("%s of %s", a, decodeRef(kv.Value)))
+				outside = append(outside, fmt.Sprintf("%s of %s", a, owner))
 			}
 		}
 		return nil
@@ -170,34 +198,28 @@ func (w *write) subnets(ctx context.Context, n, old *intent.Network) error {
 	return nil
 }
 
-// port checks a port; deps are its network and the nodes that it names, as they
-// were found under refs.
-func (w *write) port(ctx context.Context, p *intent.Port, deps []intent.Object, refs []intent.Ref) error {
+// port checks a port against its network, the nodes and the groups that it
+// names, and completes it.
+func (w *write) port(ctx context.Context, p *intent.Port, have func(intent.Ref) intent.Object) error {
 	f := intent.NewFaults(p.Ref())
-	n, ok := deps[0].(*intent.Network)
+	n, ok := have(p.NetworkRef()).(*intent.Network)
 	if !ok {
 		f.Add("spec.network", "names an unknown network %q of tenant %s", p.Spec.Network, p.Metadata.Tenant)
 	}
-	for i, d := range deps[1:] {
-		field := "spec.binding.node"
-		if i > 0 || p.Spec.Binding.Node == "" {
-			field = "spec.requested.node"
-		}
-		node, ok := d.(*intent.Node)
-		if !ok {
-			f.Add(field, "names an unknown node %q", refs[i+1].Name)
-		} else if why := incapable(node, n); why != "" {
-			f.Add(field, "%s", why)
-		}
-	}
+	w.portNode(f, "spec.binding.node", p.Spec.Binding.Node, n, p, have)
+	w.portNode(f, "spec.requested.node", p.Spec.Requested.Node, n, p, have)
+	w.portGroups(f, p, have)
 	if err := f.Err(); err != nil {
 		return err
 	}
 	w.deps = append(w.deps, unchanged(w.s.keys.object(n.Ref()), n))
-	for _, d := range deps[1:] {
-		w.deps = append(w.deps, exists(w.s.keys.object(d.Ref())))
+	old, _ := w.old.(*intent.Port)
+	if w.bad != nil || old != nil && old.Spec.Network != p.Spec.Network {
+		if err := w.hop(ctx, p); err != nil {
+			return err
+		}
 	}
-	if old, _ := w.old.(*intent.Port); old != nil {
+	if old != nil {
 		moved := old.Spec.Network != p.Spec.Network
 		// A port that moves takes its MAC along, unless the new network has it.
 		if p.Spec.MAC.IsZero() && !w.taken[w.s.keys.mac(p.NetworkRef(), old.Spec.MAC)] {
@@ -221,21 +243,20 @@ func (w *write) port(ctx context.Context, p *intent.Port, deps []intent.Object, 
 	return intent.CheckPort(p, n)
 }
 
-// incapable says why a node can't carry a network, or nothing when it can.
-func incapable(node *intent.Node, n *intent.Network) string {
-	if n == nil || n.Spec.Encapsulation.Standard() {
-		return ""
+// portNode checks that a node which a port names exists and can serve it.
+func (w *write) portNode(f *intent.Faults, field, name string, n *intent.Network, p *intent.Port, have func(intent.Ref) intent.Object) {
+	if name == "" {
+		return
 	}
-	kind := ""
-	switch {
-	case node.Spec.EVPN != nil:
-		kind = "BGP EVPN leaf"
-	case node.Spec.HardwareVTEP != nil:
-		kind = "hardware VTEP"
-	default:
-		return ""
+	node, ok := have(intent.Ref{Kind: intent.KindNode, Name: name}).(*intent.Node)
+	if !ok {
+		f.Add(field, "names an unknown node %q", name)
+		return
 	}
-	return fmt.Sprintf("%s is a %s, which can't do %s, the encapsulation of %s: only vSwitches can; use a hypervisor, or vxlan on port 4789", node.Metadata.Name, kind, n.Spec.Encapsulation, n.Ref())
+	w.deps = append(w.deps, exists(w.s.keys.object(node.Ref())))
+	if why := incapable(node, n, p); why != "" {
+		f.Add(field, "%s", why)
+	}
 }
 
 // encapsulation checks that the nodes of a network's ports can do what is asked
@@ -278,7 +299,7 @@ func (w *write) portCan(ctx context.Context, f *intent.Faults, ref intent.Ref, n
 			return err
 		}
 		if node, ok := o.(*intent.Node); ok {
-			if why := incapable(node, n); why != "" {
+			if why := incapable(node, n, nil); why != "" {
 				f.Add("spec.encapsulation", "%s is bound there: %s", ref, why)
 			}
 		}
@@ -296,7 +317,7 @@ func (w *write) at(ctx context.Context, r intent.Ref) (intent.Object, error) {
 }
 
 // node checks that a node which becomes another kind of edge can carry the
-// networks of its ports.
+// networks of its ports, and serve these.
 func (w *write) node(ctx context.Context, n *intent.Node) error {
 	old, _ := w.old.(*intent.Node)
 	if old == nil || n.Spec.EVPN == nil && n.Spec.HardwareVTEP == nil || (old.Spec.EVPN != nil || old.Spec.HardwareVTEP != nil) {
@@ -318,10 +339,9 @@ func (w *write) node(ctx context.Context, n *intent.Node) error {
 			if err != nil {
 				return err
 			}
-			if nw, ok := net.(*intent.Network); ok {
-				if why := incapable(n, nw); why != "" {
-					f.Add("spec", "%s is bound here: %s", port.Ref(), why)
-				}
+			nw, _ := net.(*intent.Network)
+			if why := incapable(n, nw, port); why != "" {
+				f.Add("spec", "%s is bound here: %s", port.Ref(), why)
 			}
 		}
 		return nil
@@ -333,14 +353,15 @@ func (w *write) node(ctx context.Context, n *intent.Node) error {
 	return f.Err()
 }
 
-func (w *write) link(l *intent.Link, nodes []intent.Object) error {
+func (w *write) link(l *intent.Link, have func(intent.Ref) intent.Object) error {
 	f := intent.NewFaults(l.Ref())
-	for i, n := range nodes {
-		if n == nil {
-			f.Add(fmt.Sprintf("spec.endpoints[%d].node", i), "names an unknown node %q", l.Spec.Endpoints[i].Node)
+	for i, e := range l.Spec.Endpoints {
+		node := intent.Ref{Kind: intent.KindNode, Name: e.Node}
+		if have(node) == nil {
+			f.Add(fmt.Sprintf("spec.endpoints[%d].node", i), "names an unknown node %q", e.Node)
 			continue
 		}
-		w.deps = append(w.deps, exists(w.s.keys.object(n.Ref())))
+		w.deps = append(w.deps, exists(w.s.keys.object(node)))
 	}
 	return f.Err()
 }

@@ -86,7 +86,10 @@ type InUseError struct {
 	Object intent.Ref
 	By     []intent.Ref // the first few, directly dependent
 	Total  int          // all of them
-	Moving bool         // they are ports on their way to the object, a node
+	// Holders is how many of them, the first ones, don't belong to the object:
+	// a cascade does not delete them.
+	Holders int
+	Moving  bool // they are ports on their way to the object, a node
 }
 
 func (e *InUseError) Error() string {
@@ -101,7 +104,16 @@ func (e *InUseError) Error() string {
 	if n := e.Total - len(e.By); n > 0 {
 		more = fmt.Sprintf(" and %d more", n)
 	}
-	return fmt.Sprintf("%s is in use by %s%s: delete these first, or delete with cascade", e.Object, strings.Join(names, ", "), more)
+	todo := "delete these first, or delete with cascade"
+	switch {
+	case e.Holders > 0 && e.Holders == e.Total:
+		todo = "take it out of these first"
+	case e.Holders == 0 && e.Object.Kind == intent.KindSecurityGroup:
+		todo = "take it out of their rules first, or delete these groups too with cascade"
+	case e.Holders > 0:
+		todo = fmt.Sprintf("take it out of %s first, then delete the others, or delete with cascade", strings.Join(names[:min(e.Holders, len(names))], ", "))
+	}
+	return fmt.Sprintf("%s is in use by %s%s: %s", e.Object, strings.Join(names, ", "), more, todo)
 }
 func (e *InUseError) Is(target error) bool { return target == ErrInUse }
 

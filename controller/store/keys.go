@@ -82,6 +82,9 @@ func (k keyspace) vnis() string { return k.dir("claim", "vni") }
 func (k keyspace) addrs(n intent.Ref) string {
 	return k.dir("claim", "addr", n.Tenant, n.Name)
 }
+func (k keyspace) addr(n intent.Ref, a netip.Addr) string {
+	return k.join("claim", "addr", n.Tenant, n.Name, a.String())
+}
 
 // macs is the prefix of the claims of a network's MAC addresses. Each port has
 // exactly one, so it also lists the ports.
@@ -91,21 +94,43 @@ func (k keyspace) macs(n intent.Ref) string {
 func (k keyspace) mac(n intent.Ref, m intent.MAC) string {
 	return k.join("claim", "mac", n.Tenant, n.Name, m.String())
 }
-func (k keyspace) links(node string) string { return k.dir("claim", "link", node) }
-func (k keyspace) binds(node string) string { return k.dir("claim", "bind", node) }
 
-// claim is a key that one object at most may own.
+// groups is the prefix of the claims of groups' numbers.
+func (k keyspace) groups() string { return k.dir("claim", "group") }
+
+// members is the prefix of the keys of ports that are in a group, rules that of
+// the groups whose rules name it.
+func (k keyspace) members(g intent.Ref) string { return k.dir("claim", "member", g.Tenant, g.Name) }
+func (k keyspace) rules(g intent.Ref) string   { return k.dir("claim", "rule", g.Tenant, g.Name) }
+
+// onRouter is the claim of the router that a network is on. The slash at its
+// end makes it the only key that begins so.
+func (k keyspace) onRouter(n intent.Ref) string { return k.dir("claim", "router", n.Tenant, n.Name) }
+
+// hops is the prefix of the keys of routers whose routes name a port, of a
+// whole tenant; hopsOf of one port.
+func (k keyspace) hops(tenant string) string  { return k.dir("claim", "hop", tenant) }
+func (k keyspace) hopsOf(p intent.Ref) string { return k.dir("claim", "hop", p.Tenant, p.Name) }
+func (k keyspace) links(node string) string   { return k.dir("claim", "link", node) }
+func (k keyspace) binds(node string) string   { return k.dir("claim", "bind", node) }
+
+// claim is a key that one object at most may own. One without a field has its
+// owner's name in it: nobody else can have it, it only tells what the owner
+// names.
 type claim struct {
 	key   string
 	field string // that claims it
 	value string // for people
+	owner intent.Ref
 }
 
-// claims are all claims of a complete object.
+// claims are all claims of a complete object that follow from it alone; see
+// gateways for those of a router in its networks.
 func (k keyspace) claims(o intent.Object) []claim {
 	var cs []claim
+	owner := o.Ref()
 	add := func(field, value string, parts ...string) {
-		cs = append(cs, claim{k.join(append([]string{"claim"}, parts...)...), field, value})
+		cs = append(cs, claim{k.join(append([]string{"claim"}, parts...)...), field, value, owner})
 	}
 	switch o := o.(type) {
 	case *intent.Network:
@@ -113,7 +138,7 @@ func (k keyspace) claims(o intent.Object) []claim {
 		add("spec.vni", v, "vni", v)
 	case *intent.Port:
 		t, n := o.Metadata.Tenant, o.Spec.Network
-		cs = append(cs, claim{k.mac(o.NetworkRef(), o.Spec.MAC), "spec.mac", o.Spec.MAC.String()})
+		cs = append(cs, claim{k.mac(o.NetworkRef(), o.Spec.MAC), "spec.mac", o.Spec.MAC.String(), owner})
 		for i, a := range o.Spec.Addresses {
 			add(fmt.Sprintf("spec.addresses[%d]", i), a.String(), "addr", t, n, a.String())
 		}
@@ -130,6 +155,25 @@ func (k keyspace) claims(o intent.Object) []claim {
 		}
 		if q := o.Spec.Requested; q.Interface != "" {
 			add("spec.requested.interface", q.String(), "bind", q.Node, q.Interface)
+		}
+		for _, g := range o.Spec.SecurityGroups {
+			add("", "", "member", t, g, o.Metadata.Name)
+		}
+	case *intent.SecurityGroup:
+		id := strconv.FormatUint(uint64(o.Spec.ID), 10)
+		add("spec.id", id, "group", id)
+		for _, g := range namedGroups(o) {
+			add("", "", "rule", g.Tenant, g.Name, o.Metadata.Name)
+		}
+	case *intent.Router:
+		v := strconv.FormatUint(uint64(o.Spec.VNI), 10)
+		add("spec.vni", v, "vni", v)
+		for i, n := range o.Spec.Networks {
+			ref := o.NetworkRef(n)
+			cs = append(cs, claim{k.onRouter(ref), fmt.Sprintf("spec.networks[%d].network", i), ref.String(), owner})
+		}
+		for _, p := range hopPorts(o) {
+			add("", "", "hop", p.Tenant, p.Name, o.Metadata.Name)
 		}
 	case *intent.Node:
 		if a := o.Spec.VTEP; a.IsValid() {

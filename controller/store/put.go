@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -112,6 +113,12 @@ type write struct {
 	taken  map[string]bool // keys of claims that were, over all attempts
 	chosen map[string]func()
 	deps   []clientv3.Cmp
+
+	gateways []claim  // of the router that is written, or that the network is on
+	held     []string // keys of those that it has now
+
+	beside map[intent.Ref]bool // groups that are written together with this one
+	needs  []intent.Ref        // those of them that don't exist yet and that it names
 }
 
 // chose notes that a field's value was chosen here, and how to give it back.
@@ -135,6 +142,7 @@ func (w *write) run(ctx context.Context) (PutResult, error) {
 	}
 	p, err := w.plan()
 	if err != nil {
+		w.giveBack()
 		return PutResult{}, err
 	}
 	if p == nil {
@@ -174,19 +182,35 @@ func (w *write) plan() (*plan, error) {
 			held[c.key] = true
 		}
 	}
-	owner := encodeRef(w.want.Ref())
-	for _, c := range k.claims(w.want) {
-		if !held[c.key] {
+	for _, key := range w.held {
+		held[key] = true
+	}
+	for _, c := range append(k.claims(w.want), w.gateways...) {
+		if !held[c.key] && c.field != "" {
 			p.fresh = append(p.fresh, c)
 			p.own = append(p.own, clientv3.Compare(clientv3.CreateRevision(c.key), "=", 0))
-			p.puts = append(p.puts, clientv3.OpPut(c.key, owner))
+		}
+		if !held[c.key] {
+			p.puts = append(p.puts, clientv3.OpPut(c.key, encodeRef(c.owner)))
 		}
 		delete(held, c.key)
 	}
 	for h := range held {
 		p.puts = append(p.puts, clientv3.OpDelete(h))
 	}
-	return p, nil
+	return p, w.fits(p)
+}
+
+// fits checks that etcd takes the transaction, and later that of the object's
+// deletion.
+func (w *write) fits(p *plan) error {
+	f, most := intent.NewFaults(w.want.Ref()), w.s.maxOps
+	if n := 1 + len(w.s.keys.claims(w.want)) + len(w.gateways); n > most {
+		f.Add("spec", "needs %d keys of the store, and one transaction of etcd takes %d: use several objects", n, most)
+	} else if n := max(len(p.puts), len(p.own)+len(p.deps)); n > most {
+		f.Add("spec", "changes %d keys of the store at once, and one transaction of etcd takes %d: change it in steps", n, most)
+	}
+	return f.Err()
 }
 
 // prepare reads what the object depends on, checks against it and completes
@@ -244,7 +268,7 @@ func (w *write) commit(ctx context.Context, p *plan) (PutResult, error) {
 		return PutResult{}, fmt.Errorf("write %s: %w", w.want.Ref(), wrong(err))
 	}
 	if !r.Succeeded {
-		return PutResult{}, w.lost(p.fresh, r)
+		return PutResult{}, w.lost(p.fresh, r.Responses)
 	}
 	return w.wrote(r.Header.Revision), nil
 }
@@ -264,10 +288,10 @@ func (w *write) wrote(rev int64) PutResult {
 }
 
 // lost tells a claim that another object has from a race to be run again.
-func (w *write) lost(fresh []claim, r *clientv3.TxnResponse) error {
+func (w *write) lost(fresh []claim, found []*etcdserverpb.ResponseOp) error {
 	var conflict error
 	for i, c := range fresh {
-		kvs := r.Responses[i].GetResponseRange().Kvs
+		kvs := found[i].GetResponseRange().Kvs
 		_, mine := w.chosen[c.field]
 		switch {
 		case len(kvs) == 0:
@@ -278,7 +302,7 @@ func (w *write) lost(fresh []claim, r *clientv3.TxnResponse) error {
 			w.taken[c.key] = true
 		default:
 			owner := decodeRef(kvs[0].Value)
-			if owner == w.want.Ref() || conflict != nil {
+			if owner == c.owner || conflict != nil {
 				continue // our own object, written by another at this moment
 			}
 			conflict = &ConflictError{Object: w.want.Ref(), Field: c.field, Value: c.value, Owner: owner}

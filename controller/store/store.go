@@ -85,6 +85,7 @@ type Store struct {
 	maxOps int // of one transaction
 
 	vnis    pool[intent.VNI]
+	groups  pool[uint32] // numbers of security groups
 	hostsMu sync.Mutex
 	hosts   map[hostsKey]*pool[netip.Addr]
 }
