@@ -40,6 +40,8 @@ func check(r *table.Route) error {
 		return fmt.Errorf("route %+v has no VTEP", r.Key)
 	case r.VNI > intent.MaxVNI:
 		return fmt.Errorf("route %+v has VNI %d", r.Key, r.VNI)
+	case !fitsLabel2(r):
+		return fmt.Errorf("route %+v has L3VNI %d and router's MAC %s", r.Key, r.L3VNI, r.RouterMAC)
 	case len(r.Targets) > 64:
 		return fmt.Errorf("route %+v has %d route targets", r.Key, len(r.Targets))
 	}
@@ -188,7 +190,9 @@ func appendRoutes(b []byte, routes []table.Route) []byte {
 		room := maxMessage - len(appendUpdate(nil, func(b []byte) []byte { return appendAttributes(b, first, nil) })) - maxNLRI
 		for n < len(routes) && len(list) <= room && (n == 0 || alike(first, &routes[n])) {
 			id := routes[n].ID()
+			start := len(list)
 			list = appendNLRI(list, &id, routes[n].VNI, routes[n].Gateway)
+			list = appendLabel2(list, start, routes[n].L3VNI)
 			n++
 		}
 		b = appendUpdate(b, func(b []byte) []byte { return appendAttributes(b, first, list) })

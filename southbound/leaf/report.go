@@ -134,10 +134,11 @@ func (d *Driver) judge(local map[intent.Ref]overlay.LocalPort) (ports map[intent
 	vnis := map[intent.VNI]bool{}
 	for r, l := range local {
 		vnis[l.VNI] = true
-		if d.spec.EVPN.Unmanaged || confirmed[leafstate.PortReport{Interface: l.Interface, VNI: l.VNI}] {
-			ports[r] = l
-		} else {
+		switch {
+		case !d.spec.EVPN.Unmanaged && !confirmed[leafstate.PortReport{Interface: l.Interface, VNI: l.VNI}]:
 			lacks = l.Interface
+		case d.routes(l):
+			ports[r] = l
 		}
 	}
 	for v := range vnis {

@@ -47,6 +47,9 @@ type Port struct {
 	Interface string       `json:"interface"`
 	MAC       intent.MAC   `json:"mac"`
 	Addresses []netip.Addr `json:"addresses,omitempty"`
+	// Sources are prefixes behind the port from which it may send, too: static
+	// routes lead there.
+	Sources []netip.Prefix `json:"sources,omitempty"`
 }
 
 // Equal reports whether two states are the same but for their revision.
@@ -61,7 +64,7 @@ func (s Segment) equal(o Segment) bool {
 }
 
 func (p Port) equal(o Port) bool {
-	return p.Port == o.Port && p.Interface == o.Interface && p.MAC == o.MAC && slices.Equal(p.Addresses, o.Addresses)
+	return p.Port == o.Port && p.Interface == o.Interface && p.MAC == o.MAC && slices.Equal(p.Addresses, o.Addresses) && slices.Equal(p.Sources, o.Sources)
 }
 
 // Report is what a leaf says of itself.
