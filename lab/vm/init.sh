@@ -18,7 +18,8 @@ $b mount -t proc proc $r/proc
 $b mount -t sysfs sys $r/sys
 $b mount -t cgroup2 cgroup $r/sys/fs/cgroup
 $b mount -t devtmpfs dev $r/dev
-$b mkdir -p $r/dev/pts $r/dev/shm
+$b mkdir -p $r/dev/pts $r/dev/shm $r/dev/net
+$b mknod $r/dev/net/tun c 10 200 # opening it loads the module
 $b mount -t devpts pts $r/dev/pts
 $b mount -t tmpfs shm $r/dev/shm
 $b mount -t tmpfs run $r/run

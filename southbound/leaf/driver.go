@@ -60,6 +60,7 @@ type Driver struct {
 	ports    map[intent.Ref]overlay.LocalPort // as confirmed
 	cursors  map[intent.VNI]evpn.Revision     // as confirmed
 	raised   map[southbound.AlarmKey]string
+	unrouted map[intent.Ref]*southbound.OpError // ports whose router is not in place, and why
 }
 
 // New returns the driver of a node that has an EVPN part.

@@ -121,29 +121,29 @@ func (d *Driver) lacksRouter(l overlay.LocalPort) *southbound.OpError {
 }
 
 // PortError says what keeps a port from being confirmed while the leaf as a whole
-// is well, nil when nothing is known.
+// is well, nil when nothing is known. It asks no feed: who calls may hold its lock.
 func (d *Driver) PortError(r intent.Ref) *southbound.OpError {
-	l, ok := d.feed.Local()[r]
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !ok || d.report.Applied != d.state.Revision {
-		return nil
-	}
-	return d.lacksRouter(l)
+	return d.unrouted[r]
 }
 
 // alarms raises an alarm for each router that the leaf can't have, and ends those
 // of others.
 func (d *Driver) alarms(local map[intent.Ref]overlay.LocalPort) {
-	now := map[southbound.AlarmKey]string{}
+	now, unrouted := map[southbound.AlarmKey]string{}, map[intent.Ref]*southbound.OpError{}
 	d.mu.Lock()
-	for _, l := range local {
-		if err := d.lacksRouter(l); err != nil && err.Code == southbound.AlarmCapability {
+	for r, l := range local {
+		err := d.lacksRouter(l)
+		if err != nil && d.report.Applied == d.state.Revision {
+			unrouted[r] = err
+		}
+		if err != nil && err.Code == southbound.AlarmCapability {
 			now[southbound.AlarmKey{Reason: err.Code, Object: fmt.Sprintf("%s L3VNI %d", l.Routing.VRF.Router, l.Routing.VRF.VNI)}] = err.Err.Error()
 		}
 	}
 	was := d.raised
-	d.raised = now
+	d.raised, d.unrouted = now, unrouted
 	d.mu.Unlock()
 	for k, message := range now {
 		if was[k] != message {

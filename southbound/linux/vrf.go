@@ -29,7 +29,7 @@ const (
 // as well; hosts are by their MAC/IP routes, which get the L3VNI as second label
 // when a segment has a gateway (RFC 9135 section 5.1).
 func vrfLines(vtep leafstate.State, r leafstate.Router) []vrfLine {
-	lines := []vrfLine{{"", fmt.Sprintf("bgp router-id %s", routerID(vtep))}, {"", "no bgp ebgp-requires-policy"}}
+	lines := []vrfLine{{"", fmt.Sprintf("bgp router-id %s", routerID(vtep))}}
 	for _, f := range []string{ipv4Unicast, ipv6Unicast} {
 		lines = append(lines, vrfLine{f, "redistribute connected"}, vrfLine{f, "maximum-paths 64"}, vrfLine{f, "maximum-paths ibgp 64"})
 	}
@@ -88,11 +88,12 @@ func readVRFs(text string, asn uint32) map[intent.VNI][]vrfLine {
 }
 
 // vrfCommands bring bgpd's configuration of a VRF from what it has to what is
-// wanted; none when they are the same. Lines that are of neither are left alone.
+// wanted; none when they are the same. Outside of address families only the router's
+// identifier is looked at: defaults differ between versions and profiles of FRR.
 func vrfCommands(asn uint32, v intent.VNI, has, want []vrfLine, there bool) []string {
 	byFamily := map[string][]string{}
 	for _, l := range has {
-		if !slices.Contains(want, l) {
+		if !slices.Contains(want, l) && (l.family != "" || strings.HasPrefix(l.text, "bgp router-id ")) {
 			undo, isNo := strings.CutPrefix(l.text, "no ")
 			if !isNo {
 				undo = "no " + l.text
