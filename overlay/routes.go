@@ -27,6 +27,7 @@ type announced struct {
 	vnis  []intent.VNI // in whose tables it is
 	owned []intent.VNI // where a port owns its address, so that it is refused
 	stray string       // alarm's object, when no network and no router takes it
+	loose bool         // no network takes it: one that comes may
 	over  intent.VNI   // the router in whose table it is as a route
 	says  routerMACKey // the router for which it says that the leaf routes
 }
@@ -86,7 +87,8 @@ func (m *Model) setRoute(node string, e *edge, id evpn.RouteID, r evpn.Route, ol
 		}
 	}
 	over := m.vrfOf(&r)
-	if len(now.vnis)+len(now.owned) == 0 && over == 0 {
+	now.loose = len(now.vnis)+len(now.owned) == 0
+	if now.loose && over == 0 {
 		now.stray = fmt.Sprintf("VNI %d", r.VNI)
 	}
 	if over != 0 && r.VTEP == e.vtep() && !r.RouterMAC.IsZero() {
@@ -115,11 +117,13 @@ func (m *Model) setRoute(node string, e *edge, id evpn.RouteID, r evpn.Route, ol
 		m.refused[at][taken{node, id}] = struct{}{}
 		m.say(node, e, m.spoofed(v, r.Key), 1, fmt.Sprintf("%s announces %s, an address of the port with MAC %s; the route is not used", node, keyWords(r.Key), m.owners[at]))
 	}
-	if now.stray != "" {
+	if now.loose {
 		if m.strays[r.VNI] == nil {
 			m.strays[r.VNI] = map[taken]struct{}{}
 		}
 		m.strays[r.VNI][taken{node, id}] = struct{}{}
+	}
+	if now.stray != "" {
 		m.say(node, e, alarmKey{AlarmUnknownVNI, now.stray}, 1, fmt.Sprintf("%s announces routes for VNI %d (route targets %v) that no network has or imports", node, r.VNI, r.Targets))
 	}
 }
@@ -154,11 +158,12 @@ func (m *Model) dropRoute(node string, e *edge, id evpn.RouteID, a, now announce
 		}
 		m.say(node, e, m.spoofed(v, id.Key), -1, "")
 	}
-	if a.stray != "" {
-		v := a.route.VNI
+	if v := a.route.VNI; a.loose {
 		if delete(m.strays[v], taken{node, id}); len(m.strays[v]) == 0 {
 			delete(m.strays, v)
 		}
+	}
+	if a.stray != "" {
 		m.say(node, e, alarmKey{AlarmUnknownVNI, a.stray}, -1, "")
 	}
 }
