@@ -49,7 +49,7 @@ type Learned struct {
 
 // Equal reports whether two local ports are the same in all.
 func (p LocalPort) Equal(q LocalPort) bool {
-	return p.Port == q.Port && p.VNI == q.VNI && p.Interface == q.Interface && p.VLAN == q.VLAN && p.OFPort == q.OFPort && p.MAC == q.MAC && p.Encap == q.Encap && p.Standby == q.Standby && slices.Equal(p.Addresses, q.Addresses) && p.Routing.equal(q.Routing)
+	return p.Port == q.Port && p.VNI == q.VNI && p.Interface == q.Interface && p.VLAN == q.VLAN && p.OFPort == q.OFPort && p.MAC == q.MAC && p.Encap == q.Encap && p.Standby == q.Standby && slices.Equal(p.Addresses, q.Addresses) && p.Routing.Equal(q.Routing)
 }
 
 // Attachment is where a port was found and what was made of it.

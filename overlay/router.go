@@ -165,7 +165,7 @@ func (m *Model) compile(r *router, changed map[intent.Ref]struct{}) {
 		changed[n] = struct{}{}
 	}
 	for n, g := range r.routing {
-		if was.routing[n].equal(g) && maps.EqualFunc(was.sources, r.sources, slices.Equal) {
+		if was.routing[n].Equal(g) && maps.EqualFunc(was.sources, r.sources, slices.Equal) {
 			r.routing[n] = was.routing[n]
 			delete(changed, n)
 		} else {

@@ -80,7 +80,8 @@ func (v *VRF) Equal(o *VRF) bool {
 	})
 }
 
-func (r *Routing) equal(o *Routing) bool {
+// Equal reports whether two gateways are the same in all; nil is equal to nil only.
+func (r *Routing) Equal(o *Routing) bool {
 	if r == nil || o == nil || r == o {
 		return r == o
 	}

@@ -26,10 +26,20 @@ func tableOf(k intent.Kind, objects []intent.Object, wide bool) table {
 		if wide {
 			t.header = append(t.header, "MTU", "VTEPS", "REASON")
 		}
+	case intent.KindSecurityGroup:
+		t.header = []string{"TENANT", "NAME", "ID", "RULES", "PORTS", "STATUS", "AGE"}
+		if wide {
+			t.header = append(t.header, "DESCRIPTION", "REASON")
+		}
+	case intent.KindRouter:
+		t.header = []string{"TENANT", "NAME", "VNI", "NETWORKS", "ROUTES", "STATUS", "AGE"}
+		if wide {
+			t.header = append(t.header, "GATEWAYS", "PORTS", "REASON")
+		}
 	case intent.KindPort:
 		t.header = []string{"TENANT", "NAME", "NETWORK", "ADDRESSES", "NODE", "STATUS", "AGE"}
 		if wide {
-			t.header = append(t.header, "MAC", "VTEP", "INTERFACE", "REVISION", "APPLIED", "REASON")
+			t.header = append(t.header, "MAC", "VTEP", "INTERFACE", "GROUPS", "QOS", "REVISION", "APPLIED", "REASON")
 		}
 	}
 	for _, o := range objects {
@@ -52,15 +62,20 @@ func row(o intent.Object, wide bool) []string {
 		return append(r, number(o.Spec.MTU))
 	case *intent.Network:
 		s := status(o.Status)
-		ports := ""
-		if s.Ports != nil {
-			ports = fmt.Sprintf("%d/%d", s.Ports.Ready, s.Ports.Total)
-		}
-		r := []string{o.Metadata.Tenant, o.Metadata.Name, fmt.Sprint(o.Spec.VNI), joined(o.Spec.Subnets), ports, string(s.Phase), age(o.Metadata.Created)}
+		r := []string{o.Metadata.Tenant, o.Metadata.Name, fmt.Sprint(o.Spec.VNI), joined(o.Spec.Subnets), readyOf(s.Ports), string(s.Phase), age(o.Metadata.Created)}
 		if wide {
 			r = append(r, number(o.Spec.MTU), strings.Join(s.VTEPs, ","), why(s))
 		}
 		return r
+	case *intent.SecurityGroup:
+		s := status(o.Status)
+		r := []string{o.Metadata.Tenant, o.Metadata.Name, fmt.Sprint(o.Spec.ID), fmt.Sprint(len(o.Spec.Rules)), readyOf(s.Ports), string(s.Phase), age(o.Metadata.Created)}
+		if wide {
+			r = append(r, o.Spec.Description, why(s))
+		}
+		return r
+	case *intent.Router:
+		return routerRow(o, wide)
 	case *intent.Port:
 		s := status(o.Status)
 		at := s.Node
@@ -69,11 +84,52 @@ func row(o intent.Object, wide bool) []string {
 		}
 		r := []string{o.Metadata.Tenant, o.Metadata.Name, o.Spec.Network, joined(o.Spec.Addresses), at, string(s.Phase), age(o.Metadata.Created)}
 		if wide {
-			r = append(r, o.Spec.MAC.String(), s.VTEP, s.Interface, fmt.Sprint(o.Metadata.Revision), fmt.Sprint(s.Applied), why(s))
+			r = append(r, o.Spec.MAC.String(), s.VTEP, s.Interface, strings.Join(o.Spec.SecurityGroups, ","), limits(o.Spec.QoS), fmt.Sprint(o.Metadata.Revision), fmt.Sprint(s.Applied), why(s))
 		}
 		return r
 	}
 	return nil
+}
+
+func routerRow(o *intent.Router, wide bool) []string {
+	s := status(o.Status)
+	networks := make([]string, len(o.Spec.Networks))
+	for i, n := range o.Spec.Networks {
+		networks[i] = n.Network
+	}
+	r := []string{o.Metadata.Tenant, o.Metadata.Name, fmt.Sprint(o.Spec.VNI), strings.Join(networks, ","), fmt.Sprint(len(o.Spec.Routes)), string(s.Phase), age(o.Metadata.Created)}
+	if wide {
+		r = append(r, strings.Join(s.Gateways, ","), readyOf(s.Ports), why(s))
+	}
+	return r
+}
+
+// readyOf is READY/TOTAL.
+func readyOf(c *intent.Counts) string {
+	if c == nil {
+		return ""
+	}
+	return fmt.Sprintf("%d/%d", c.Ready, c.Total)
+}
+
+// limits is a port's quality of service in short: out 10M, in 1G, dscp 46.
+func limits(q *intent.QoS) string {
+	if q == nil {
+		return ""
+	}
+	var out []string
+	for _, l := range []struct {
+		way  string
+		rate intent.BitRate
+	}{{"out", q.Out.Rate}, {"in", q.In.Rate}} {
+		if l.rate != "" {
+			out = append(out, l.way+" "+string(l.rate))
+		}
+	}
+	if q.DSCP != nil {
+		out = append(out, fmt.Sprintf("dscp %d", *q.DSCP))
+	}
+	return strings.Join(out, ", ")
 }
 
 func nodeRow(o *intent.Node, wide bool) []string {

@@ -80,7 +80,11 @@ func statusOf(o intent.Object) *intent.Status {
 		return o.Status
 	case *intent.Network:
 		return o.Status
+	case *intent.SecurityGroup:
+		return o.Status
 	case *intent.Port:
+		return o.Status
+	case *intent.Router:
 		return o.Status
 	}
 	return nil
@@ -93,13 +97,18 @@ func (a *app) describe(o intent.Object) error {
 	}
 	text, _, _ := strings.Cut(string(b), "\nstatus:")
 	fmt.Fprintln(a.out, strings.TrimSpace(text))
+	if g, ok := o.(*intent.SecurityGroup); ok {
+		for i, r := range g.Spec.Rules {
+			fmt.Fprintf(a.out, "%-11s %s\n", fmt.Sprintf("Rule %d:", i), r)
+		}
+	}
 	s := statusOf(o)
 	if s == nil {
 		return nil
 	}
 	fmt.Fprintf(a.out, "Status:     %s\n", s.Phase)
 	fmt.Fprintf(a.out, "Revision:   %d (applied: %d)\n", o.Meta().Revision, s.Applied)
-	for _, l := range [][2]string{{"Node", s.Node}, {"Interface", s.Interface}, {"VTEP", s.VTEP}, {"VTEPs", strings.Join(s.VTEPs, ", ")}, {"Software", s.Software}} {
+	for _, l := range [][2]string{{"Node", s.Node}, {"Interface", s.Interface}, {"VTEP", s.VTEP}, {"VTEPs", strings.Join(s.VTEPs, ", ")}, {"Gateways", strings.Join(s.Gateways, ", ")}, {"Ports", readyOf(s.Ports)}, {"Software", s.Software}} {
 		if l[1] != "" {
 			fmt.Fprintf(a.out, "%-11s %s\n", l[0]+":", l[1])
 		}

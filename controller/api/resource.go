@@ -73,7 +73,9 @@ func (s *Server) registerKinds() {
 	register[intent.Node](s, intent.KindNode, "A node is a device: a switch or a hypervisor.")
 	register[intent.Link](s, intent.KindLink, "A link is a cable between two nodes.")
 	register[intent.Network](s, intent.KindNetwork, "A network is an L2 segment of a tenant, with one VNI.")
+	register[intent.SecurityGroup](s, intent.KindSecurityGroup, "A security group is a set of ports of a tenant and what they may receive and send: stateful rules that allow.")
 	register[intent.Port](s, intent.KindPort, "A port attaches one interface of a VM or server to a network.")
+	register[intent.Router](s, intent.KindRouter, "A router routes between networks of a tenant: one VRF, with a distributed anycast gateway.")
 }
 
 // resource has the operations of one kind.
@@ -315,7 +317,11 @@ func withStatus(o intent.Object, st *intent.Status) intent.Object {
 		o.Status = st
 	case *intent.Network:
 		o.Status = st
+	case *intent.SecurityGroup:
+		o.Status = st
 	case *intent.Port:
+		o.Status = st
+	case *intent.Router:
 		o.Status = st
 	}
 	return o

@@ -57,8 +57,9 @@ type Engine struct {
 
 	mu       sync.RWMutex
 	model    *overlay.Model
-	objects  map[intent.Ref]int64     // revision of every object that was taken
-	broken   map[string]*store.Broken // by key, what can't be read now
+	objects  map[intent.Ref]int64                   // revision of every object that was taken
+	members  map[intent.Ref]map[intent.Ref]struct{} // security group -> ports that are in it
+	broken   map[string]*store.Broken               // by key, what can't be read now
 	sessions map[string]*session
 	ending   map[string]*session // left the intent; the last of each node
 	rev      int64               // of the store, up to which intent was taken
@@ -88,7 +89,7 @@ func New(c Config) *Engine {
 	}
 	e := &Engine{
 		config: c, log: c.Logger, events: newRing(eventsKept), moves: newMoveQueue(),
-		model: overlay.NewModel(), objects: map[intent.Ref]int64{}, sessions: map[string]*session{}, ending: map[string]*session{}, moving: map[intent.Ref]*moving{}, trims: map[intent.VNI]struct{}{},
+		model: overlay.NewModel(), objects: map[intent.Ref]int64{}, members: map[intent.Ref]map[intent.Ref]struct{}{}, sessions: map[string]*session{}, ending: map[string]*session{}, moving: map[intent.Ref]*moving{}, trims: map[intent.VNI]struct{}{},
 		changed: make(chan struct{}),
 	}
 	if c.Speaker != nil {
@@ -217,12 +218,18 @@ func (e *Engine) take(ctx context.Context, batch []store.Event) {
 func (e *Engine) put(o intent.Object) {
 	e.nodesChanged = e.nodesChanged || o.Ref().Kind == intent.KindNode
 	e.objects[o.Ref()] = o.Meta().Revision
+	if p, ok := o.(*intent.Port); ok {
+		e.regroup(e.model.Port(p.Ref()), p)
+	}
 	e.model.Put(o)
 }
 
 func (e *Engine) delete(r intent.Ref) {
 	e.nodesChanged = e.nodesChanged || r.Kind == intent.KindNode
 	delete(e.objects, r)
+	if r.Kind == intent.KindPort {
+		e.regroup(e.model.Port(r), nil)
+	}
 	e.model.Delete(r)
 }
 

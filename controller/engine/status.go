@@ -21,6 +21,10 @@ func (e *Engine) Status(o intent.Object) *intent.Status {
 		return e.portStatus(o, e.lagging)
 	case *intent.Network:
 		return e.networkStatus(o)
+	case *intent.Router:
+		return e.routerStatus(o)
+	case *intent.SecurityGroup:
+		return e.groupStatus(o)
 	case *intent.Tenant:
 		return &intent.Status{Phase: intent.PhaseReady, Applied: o.Metadata.Revision}
 	case *intent.Node:
@@ -54,13 +58,7 @@ func (e *Engine) portStatus(p *intent.Port, lagging func(intent.VNI) []laggard) 
 			st.Requested = b.Node + ":" + b.Interface
 		}
 	}
-	s := e.sessions[a.Node]
-	if s == nil {
-		st.Phase = intent.PhasePending
-		st.Reasons = []intent.Reason{{Device: a.Node, Code: "NoSession", Message: "the controller has no session with the node", Action: "wait a moment"}}
-		return st
-	}
-	if why := s.lacksPort(a); why != nil {
+	if why := e.lacks(a); why != nil {
 		st.Phase, st.Reasons = intent.PhasePending, []intent.Reason{*why}
 		if why.Code == southbound.CodeRefused {
 			st.Phase = intent.PhaseFailed

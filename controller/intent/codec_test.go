@@ -108,6 +108,7 @@ func TestValidateNamesObjectAndField(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte(good))
+	f.Add([]byte(tenancy))
 	f.Add([]byte("kind: Port\nspec: {mac: &a [*a]}"))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		os, err := Decode(in, "f")

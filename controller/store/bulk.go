@@ -228,6 +228,11 @@ func (b *bulk) together(u unit) {
 		}
 		return
 	}
+	if again, ok := b.rivals(u); ok {
+		b.races++
+		b.all(again)
+		return
+	}
 	var look []clientv3.Op
 	for _, it := range u {
 		for _, c := range it.plan.fresh {
@@ -262,6 +267,38 @@ func (b *bulk) together(u unit) {
 		return
 	}
 	b.all(again)
+}
+
+// rivals settles which of several groups of a unit has a number that more than
+// one of them claims. It tells whether there are such, and which are to be read
+// again: those that are not refused.
+func (b *bulk) rivals(u unit) (again []int, found bool) {
+	owner := map[string]item{}
+	refused := map[int]bool{}
+	for _, chosen := range []bool{false, true} { // what was asked for goes first
+		for _, it := range u {
+			for _, c := range it.plan.fresh {
+				if _, mine := it.write.chosen[c.field]; mine != chosen {
+					continue
+				}
+				first, taken := owner[c.key]
+				if !taken {
+					owner[c.key] = it
+					continue
+				}
+				if found = true; !chosen {
+					refused[it.at] = true
+					b.out[it.at].Err = &ConflictError{Object: it.write.want.Ref(), Field: c.field, Value: c.value, Owner: first.write.want.Ref()}
+				}
+			}
+		}
+	}
+	for _, it := range u {
+		if !refused[it.at] {
+			again = append(again, it.at)
+		}
+	}
+	return again, found
 }
 
 // all writes objects whose kinds are in order.

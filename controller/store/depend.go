@@ -253,7 +253,11 @@ func (w *write) portNode(f *intent.Faults, field, name string, n *intent.Network
 		f.Add(field, "names an unknown node %q", name)
 		return
 	}
-	w.deps = append(w.deps, exists(w.s.keys.object(node.Ref())))
+	if key := w.s.keys.object(node.Ref()); vSwitchOnly(n, p) {
+		w.deps = append(w.deps, unchanged(key, node)) // it must not become an edge that can't
+	} else {
+		w.deps = append(w.deps, exists(key))
+	}
 	if why := incapable(node, n, p); why != "" {
 		f.Add(field, "%s", why)
 	}

@@ -15,14 +15,29 @@
 //	/weft/claim/iface/<iface-id>
 //	/weft/claim/link/<node>/<interface>
 //	/weft/claim/vtep/<address>
+//	/weft/claim/group/<number>
+//	/weft/claim/router/<tenant>/<network>/
 //
-// The MAC claims of a network also list its ports. Parts of a key are percent-encoded, so that an interface such as
-// Ethernet1/1 stays one part.
+// VNIs of networks and L3VNIs of routers are claimed from one space. A router
+// claims its address in each subnet of its networks like a port does; since
+// these follow from both, whichever of router and network changes writes them.
+// The MAC claims of a network also list its ports. Other keys only list what
+// names an object, so that it is not deleted meanwhile; their last part is the
+// one that names, so nobody else can have them:
+//
+//	/weft/claim/member/<tenant>/<group>/<port>
+//	/weft/claim/rule/<tenant>/<group>/<group whose rules name it>
+//	/weft/claim/hop/<tenant>/<port>/<router whose routes name it>
+//
+// Parts of a key are percent-encoded, so that an interface such as Ethernet1/1
+// stays one part.
 //
 // An object and its claims are written by one transaction. It compares that
 // the object is as it was read, that each new claim is free, and that what the
-// object names still exists (a port: that its network is unchanged). A delete
-// compares that nothing new names the object. A transaction that loses a race
+// object names still exists, or is unchanged where it was checked against that
+// (a port's network; a router's networks and next hops). A delete compares that
+// nothing new names the object. New groups that name each other are written by
+// one transaction. A transaction that loses a race
 // runs again on fresh reads, so no lock is held anywhere, any number of
 // controllers may write at once, and a process killed at any instant leaves
 // either all of a change or nothing.

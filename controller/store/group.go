@@ -117,6 +117,14 @@ func edgeOnly(node *intent.Node) string {
 	return ""
 }
 
+// vSwitchOnly reports whether only a vSwitch can serve a port of a network.
+func vSwitchOnly(n *intent.Network, p *intent.Port) bool {
+	return n != nil && !n.Spec.Encapsulation.Standard() || len(p.Spec.SecurityGroups) > 0 || limited(p)
+}
+
+// limited reports whether a port has any quality of service.
+func limited(p *intent.Port) bool { return p.Spec.QoS != nil && *p.Spec.QoS != (intent.QoS{}) }
+
 // incapable says why a node can't carry a network or serve a port of it, or
 // nothing when it can. Either may be nil.
 func incapable(node *intent.Node, n *intent.Network, p *intent.Port) string {
@@ -134,7 +142,7 @@ func incapable(node *intent.Node, n *intent.Network, p *intent.Port) string {
 	if p != nil && len(p.Spec.SecurityGroups) > 0 {
 		say("filter statefully: only vSwitches can; use a hypervisor, or leave spec.securityGroups out")
 	}
-	if p != nil && p.Spec.QoS != nil && *p.Spec.QoS != (intent.QoS{}) {
+	if p != nil && limited(p) {
 		say("limit or mark what a port sends: only vSwitches can; use a hypervisor, or leave spec.qos out")
 	}
 	return strings.Join(out, "; ")

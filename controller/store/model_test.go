@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"testing"
@@ -19,30 +20,56 @@ type model map[intent.Ref]intent.Object
 
 // names lists the objects that an object names.
 func names(o intent.Object) []intent.Ref {
+	owner := ref(intent.KindTenant, "", o.Meta().Tenant)
 	switch o := o.(type) {
 	case *intent.Network:
-		return []intent.Ref{ref(intent.KindTenant, "", o.Metadata.Tenant)}
+		return []intent.Ref{owner}
 	case *intent.Port:
-		out := []intent.Ref{o.NetworkRef()}
+		out := append([]intent.Ref{o.NetworkRef()}, o.GroupRefs()...)
 		if n := o.Spec.Binding.Node; n != "" {
 			out = append(out, ref(intent.KindNode, "", n))
 		}
 		return out
 	case *intent.Link:
 		return []intent.Ref{ref(intent.KindNode, "", o.Spec.Endpoints[0].Node), ref(intent.KindNode, "", o.Spec.Endpoints[1].Node)}
+	case *intent.SecurityGroup:
+		out := []intent.Ref{owner}
+		for _, r := range o.Spec.Rules {
+			if r.Group != "" && r.Group != o.Metadata.Name {
+				out = append(out, o.GroupRef(r))
+			}
+		}
+		return out
+	case *intent.Router:
+		out := []intent.Ref{owner}
+		for _, n := range o.Spec.Networks {
+			out = append(out, o.NetworkRef(n))
+		}
+		for _, rt := range o.Spec.Routes {
+			for _, h := range rt.NextHops {
+				if h.Port != "" {
+					out = append(out, o.PortRef(h))
+				}
+			}
+		}
+		return out
 	}
 	return nil
 }
 
-// values are what an object may not share; "" entries are yet to be chosen.
-func values(o intent.Object) []string {
+// values are what an object may not share; what is yet to be chosen is not
+// among them.
+func (m model) values(o intent.Object) []string {
+	var out []string
+	vni := func(v intent.VNI) {
+		if v != 0 {
+			out = append(out, fmt.Sprint("vni ", v))
+		}
+	}
 	switch o := o.(type) {
 	case *intent.Network:
-		if o.Spec.VNI != 0 {
-			return []string{fmt.Sprint("vni ", o.Spec.VNI)}
-		}
+		vni(o.Spec.VNI)
 	case *intent.Port:
-		var out []string
 		if !o.Spec.MAC.IsZero() {
 			out = append(out, fmt.Sprint(o.NetworkRef(), o.Spec.MAC))
 		}
@@ -52,64 +79,132 @@ func values(o intent.Object) []string {
 		if b := o.Spec.Binding; !b.IsZero() {
 			out = append(out, fmt.Sprint(b))
 		}
-		return out
 	case *intent.Node:
 		if o.Spec.VTEP.IsValid() {
-			return []string{o.Spec.VTEP.String()}
+			out = append(out, o.Spec.VTEP.String())
 		}
 	case *intent.Link:
-		return []string{fmt.Sprint("link ", o.Spec.Endpoints[0]), fmt.Sprint("link ", o.Spec.Endpoints[1])}
-	}
-	return nil
-}
-
-// refuses tells whether a Put must fail.
-func (m model) refuses(o intent.Object) bool {
-	for _, r := range names(o) {
-		if m[r] == nil {
-			return true
+		out = append(out, fmt.Sprint("link ", o.Spec.Endpoints[0]), fmt.Sprint("link ", o.Spec.Endpoints[1]))
+	case *intent.SecurityGroup:
+		if o.Spec.ID != 0 {
+			out = append(out, fmt.Sprint("group ", o.Spec.ID))
 		}
-	}
-	mine := values(o)
-	for r, other := range m {
-		if r == o.Ref() {
-			continue
-		}
-		for _, v := range values(other) {
-			if slices.Contains(mine, v) {
-				return true
+	case *intent.Router:
+		vni(o.Spec.VNI)
+		for _, rn := range o.Spec.Networks {
+			out = append(out, fmt.Sprint("router ", o.NetworkRef(rn)))
+			for _, s := range m[o.NetworkRef(rn)].(*intent.Network).Spec.Subnets {
+				out = append(out, fmt.Sprint(o.NetworkRef(rn), rn.Gateway(s)))
 			}
-		}
-		if p, ok := other.(*intent.Port); ok && p.NetworkRef() == o.Ref() && intent.CheckPort(p, o.(*intent.Network)) != nil {
-			return true
-		}
-	}
-	if p, ok := o.(*intent.Port); ok {
-		n := m[p.NetworkRef()].(*intent.Network)
-		old, _ := m[o.Ref()].(*intent.Port)
-		if len(p.Spec.Addresses) == 0 && old != nil && old.Spec.Network == p.Spec.Network {
-			return intent.CheckPort(old, n) != nil
-		}
-		return intent.CheckPort(p, n) != nil
-	}
-	return false
-}
-
-// named lists the objects that name one, and so on down.
-func (m model) named(r intent.Ref) []intent.Ref {
-	var out []intent.Ref
-	for c, o := range m {
-		if slices.Contains(names(o), r) && !slices.Contains(out, c) {
-			out = append(append(out, m.named(c)...), c)
 		}
 	}
 	return out
 }
 
+// refuses tells whether a Put must fail: whether what would be then breaks a
+// rule.
+func (m model) refuses(o intent.Object) bool {
+	then := maps.Clone(m)
+	then[o.Ref()] = kept(o, m[o.Ref()])
+	return !then.holds()
+}
+
+// kept is an object with the values that it keeps because they are left out.
+func kept(o, old intent.Object) intent.Object {
+	switch n := o.(type) {
+	case *intent.Network:
+		if old, ok := old.(*intent.Network); ok && n.Spec.VNI == 0 {
+			c := *n
+			c.Spec.VNI = old.Spec.VNI
+			return &c
+		}
+	case *intent.Port:
+		if old, ok := old.(*intent.Port); ok && n.Spec.Addresses == nil && old.Spec.Network == n.Spec.Network {
+			c := *n
+			c.Spec.Addresses = old.Spec.Addresses
+			return &c
+		}
+	}
+	return o
+}
+
+// holds tells whether no rule is broken.
+func (m model) holds() bool {
+	for _, o := range m {
+		for _, r := range names(o) {
+			if m[r] == nil {
+				return false
+			}
+		}
+	}
+	taken := map[string]bool{}
+	for _, o := range m {
+		for _, v := range m.values(o) {
+			if taken[v] {
+				return false
+			}
+			taken[v] = true
+		}
+		switch o := o.(type) {
+		case *intent.Port:
+			if intent.CheckPort(o, m[o.NetworkRef()].(*intent.Network)) != nil {
+				return false
+			}
+		case *intent.Router:
+			if !m.routes(o) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// routes tells whether a router fits its networks, and its routes' ports it.
+func (m model) routes(r *intent.Router) bool {
+	networks := map[string]*intent.Network{}
+	for _, rn := range r.Spec.Networks {
+		networks[rn.Network] = m[r.NetworkRef(rn)].(*intent.Network)
+	}
+	for _, rt := range r.Spec.Routes {
+		for _, h := range rt.NextHops {
+			if h.Port != "" && networks[m[r.PortRef(h)].(*intent.Port).Spec.Network] == nil {
+				return false
+			}
+		}
+	}
+	return intent.CheckRouter(r, networks) == nil
+}
+
+// named lists the objects that name one.
+func (m model) named(r intent.Ref) []intent.Ref {
+	var out []intent.Ref
+	for c, o := range m {
+		if slices.Contains(names(o), r) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// cascade adds an object and all that belongs to it to a set.
+func (m model) cascade(r intent.Ref, to map[intent.Ref]bool) {
+	if to[r] {
+		return
+	}
+	to[r] = true
+	for _, c := range m.named(r) {
+		belongs := r.Kind == intent.KindTenant || r.Kind == intent.KindNode ||
+			r.Kind == intent.KindNetwork && c.Kind == intent.KindPort || r.Kind == intent.KindSecurityGroup && c.Kind == intent.KindSecurityGroup
+		if belongs {
+			m.cascade(c, to)
+		}
+	}
+}
+
 func draw(t *rapid.T) intent.Object {
 	pick := func(label string, of ...string) string { return rapid.SampledFrom(of).Draw(t, label) }
 	tn := pick("tenant", "t", "u")
-	switch pick("kind", "tenant", "node", "link", "network", "network", "port", "port", "port", "port") {
+	switch pick("kind", "tenant", "node", "link", "network", "network", "port", "port", "port", "port", "group", "group", "router", "router") {
 	case "tenant":
 		o := tenant(tn)
 		o.Spec.Description = pick("description", "", "x")
@@ -118,13 +213,32 @@ func draw(t *rapid.T) intent.Object {
 		return leaf(pick("node", "A", "b"), pick("vtep", "", "10.9.0.1", "10.9.0.2"))
 	case "link":
 		return cable(pick("link", "l", "m"), "A", pick("if", "e1", "e/2"), "b", pick("if", "e1", "e/2"))
+	case "group":
+		o := group(tn, pick("group", "f", "g"), rapid.SampledFrom([][]string{nil, {"f"}, {"g"}, {"f", "g"}, {"h"}}).Draw(t, "from")...)
+		o.Spec.ID = rapid.SampledFrom([]uint32{0, 0, 0, 1, 7}).Draw(t, "id")
+		return o
+	case "router":
+		o := vrf(tn, pick("router", "r", "s"), rapid.SampledFrom([][]string{nil, {"n"}, {"o"}, {"n", "o"}, {"o", "n@10.0.0.9"}, {"n@fd00::9"}}).Draw(t, "networks")...)
+		switch pick("route", "", "", "port", "address", "hole") {
+		case "port":
+			via(o, "192.0.2.0/24", pick("hop", "p", "q"), pick("hop2", "r", "10.0.0.3"))
+		case "address":
+			via(o, "192.0.2.0/24", pick("hop", "10.0.0.3", "10.1.0.3", "10.0.0.77"))
+		case "hole":
+			via(o, "10.0.0.0/24")
+		}
+		o.Spec.VNI = rapid.SampledFrom([]intent.VNI{0, 0, 5, 6}).Draw(t, "vni")
+		return o
 	case "network":
-		o := network(tn, pick("network", "n", "o"), rapid.SampledFrom([][]string{nil, {"10.0.0.0/24"}, {"10.0.0.0/28"}, {"10.0.0.0/24", "fd00::/64"}}).Draw(t, "subnets")...)
+		name := pick("network", "n", "o")
+		subnets := map[string][][]string{"n": {nil, {"10.0.0.0/24"}, {"10.0.0.0/24"}, {"10.0.0.0/28"}, {"10.0.0.0/24", "fd00::/64"}}, "o": {nil, {"10.1.0.0/24"}, {"10.1.0.0/24"}, {"10.0.0.0/24"}, {"10.1.0.0/28"}}}
+		o := network(tn, name, rapid.SampledFrom(subnets[name]).Draw(t, "subnets")...)
 		o.Spec.VNI = rapid.SampledFrom([]intent.VNI{0, 0, 5, 6}).Draw(t, "vni")
 		return o
 	}
 	o := port(tn, pick("network", "n", "o"), pick("port", "p", "q", "r"),
-		rapid.SampledFrom([][]string{nil, nil, {"10.0.0.5"}, {"10.0.0.100", "fd00::5"}}).Draw(t, "addresses")...)
+		rapid.SampledFrom([][]string{nil, nil, {"10.0.0.5"}, {"10.0.0.1"}, {"10.1.0.5"}, {"10.0.0.100", "fd00::9"}}).Draw(t, "addresses")...)
+	o.Spec.SecurityGroups = rapid.SampledFrom([][]string{nil, nil, nil, {"f"}, {"f", "g"}}).Draw(t, "groups")
 	o.Spec.MAC = rapid.SampledFrom([]intent.MAC{{}, {}, {2, 1}, {2, 2}}).Draw(t, "mac")
 	switch pick("binding", "", "", "iface", "node") {
 	case "iface":
@@ -163,19 +277,43 @@ func TestAgainstModel(t *testing.T) {
 			},
 			"delete": func(rt *rapid.T) {
 				r, cascade := draw(rt).Ref(), rapid.Bool().Draw(rt, "cascade")
-				named := m.named(r)
+				going := map[intent.Ref]bool{}
+				m.cascade(r, going)
+				held := false
+				for g := range going {
+					for _, c := range m.named(g) {
+						held = held || !going[c]
+					}
+				}
 				_, err := s.Delete(ctx, r, DeleteOptions{Cascade: cascade})
 				switch {
 				case m[r] == nil:
 					require.ErrorIs(rt, err, ErrNotFound)
-				case len(named) > 0 && !cascade:
+				case len(m.named(r)) > 0 && !cascade, held:
 					require.ErrorIs(rt, err, ErrInUse)
 				default:
 					require.NoError(rt, err)
-					for _, c := range append(named, r) {
+					for c := range going {
 						delete(m, c)
 					}
 				}
+			},
+			"all": func(rt *rapid.T) {
+				objects := make([]intent.Object, rapid.IntRange(1, 6).Draw(rt, "objects"))
+				for i := range objects {
+					objects[i] = draw(rt)
+				}
+				// What is stored is judged by the store's claims, below, and by
+				// the rules.
+				for _, w := range s.PutAll(ctx, objects, false) {
+					if w.Err != nil {
+						var fe intent.FieldErrors
+						require.True(rt, errors.As(w.Err, &fe) || errors.Is(w.Err, ErrConflict), "%v", w.Err)
+						continue
+					}
+					m[w.Object.Ref()] = w.Object
+				}
+				require.True(rt, m.holds(), "after a bulk write")
 			},
 			"": func(rt *rapid.T) {
 				objects := make([]intent.Object, 0, len(m))
@@ -197,6 +335,18 @@ func complete(t *rapid.T, given, stored, old intent.Object) {
 		require.True(t, st.Spec.VNI == g.Spec.VNI || g.Spec.VNI == 0 && st.Spec.VNI != 0)
 		if old != nil && g.Spec.VNI == 0 {
 			require.Equal(t, old.(*intent.Network).Spec.VNI, st.Spec.VNI)
+		}
+	case *intent.Router:
+		st := stored.(*intent.Router)
+		require.True(t, st.Spec.VNI == g.Spec.VNI || g.Spec.VNI == 0 && st.Spec.VNI != 0)
+		if old != nil && g.Spec.VNI == 0 {
+			require.Equal(t, old.(*intent.Router).Spec.VNI, st.Spec.VNI)
+		}
+	case *intent.SecurityGroup:
+		st := stored.(*intent.SecurityGroup)
+		require.True(t, st.Spec.ID == g.Spec.ID || g.Spec.ID == 0 && st.Spec.ID != 0)
+		if old != nil && g.Spec.ID == 0 {
+			require.Equal(t, old.(*intent.SecurityGroup).Spec.ID, st.Spec.ID)
 		}
 	case *intent.Port:
 		st := stored.(*intent.Port)

@@ -102,10 +102,10 @@ func TestDeleteAgainstCreate(t *testing.T) {
 	if testing.Short() {
 		rounds = 10
 	}
-	parallel(12, func(g int) {
+	parallel(20, func(g int) {
 		s := ss[g%2]
 		for i := range rounds {
-			switch g % 6 {
+			switch g % 10 {
 			case 0:
 				_, err := s.Put(ctx, tenant("t"), PutOptions{})
 				known(err)
@@ -126,8 +126,36 @@ func TestDeleteAgainstCreate(t *testing.T) {
 				subnet := []string{"10.0.0.0/24", "10.0.0.0/28"}[i%2]
 				_, err = s.Put(ctx, network("t", "n", subnet), PutOptions{})
 				known(err)
-			default:
+			case 5:
 				_, err := s.Put(ctx, port("t", "n", fmt.Sprintf("p%d", i%5)), PutOptions{})
+				known(err)
+			case 6:
+				// A router whose networks and next hops come and go.
+				r := vrf("t", "r", [][]string{{"n"}, {"n@10.0.0.9", "o"}, {"o"}, nil}[i%4]...)
+				if i%3 == 0 && i%4 < 2 {
+					via(r, "192.0.2.0/24", fmt.Sprintf("p%d", i%5))
+				}
+				_, err := s.Put(ctx, r, PutOptions{})
+				known(err)
+				if i%7 == 0 {
+					_, err = s.Delete(ctx, r.Ref(), DeleteOptions{})
+					known(err)
+				}
+			case 7:
+				_, err := s.Put(ctx, network("t", "o", []string{"10.1.0.0/24", "10.0.0.16/28"}[i%2], "fd00::/64"), PutOptions{})
+				known(err)
+				_, err = s.Put(ctx, port("t", "n", fmt.Sprintf("g%d", i%3), []string{"10.0.0.1", "10.0.0.9"}[i%2]), PutOptions{})
+				known(err)
+				_, err = s.Delete(ctx, ref(intent.KindPort, "t", fmt.Sprintf("g%d", i%3)), DeleteOptions{})
+				known(err)
+			case 8:
+				for _, w := range s.PutAll(ctx, []intent.Object{group("t", "a", "b"), group("t", "b", "a"), in(port("t", "n", fmt.Sprintf("p%d", i%5)), "a")}, false) {
+					known(w.Err)
+				}
+			default:
+				_, err := s.Put(ctx, group("t", "b", [][]string{{"a"}, nil}[i%2]...), PutOptions{})
+				known(err)
+				_, err = s.Delete(ctx, ref(intent.KindSecurityGroup, "t", []string{"a", "b"}[i%2]), DeleteOptions{Cascade: i%3 == 0})
 				known(err)
 			}
 			if g == 0 && i%5 == 0 {
@@ -145,29 +173,20 @@ func TestDeleteAgainstCreate(t *testing.T) {
 	require.Empty(t, dump(t, ss[0]))
 }
 
-// consistent checks that all that is named in a snapshot is in it.
+// consistent checks that what a snapshot has breaks no rule: all that is named
+// is in it, no address is used twice, routers fit their networks.
 func consistent(t *testing.T, s *Store) {
 	objects, _, err := s.Snapshot(context.Background())
 	if err != nil {
 		t.Error(err)
 		return
 	}
-	have := map[intent.Ref]intent.Object{}
+	m := model{}
 	for _, o := range objects {
-		have[o.Ref()] = o
-		switch o := o.(type) {
-		case *intent.Network:
-			if have[ref(intent.KindTenant, "", o.Metadata.Tenant)] == nil {
-				t.Errorf("%s has no tenant", o.Ref())
-			}
-		case *intent.Port:
-			n, _ := have[o.NetworkRef()].(*intent.Network)
-			if n == nil {
-				t.Errorf("%s has no network", o.Ref())
-			} else if err := intent.CheckPort(o, n); err != nil {
-				t.Error(err)
-			}
-		}
+		m[o.Ref()] = o
+	}
+	if !m.holds() {
+		t.Errorf("a rule is broken: %v", m)
 	}
 }
 

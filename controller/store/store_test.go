@@ -117,9 +117,21 @@ func dump(t testing.TB, s *Store) map[string]string {
 // expected computes all keys but the objects' from the objects.
 func expected(t testing.TB, s *Store, objects []intent.Object) map[string]string {
 	t.Helper()
-	out := map[string]string{}
+	out, networks := map[string]string{}, map[intent.Ref]*intent.Network{}
 	for _, o := range objects {
-		for _, c := range s.keys.claims(o) {
+		if n, ok := o.(*intent.Network); ok {
+			networks[n.Ref()] = n
+		}
+	}
+	for _, o := range objects {
+		claims := s.keys.claims(o)
+		if r, ok := o.(*intent.Router); ok {
+			for i, rn := range r.Spec.Networks {
+				require.NotNil(t, networks[r.NetworkRef(rn)], "%s has no network %s", r.Ref(), rn.Network)
+				claims = append(claims, s.keys.gateways(r, i, networks[r.NetworkRef(rn)])...)
+			}
+		}
+		for _, c := range claims {
 			_, twice := out[c.key]
 			require.False(t, twice, "%s is claimed twice", c.key)
 			out[c.key] = encodeRef(o.Ref())

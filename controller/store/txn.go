@@ -1,6 +1,9 @@
 package store
 
 import (
+	"cmp"
+	"slices"
+
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -64,6 +67,7 @@ func (c *components) visit(i int) {
 		c.low[j] = done
 		u = append(u, c.items[j])
 		if j == i {
+			slices.SortFunc(u, func(a, b item) int { return cmp.Compare(a.at, b.at) })
 			c.out = append(c.out, u)
 			return
 		}

@@ -137,6 +137,8 @@ func actionText(b []byte) string {
 			}
 			return "move:" + fields[src].name + "->" + fields[dst].name
 		}
+	case actionDecTTL:
+		return "dec_ttl"
 	case actionMeter:
 		if len(b) == 8 {
 			return fmt.Sprintf("meter:%d", binary.BigEndian.Uint32(b[4:]))
@@ -146,6 +148,9 @@ func actionText(b []byte) string {
 			return fmt.Sprintf("resubmit(,%d)", b[12])
 		}
 		if len(b) == 32 && binary.BigEndian.Uint32(b[4:]) == vendorNicira && binary.BigEndian.Uint16(b[8:]) == niciraMultipath {
+			if binary.BigEndian.Uint16(b[10:]) == hashSymmetricL3L4UD {
+				return fmt.Sprintf("multipath(symmetric_l3l4+udp,%d,%s)", int(binary.BigEndian.Uint16(b[18:]))+1, fields[FieldID(binary.BigEndian.Uint32(b[28:])>>9)].name)
+			}
 			return fmt.Sprintf("multipath(symmetric_l4,%s)", fields[FieldID(binary.BigEndian.Uint32(b[28:])>>9)].name)
 		}
 	}

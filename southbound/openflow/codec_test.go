@@ -38,7 +38,17 @@ func everyFlow(m [6]byte, a4, a6 netip.Addr, v uint64, port uint32) []Flow {
 		{Priority: 9, Match: NewMatch(InPort(port), EthType(0x8035), EthSrc(m)), Instructions: ins(Apply(Controller()))},
 		{Priority: 9, Match: NewMatch(InPort(port), TunnelID(v<<8).Masked([]byte{0, 0, 0, 0, 255, 255, 255, 0})), Instructions: ins(Apply(
 			HashFlow(2, 8), SetField(TunnelID(v<<8)), MoveBits(FieldReg(2), FieldTunnelID, 8), SetField(TunDst(a4)), Output(65001)))},
+		{Priority: 120, Match: NewMatch(append(AddrRegs(3, a4), Reg(5, port))...), Instructions: ins(Apply(ForgetInPort(), SetField(XXReg(3, a6))), GotoTable(28))},
+		{Priority: 120, Match: NewMatch(EthType(0x0800), IPTTL(1), IPProto(1), ICMPv4Type(8), ICMPv4Code(0), IPv4Dst(a4)), Instructions: ins(Apply(
+			DecTTL(), Spread(6, 300), Move(FieldIPv4Dst, FieldReg(15)), SetField(IPTTL(64)), SetField(ICMPv4Type(0)), Controller()))},
+		{Priority: 120, Match: NewMatch(EthType(0x86dd), IPTTL(1), prefix(FieldIPv6Dst, a6, 120), InPort(port)), Instructions: ins(Apply(Move(FieldIPv6Dst, FieldXXReg(3))))},
+		{Priority: 120, Match: NewMatch(EthType(0x0800), prefix(FieldIPv4Dst, a4, 31), Metadata(v), InPort(port))},
 	}
+}
+
+func prefix(f FieldID, a netip.Addr, bits int) Field {
+	out, _ := InPrefix(f, netip.PrefixFrom(a, bits))
+	return out
 }
 
 func examples() []Flow {

@@ -359,7 +359,7 @@ func NewMatch(fs ...Field) Match {
 func sortFields(fs []Field) {
 	// Few fields, often in order already.
 	for i := 1; i < len(fs); i++ {
-		for j := i; j > 0 && cmp.Less(fs[j].ID, fs[j-1].ID); j-- {
+		for j := i; j > 0 && cmp.Less(fs[j].ID.order(), fs[j-1].ID.order()); j-- {
 			fs[j], fs[j-1] = fs[j-1], fs[j]
 		}
 	}

@@ -48,6 +48,7 @@ func (s *connection) compile() *desired {
 	for _, v := range slices.Sorted(maps.Keys(vnis)) {
 		s.compileSegment(d, v, vnis[v])
 	}
+	s.compileRouting(d)
 	return d
 }
 
@@ -92,8 +93,14 @@ func (s *connection) readAll(ctx context.Context, seen func(flowSet), tell bool)
 	if err != nil {
 		return err
 	}
+	if err := s.addMeters(ctx, d.local); err != nil {
+		return s.meterTrouble(err)
+	}
 	if err := s.send(ctx, c); err != nil {
 		return err
+	}
+	if err := s.dropMeters(ctx, d.local); err != nil {
+		return s.meterTrouble(err)
 	}
 	s.done = d.programmed
 	s.confirm(&s.done, len(d.flows))
@@ -156,8 +163,15 @@ func (s *connection) dump(ctx context.Context) (flowSet, error) {
 		return nil, s.fail(southbound.CodeUnreachable, "read flows", "", err)
 	}
 	has := make(flowSet, len(stats))
+	metered := len(s.meters) > 0
 	for _, f := range stats {
 		has.add(f.Flow)
+		metered = metered || f.Table == tableICMP
+	}
+	if metered || len(icmpMetersOf(s.feed.Local())) > 0 {
+		if err := s.readMeters(ctx); err != nil {
+			return nil, s.fail(southbound.CodeUnreachable, "read meters", "", err)
+		}
 	}
 	return has, nil
 }
@@ -176,7 +190,7 @@ func (s *connection) keep(d *desired, has flowSet, away map[netip.Addr]struct{})
 	s.keptFlows = flowSet{}
 	cookies := map[uint64]bool{}
 	for k, f := range has {
-		if _, ok := d.flows[k]; ok || f.Table != tableRemote {
+		if _, ok := d.flows[k]; ok || f.Table != tableRemote && f.Table != tableHost && f.Table != tableRoute {
 			continue
 		}
 		for _, a := range f.Instructions.TunnelDsts() {

@@ -17,6 +17,11 @@ const (
 	tableARP       = 20
 	tableND        = 21
 	tableNDReply   = 22
+	tableRouter    = 24
+	tableRoute     = 25
+	tableNextHop   = 26
+	tableHost      = 27
+	tableICMP      = 28
 	tableLocal     = 30
 	tableRemote    = 40
 	tableFlood     = 50
@@ -76,6 +81,15 @@ func flow(table uint8, priority uint16, cookie uint64, m openflow.Match, ins ope
 	return openflow.Flow{Table: table, Priority: priority, Cookie: cookie, Match: m, Instructions: ins}
 }
 
+// next is the table to which IP frames of a port go after a table: each port's
+// frames skip what it does not use.
+func (p pipeline) next(after uint8, l overlay.LocalPort) uint8 {
+	if after < tableRouter && l.Routing != nil {
+		return tableRouter
+	}
+	return tableLocal
+}
+
 // base are the flows that every bridge has.
 func (p pipeline) base() []openflow.Flow {
 	return slices.Concat(p.admissionBase(), p.arpBase(), p.ndBase(), p.localBase())
@@ -91,7 +105,11 @@ func (p pipeline) port(l overlay.LocalPort) []openflow.Flow {
 	if l.Standby {
 		return append(p.awaitPort(l), p.classifyPort(l))
 	}
-	return slices.Concat([]openflow.Flow{p.classifyPort(l), p.deliver(l)}, p.admit(l), p.arpOwn(l), p.ndOwn(l))
+	fs := slices.Concat([]openflow.Flow{p.classifyPort(l), p.deliver(l)}, p.admit(l), p.arpOwn(l), p.ndOwn(l))
+	if l.Routing != nil {
+		fs = append(fs, p.report(l))
+	}
+	return fs
 }
 
 // row are the flows of a MAC/IP route; none for an IMET route, which is part
@@ -112,7 +130,7 @@ func (p pipeline) row(v intent.VNI, r evpn.Row) []openflow.Flow {
 // usesTable reports whether the pipeline has flows in a table.
 func usesTable(t uint8) bool {
 	switch t {
-	case tableClassify, tableAdmission, tableARP, tableND, tableNDReply, tableLocal, tableRemote, tableFlood:
+	case tableClassify, tableAdmission, tableARP, tableND, tableNDReply, tableRouter, tableRoute, tableNextHop, tableHost, tableICMP, tableLocal, tableRemote, tableFlood:
 		return true
 	}
 	return false

@@ -41,6 +41,48 @@ func rowTo(k evpn.Key, vtep netip.Addr) evpn.Row {
 	return evpn.Row{Key: k, Path: evpn.Path{VTEP: vtep}}
 }
 
+// testVRF is a router with two networks and every kind of route.
+type testVRF struct{ overlay.VRF }
+
+var vrf = testVRF{overlay.VRF{Router: intent.Ref{Kind: intent.KindRouter, Tenant: "t", Name: "r"}, VNI: 5000,
+	Subnets: []overlay.Subnet{
+		{Prefix: netip.MustParsePrefix("192.168.0.0/24"), VNI: 100, Gateway: netip.MustParseAddr("192.168.0.254")},
+		{Prefix: netip.MustParsePrefix("192.168.1.0/24"), VNI: 101, Gateway: netip.MustParseAddr("192.168.1.254")},
+		{Prefix: netip.MustParsePrefix("fd00::/64"), VNI: 100, Gateway: netip.MustParseAddr("fd00::ff")},
+	},
+	Routes: []overlay.Route{
+		{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Hops: []overlay.Hop{{Address: overlay.HopAddress(101, intent.MAC{2, 0, 0, 0, 0, 7}), Weight: 1}}},
+		{Prefix: netip.MustParsePrefix("203.0.113.0/24"), Blackhole: true},
+		{Prefix: netip.MustParsePrefix("203.0.113.128/25")},
+		{Prefix: netip.MustParsePrefix("fd77::/64"), Hops: []overlay.Hop{
+			{Address: overlay.HopAddress(100, intent.MAC{2, 0, 0, 0, 0, 5}), Weight: 3}, {Address: overlay.HopAddress(101, intent.MAC{2, 0, 0, 0, 0, 7}), Weight: 1}}},
+	}}}
+
+func (v *testVRF) routing(n intent.VNI) *overlay.Routing {
+	r := &overlay.Routing{VRF: &v.VRF}
+	for _, s := range v.Subnets {
+		if s.VNI == n {
+			r.Gateways = append(r.Gateways, s.Gateway)
+		}
+	}
+	return r
+}
+
+func routed(l overlay.LocalPort, sources []netip.Prefix) overlay.LocalPort {
+	l.Routing = vrf.routing(l.VNI)
+	l.Routing.Sources = sources
+	return l
+}
+
+func hostTo(k evpn.Key, vtep netip.Addr, v intent.VNI, router intent.MAC) evpn.Row {
+	return evpn.Row{Key: k, Path: evpn.Path{VTEP: vtep, VNI: v, RouterMAC: router}}
+}
+
+func bgp(r evpn.Row) evpn.Row {
+	r.Origin = evpn.OriginBGP
+	return r
+}
+
 // Each section of the golden file is what one thing costs on an edge.
 func TestGoldenFlows(t *testing.T) {
 	mac := intent.MAC{2, 0, 0, 0, 0, 9}
@@ -63,6 +105,18 @@ func TestGoldenFlows(t *testing.T) {
 		{"an IPv4 address anywhere", pipe.row(100, rowTo(evpn.HostKey(mac, netip.MustParseAddr("192.168.0.9")), other))},
 		{"an IPv6 address anywhere", pipe.row(100, rowTo(evpn.HostKey(mac, netip.MustParseAddr("fd00::9")), other))},
 		{"replication to two ports and two VTEPs", pipe.flood(100, replication{ports: []uint32{1, 2}, vteps: []netip.Addr{other, netip.MustParseAddr("fd00::2")}})},
+		{"a gateway", pipe.gateway(100, vrf.routing(100))},
+		{"a local port behind a gateway", pipe.port(routed(local(1, "192.168.0.1", "fd00::1"), nil))},
+		{"a local port without addresses behind a gateway", pipe.port(routed(local(2), nil))},
+		{"a local port that is a next hop", pipe.port(routed(local(5, "192.168.0.5"), []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("fd77::/64")}))},
+		{"a router", pipe.vrf(&vrf.VRF)},
+		{"a host elsewhere that is routed", pipe.routed(5000, hostTo(evpn.HostKey(mac, netip.MustParseAddr("192.168.1.9")), other, 101, intent.RouterMAC(other)))},
+		{"a host elsewhere that is bridged to", pipe.routed(5000, hostTo(evpn.HostKey(mac, netip.MustParseAddr("fd01::9")), other, 101, intent.MAC{}))},
+		{"a host elsewhere in a network by NVGRE", pipe.routed(5000, hostTo(evpn.HostKey(mac, netip.MustParseAddr("192.168.2.9")), other, 200, intent.MAC{}))},
+		{"a host here", pipe.routed(5000, hostTo(evpn.HostKey(mac, netip.MustParseAddr("192.168.1.9")), self, 101, intent.RouterMAC(self)))},
+		{"a next hop elsewhere", pipe.routed(5000, hostTo(evpn.HostKey(mac, overlay.HopAddress(101, mac)), other, 101, intent.MAC{}))},
+		{"a prefix of BGP", pipe.routed(5000, bgp(hostTo(evpn.PrefixKey(netip.MustParsePrefix("198.51.100.0/24")), other, 0, intent.MAC{2, 9})))},
+		{"a prefix of the intent", pipe.routed(5000, hostTo(evpn.PrefixKey(netip.MustParsePrefix("198.51.100.0/24")), other, 0, intent.MAC{2, 9}))},
 		{"an IMET route", pipe.row(100, rowTo(evpn.FloodKey(other), other))},
 	} {
 		fmt.Fprintf(&b, "# %s: %d flows\n", s.what, len(s.flows))
@@ -85,6 +139,8 @@ func TestNoTwoFlowsOfOneKey(t *testing.T) {
 	n := 0
 	for _, fs := range [][]openflow.Flow{pipe.base(), pipe.network(100), pipe.network(101), pipe.port(local(1, "192.168.0.1", "fd00::1")),
 		pipe.port(local(2, "192.168.0.2", "fd00::2")), pipe.port(local(3)),
+		pipe.gateway(100, vrf.routing(100)), pipe.vrf(&vrf.VRF), pipe.port(routed(local(4, "192.168.0.4"), []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")})),
+		pipe.routed(5000, hostTo(evpn.HostKey(intent.MAC{2, 0, 0, 0, 0, 9}, netip.MustParseAddr("192.168.1.9")), other, 101, intent.RouterMAC(other))),
 		pipe.row(100, rowTo(evpn.MACKey(intent.MAC{2, 0, 0, 0, 0, 9}), other)), pipe.flood(100, replication{ports: []uint32{1}, vteps: []netip.Addr{other}})} {
 		all.add(fs...)
 		n += len(fs)

@@ -19,6 +19,7 @@ type programmed struct {
 	cursors map[intent.VNI]evpn.Revision
 	floods  map[intent.VNI]replication
 	paths   map[intent.VNI]tunnelPath
+	routing
 }
 
 // replication says to whom a segment's broadcast goes.
@@ -129,12 +130,17 @@ func (s *connection) bringChanges(ctx context.Context) error {
 	var c changes
 	next := programmed{local: s.local(), cursors: map[intent.VNI]evpn.Revision{}, floods: map[intent.VNI]replication{}}
 	next.paths = s.pipe.paths()
+	next.routing = routingOf(next.local)
 	vnis := byVNI(next.local)
 	s.done = s.done.clone()
 	for v := range s.done.cursors {
 		// What left goes as a whole; what has another encapsulation is made
 		// anew.
-		if _, ok := vnis[v]; !ok || next.paths[v] != s.done.paths[v] {
+		_, stays := vnis[v]
+		if s.done.vrfs[v] != nil {
+			stays = !s.done.leaves(v, next.routing, s.done.paths, next.paths)
+		}
+		if !stays || next.paths[v] != s.done.paths[v] {
 			c.dropCookie(cookie(v), cookieVNIMask)
 			s.done.forget(v)
 		}
@@ -143,8 +149,18 @@ func (s *connection) bringChanges(ctx context.Context) error {
 	for _, v := range slices.Sorted(maps.Keys(vnis)) {
 		s.bringSegment(&c, &next, v, vnis[v])
 	}
+	s.bringRouting(&c, next.routing)
+	for _, v := range slices.Sorted(maps.Keys(next.vrfs)) {
+		s.bringHosts(&c, &next, v)
+	}
+	if err := s.addMeters(ctx, next.local); err != nil {
+		return s.meterTrouble(err)
+	}
 	if err := s.send(ctx, &c); err != nil {
 		return err
+	}
+	if err := s.dropMeters(ctx, next.local); err != nil {
+		return s.meterTrouble(err)
 	}
 	s.done = next
 	s.confirm(&s.done, -1)
@@ -161,7 +177,11 @@ func (s *connection) bringRows(ctx context.Context, newer []intent.VNI) error {
 	var c changes
 	next := programmed{cursors: make(map[intent.VNI]evpn.Revision, len(newer)), floods: make(map[intent.VNI]replication, len(newer))}
 	for _, v := range newer {
-		s.bringSegment(&c, &next, v, s.done.floods[v].ports)
+		if s.done.vrfs[v] != nil {
+			s.bringHosts(&c, &next, v)
+		} else {
+			s.bringSegment(&c, &next, v, s.done.floods[v].ports)
+		}
 	}
 	if err := s.send(ctx, &c); err != nil {
 		return err
@@ -175,6 +195,7 @@ func (s *connection) bringRows(ctx context.Context, newer []intent.VNI) error {
 // clone copies what forget changes.
 func (p programmed) clone() programmed {
 	p.local, p.cursors, p.floods = maps.Clone(p.local), maps.Clone(p.cursors), maps.Clone(p.floods)
+	p.routing = p.routing.clone()
 	return p
 }
 
@@ -182,6 +203,7 @@ func (p programmed) clone() programmed {
 func (p *programmed) forget(v intent.VNI) {
 	delete(p.cursors, v)
 	delete(p.floods, v)
+	p.routing.forget(v)
 	maps.DeleteFunc(p.local, func(_ intent.Ref, l overlay.LocalPort) bool { return l.VNI == v })
 }
 

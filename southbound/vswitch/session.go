@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/weft-sdn/weft/controller/intent"
@@ -40,7 +41,7 @@ func (d *Driver) session(ctx context.Context, ovs *ovsdb.VSwitch) error {
 	if err != nil {
 		return d.fail(southbound.CodeRefused, "monitor flows", "use Open vSwitch 2.16 or newer", err)
 	}
-	s := &connection{Driver: d, conn: c, ovs: ovs, at: state, pipe: pipeline{vtep: d.vtep}, heard: make(chan uint32, heardMost), told: map[intent.Ref]time.Time{}}
+	s := &connection{Driver: d, conn: c, ovs: ovs, at: state, pipe: pipeline{vtep: d.vtep}, heard: make(chan uint32, heardMost), reported: openflow.NewPacketQueue(reportedMost), told: map[intent.Ref]time.Time{}}
 	if err := s.hear(ctx); err != nil {
 		return d.fail(southbound.CodeRefused, "ask for packets", "use Open vSwitch 2.16 or newer", err)
 	}
@@ -56,6 +57,11 @@ func (d *Driver) session(ctx context.Context, ovs *ovsdb.VSwitch) error {
 		return err
 	}
 	d.setErr(nil)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	wg.Go(func() { s.answerReported(ctx, s.reported.C()) })
 	return s.serve(ctx, touched)
 }
 
@@ -78,12 +84,14 @@ type connection struct {
 	pipe pipeline
 
 	done      programmed
-	localRev  uint64                   // of the feed's local ports that were read last
-	heard     chan uint32              // ports in standby that have spoken
-	told      map[intent.Ref]time.Time // when their feed was told
-	keptFlows flowSet                  // kept for edges that have not reported, until they do
-	kept      bool                     // something was kept for edges that have not reported
-	faults    int                      // that were found and mended so far
+	localRev  uint64                    // of the feed's local ports that were read last
+	heard     chan uint32               // ports in standby that have spoken
+	reported  *openflow.PacketQueue     // packets that can't be routed
+	told      map[intent.Ref]time.Time  // when their feed was told
+	keptFlows flowSet                   // kept for edges that have not reported, until they do
+	meters    map[uint32]openflow.Meter // of ours that the device has
+	kept      bool                      // something was kept for edges that have not reported
+	faults    int                       // that were found and mended so far
 }
 
 // serve reacts to whatever happens: changes of the feed, of the database, and
@@ -197,4 +205,9 @@ func (s *connection) send(ctx context.Context, c *changes) error {
 			"look at ovs-vswitchd's log on "+s.name+"; it must be Open vSwitch 2.16 or newer", err)
 	}
 	return nil
+}
+
+// meterTrouble says that the device refused a meter.
+func (s *connection) meterTrouble(err error) error {
+	return s.fail(southbound.CodeRefused, "program meters", "look at ovs-vswitchd's log on "+s.name+"; it must be Open vSwitch 2.16 or newer", err)
 }

@@ -52,7 +52,13 @@ const againAfter = time.Second
 // hear has announcements of ports in standby handed to serve.
 func (s *connection) hear(ctx context.Context) error {
 	return s.conn.ReceivePackets(ctx, func(p openflow.PacketIn) {
-		if p.Cookie&cookieMarkMask != cookieMark || p.Table != tableAdmission {
+		switch {
+		case p.Cookie&cookieMarkMask != cookieMark:
+			return
+		case p.Table == tableICMP:
+			s.reported.Put(p)
+			return
+		case p.Table != tableAdmission:
 			return
 		}
 		select {

@@ -40,12 +40,7 @@ type tunnelPath struct {
 func (s *connection) local() map[intent.Ref]overlay.LocalPort {
 	s.localRev, _ = s.feed.Behind(nil)
 	all := s.feed.Local()
-	need := map[intent.Encapsulation]bool{}
-	for _, l := range all {
-		if e := l.Encap.Full(); e != standardTunnel {
-			need[e] = true
-		}
-	}
+	need := encapsOf(all)
 	var tunnels []ovsdb.Tunnel
 	for e := range need {
 		tunnels = append(tunnels, tunnelFor(e))
@@ -62,6 +57,11 @@ func (s *connection) local() map[intent.Ref]overlay.LocalPort {
 			continue
 		}
 		s.pipe.encaps[l.VNI] = e
+	}
+	for _, vrf := range routingOf(all).vrfs { // frames may be bridged into networks without ports here
+		for _, n := range vrf.Subnets {
+			s.pipe.encaps[n.VNI] = n.Encap.Full()
+		}
 	}
 	s.Driver.mu.Lock()
 	s.closed = closed
@@ -101,12 +101,7 @@ func (p pipeline) paths() map[intent.VNI]tunnelPath {
 // tunnelsChanged reports whether other tunnel ports are open than the pipeline
 // knows of, or needed ones are not yet.
 func (s *connection) tunnelsChanged(state ovsdb.State) bool {
-	need := map[intent.Encapsulation]bool{}
-	for _, l := range s.feed.Local() {
-		if e := l.Encap.Full(); e != standardTunnel {
-			need[e] = true
-		}
-	}
+	need := encapsOf(s.feed.Local())
 	return !maps.Equal(openTunnels(state, s.at.TunnelOFPort, need), s.pipe.tunnels)
 }
 
@@ -119,4 +114,22 @@ func (d *Driver) PortError(r intent.Ref) *southbound.OpError {
 		return nil
 	}
 	return d.fail(southbound.CodeNotReady, "open the network's tunnel port", "look at ovs-vswitchd's log on "+d.name, errors.New(why))
+}
+
+// encapsOf are the encapsulations that local ports need beside the standard one.
+func encapsOf(local map[intent.Ref]overlay.LocalPort) map[intent.Encapsulation]bool {
+	need := map[intent.Encapsulation]bool{}
+	for _, l := range local {
+		if e := l.Encap.Full(); e != standardTunnel {
+			need[e] = true
+		}
+	}
+	for _, vrf := range routingOf(local).vrfs {
+		for _, n := range vrf.Subnets {
+			if e := n.Encap.Full(); e != standardTunnel {
+				need[e] = true
+			}
+		}
+	}
+	return need
 }

@@ -1,0 +1,116 @@
+package openflow
+
+import (
+	"encoding/binary"
+	"net/netip"
+)
+
+// Fields of routing. The numbers are those of section 7.2.3.7, and of
+// openvswitch/meta-flow.h for the extensions.
+var (
+	FieldICMPv4Type = id(classBasic, 19)
+	FieldICMPv4Code = id(classBasic, 20)
+	FieldIPTTL      = id(classNXM, 29)
+
+	fieldInPort16 = id(0, 0) // the form of in_port that may be set
+)
+
+// order is where a field stands in a match: by its header, but that the TTL comes
+// after the fields that it needs.
+func (f FieldID) order() FieldID {
+	if f == FieldIPTTL {
+		return ^FieldID(0)
+	}
+	return f
+}
+
+// FieldXXReg is the 128-bit register n, 0 to 3, which is registers 4n to 4n+3.
+func FieldXXReg(n int) FieldID { return id(classNXM, 111+uint32(n)) }
+
+func init() {
+	fields[FieldICMPv4Type] = fieldInfo{"icmp_type", 1, 'd'}
+	fields[FieldICMPv4Code] = fieldInfo{"icmp_code", 1, 'd'}
+	fields[fieldInPort16] = fieldInfo{"in_port", 2, 'd'}
+	fields[FieldIPTTL] = fieldInfo{"nw_ttl", 1, 'd'}
+	for n, name := range []string{"xxreg0", "xxreg1", "xxreg2", "xxreg3"} {
+		fields[FieldXXReg(n)] = fieldInfo{name, 16, 'i'}
+	}
+}
+
+// ICMPv4Type is the ICMP type.
+func ICMPv4Type(t uint8) Field { return number(FieldICMPv4Type, uint64(t)) }
+
+// ICMPv4Code is the ICMP code.
+func ICMPv4Code(c uint8) Field { return number(FieldICMPv4Code, uint64(c)) }
+
+// IPTTL is the TTL of IPv4 or the hop limit of IPv6.
+func IPTTL(t uint8) Field { return number(FieldIPTTL, uint64(t)) }
+
+// XXReg is an address in the 128-bit register n, IPv4 as ::ffff:a.b.c.d. It may
+// be set; matches are made of AddrRegs.
+func XXReg(n int, a netip.Addr) Field {
+	f := Field{ID: FieldXXReg(n), size: 16}
+	f.value = a.As16()
+	return f
+}
+
+// AddrRegs matches an address in the 128-bit register n.
+func AddrRegs(n int, a netip.Addr) []Field {
+	b := a.As16()
+	out := make([]Field, 4)
+	for i := range out {
+		out[i] = Reg(4*n+i, binary.BigEndian.Uint32(b[4*i:]))
+	}
+	return out
+}
+
+// ForgetInPort has the packet come from no port, so that it may leave by the one
+// that it came in by.
+func ForgetInPort() Action { return SetField(number(fieldInPort16, 0xffff)) }
+
+// InPrefix matches a prefix in an address field; ok is false when the prefix
+// holds every address, so that nothing is to be matched.
+func InPrefix(id FieldID, p netip.Prefix) (f Field, ok bool) {
+	f = addr(id, p.Addr())
+	switch p.Bits() {
+	case 0:
+		return f, false
+	case p.Addr().BitLen():
+		return f, true
+	}
+	mask := make([]byte, f.size)
+	for i := range p.Bits() {
+		mask[i/8] |= 0x80 >> (i % 8)
+	}
+	return f.Masked(mask), true
+}
+
+const (
+	actionDecTTL        = 24
+	hashSymmetricL3L4UD = 3
+	hashBasis           = 1024
+)
+
+// DecTTL takes one from the TTL or hop limit.
+func DecTTL() Action {
+	a := Action{n: 8}
+	a.b[1], a.b[3] = actionDecTTL, 8
+	return a
+}
+
+// Spread writes a number below n, the same for all packets of a flow, into
+// register reg. It is a hash of the addresses and of the ports of TCP, UDP and
+// SCTP; both directions have the same.
+func Spread(reg int, n uint16) Action {
+	a := Action{n: 32}
+	binary.BigEndian.PutUint16(a.b[:], actionExperimenter)
+	a.b[3] = 32
+	binary.BigEndian.PutUint32(a.b[4:], vendorNicira)
+	binary.BigEndian.PutUint16(a.b[8:], niciraMultipath)
+	binary.BigEndian.PutUint16(a.b[10:], hashSymmetricL3L4UD)
+	binary.BigEndian.PutUint16(a.b[12:], hashBasis)
+	binary.BigEndian.PutUint16(a.b[18:], n-1) // the highest result; modulo
+	binary.BigEndian.PutUint16(a.b[26:], 31)
+	binary.BigEndian.PutUint32(a.b[28:], uint32(FieldReg(reg))<<9|4)
+	return a
+}
