@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -21,8 +22,11 @@ func newDeleteCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "delete KIND NAME... | KIND/NAME... | -f FILE",
 		Short: "Delete objects",
-		Long: `Delete objects. One that others name is refused, unless --cascade deletes those
-too.`,
+		Long: `Delete objects. One that others name is refused, unless these are to be
+deleted too, or --cascade deletes all that belongs to it: what is in a tenant, a
+network's ports, what is on a node, the security groups whose rules name a group.
+What only names it must let go of it first: the router of a network, the routes
+to a port, the ports in a security group.`,
 		Example: `  weft delete port vm1 -t blue
   weft delete tenant blue --cascade
   weft delete -f tenants.yaml --ignore-not-found`,
@@ -35,39 +39,58 @@ too.`,
 			if err != nil {
 				return err
 			}
-			bad := 0
-			for _, r := range refs {
-				gone, err := cl.Delete(c.Context(), r, client.DeleteOptions{Cascade: cascade})
-				var p *client.Problem
-				if missing && errors.As(err, &p) && p.Status == http.StatusNotFound {
-					continue
-				}
-				var lost *client.ConnectError
-				if errors.As(err, &lost) {
-					return err
-				}
-				if err != nil {
-					fmt.Fprintln(a.err, "Error:", err)
-					bad++
-					continue
-				}
-				for _, g := range gone {
-					fmt.Fprintln(a.out, shortRef(g), "deleted")
-				}
-			}
-			if bad > 0 {
-				return failed(bad)
-			}
-			return nil
+			return a.delete(c.Context(), cl, refs, cascade, missing)
 		},
 		ValidArgsFunction: a.completeKindAndName,
 	}
 	f := c.Flags()
 	f.StringArrayVarP(&files, "filename", "f", nil, "delete the objects of this file, folder or - for the standard input")
 	f.BoolVarP(&recursive, "recursive", "R", false, "read folders within folders")
-	f.BoolVar(&cascade, "cascade", false, "delete what names the objects too")
+	f.BoolVar(&cascade, "cascade", false, "delete what belongs to the objects too")
 	f.BoolVar(&missing, "ignore-not-found", false, "do not mind objects that do not exist")
 	return c
+}
+
+// delete deletes objects in order. What is in use by others of the list goes
+// together with these: groups may name each other, in any order.
+func (a *app) delete(ctx context.Context, cl *client.Client, refs []intent.Ref, cascade, missing bool) error {
+	listed, deleted := map[intent.Ref]bool{}, map[intent.Ref]bool{}
+	for _, r := range refs {
+		listed[r] = true
+	}
+	bad := 0
+	for _, r := range refs {
+		if deleted[r] {
+			continue
+		}
+		gone, err := cl.Delete(ctx, r, client.DeleteOptions{Cascade: cascade})
+		var p *client.Problem
+		if errors.As(err, &p) && p.Type == client.TypeInUse && !cascade {
+			// Would a cascade delete anything that is not listed?
+			if all, try := cl.Delete(ctx, r, client.DeleteOptions{Cascade: true, DryRun: true}); try == nil &&
+				!slices.ContainsFunc(all, func(r intent.Ref) bool { return !listed[r] }) {
+				gone, err = cl.Delete(ctx, r, client.DeleteOptions{Cascade: true})
+			}
+		}
+		var lost *client.ConnectError
+		switch {
+		case err == nil:
+		case missing && errors.As(err, &p) && p.Status == http.StatusNotFound:
+		case errors.As(err, &lost):
+			return err
+		default:
+			fmt.Fprintln(a.err, "Error:", err)
+			bad++
+		}
+		for _, g := range gone {
+			deleted[g] = true
+			fmt.Fprintln(a.out, shortRef(g), "deleted")
+		}
+	}
+	if bad > 0 {
+		return failed(bad)
+	}
+	return nil
 }
 
 // refsToDelete takes them from files, in the reverse of the order of apply, or

@@ -38,6 +38,8 @@ func newGetCommand(a *app) *cobra.Command {
   weft get port/vm1 -t blue -o yaml
   weft get ports -A --watch
   weft get nodes -o wide
+  weft get routers -t blue
+  weft get sg -t blue -o wide
   weft get routes -t blue --network web -o wide
   weft get alarms
   weft get events`,

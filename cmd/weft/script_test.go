@@ -49,6 +49,11 @@ func TestScripts(t *testing.T) {
 			})
 			e.Setenv("WEFT_SERVER", at)
 			e.Setenv("SOCKET", at)
+			examples, err := filepath.Abs("../../docs/examples")
+			if err != nil {
+				return err
+			}
+			e.Setenv("EXAMPLES", examples)
 			e.Setenv("WEFT_LAB_DIR", filepath.Join(e.WorkDir, "labs"))
 			e.Setenv("WEFT_CONFIG", filepath.Join(e.WorkDir, "config.yaml"))
 			e.Setenv("HOME", e.WorkDir)

@@ -50,7 +50,7 @@ type GetParams struct {
 // DeleteParams are the conditions and manners of a DELETE.
 type DeleteParams struct {
 	IfMatch string `header:"If-Match" doc:"ETag at which the object must be; else 412"`
-	Cascade bool   `query:"cascade" doc:"Delete what names the object too; else 409 when something does"`
+	Cascade bool   `query:"cascade" doc:"Delete what belongs to the object too; else 409 when something names it. What only names it, such as the router of a network, must let go of it first"`
 	DryRun  bool   `query:"dryRun" doc:"Tell what would be deleted, and delete nothing"`
 }
 
@@ -113,7 +113,7 @@ func (r *resource[T, P]) registerObject() {
 	put.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{}}
 	put.Responses = map[string]*huma.Response{"201": {Description: "Created", Content: map[string]*huma.MediaType{"application/json": {Schema: r.schema}}}}
 	get := op(http.MethodGet, "get", "Read a "+word, "Reads the object with its status, which the devices say.", 404, 504)
-	del := op(http.MethodDelete, "delete", "Delete a "+word, "Deletes the object, or with cascade all that names it too.", 404, 409, 412)
+	del := op(http.MethodDelete, "delete", "Delete a "+word, "Deletes the object, or with cascade all that belongs to it too.", 404, 409, 412)
 	// The handler reads the body itself, so huma takes it for binary data.
 	defer func() {
 		put.RequestBody.Content["application/json"].Schema = r.schema

@@ -188,6 +188,26 @@ func TestGatewaysFollowSubnets(t *testing.T) {
 	sound(t, s)
 }
 
+// A gateway that is left out is the first address of the subnet; when the subnet
+// changes that may be a port's.
+func TestGatewayMovesOntoAPort(t *testing.T) {
+	s := tiers(t)
+	put(t, s, network("blue", "far", "10.7.0.0/23"))
+	put(t, s, vrf("blue", "q", "far"))
+	put(t, s, port("blue", "far", "f", "10.7.1.1"))
+	before := dump(t, s)
+	for _, dry := range []bool{true, false} {
+		_, err := s.Put(t.Context(), network("blue", "far", "10.7.1.0/24"), PutOptions{DryRun: dry})
+		require.ErrorIs(t, err, ErrConflict)
+		require.EqualError(t, err, "Network blue/far: spec.subnets: 10.7.1.1, gateway of Router blue/q, is in use by Port blue/f")
+	}
+	require.Error(t, s.PutAll(t.Context(), []intent.Object{network("blue", "far", "10.7.1.0/24")}, false)[0].Err)
+	require.Equal(t, before, dump(t, s))
+	put(t, s, vrf("blue", "q"))
+	put(t, s, network("blue", "far", "10.7.1.0/24"))
+	sound(t, s)
+}
+
 func TestNextHopsStayInSubnets(t *testing.T) {
 	s := tiers(t)
 	put(t, s, via(vrf("blue", "r", "web", "db"), "192.0.2.0/24", "10.0.0.250"))

@@ -177,12 +177,19 @@ func (c *Client) Apply(ctx context.Context, objects []intent.Object, dryRun bool
 		body.Items, size = nil, 0
 		return nil
 	}
-	for _, o := range objects {
-		b, err := json.Marshal(o)
-		if err != nil {
-			return fmt.Errorf("write %s: %w", o.Ref(), err)
+	items, err := marshalAll(objects)
+	if err != nil {
+		return err
+	}
+	for i, b := range items {
+		n, bytes := 1, len(b)
+		if group(objects, i) && !group(objects, i-1) {
+			// Groups that follow one another may name each other.
+			for ; group(objects, i+n); n++ {
+				bytes += len(items[i+n]) + 1
+			}
 		}
-		if len(body.Items) >= applyObjects || size+len(b) > applyBytes {
+		if len(body.Items)+n > applyObjects || size+bytes > applyBytes {
 			if err := flush(); err != nil {
 				return err
 			}
@@ -190,6 +197,23 @@ func (c *Client) Apply(ctx context.Context, objects []intent.Object, dryRun bool
 		body.Items, size = append(body.Items, b), size+len(b)+1
 	}
 	return flush()
+}
+
+func marshalAll(objects []intent.Object) ([]json.RawMessage, error) {
+	out := make([]json.RawMessage, len(objects))
+	for i, o := range objects {
+		b, err := json.Marshal(o)
+		if err != nil {
+			return nil, fmt.Errorf("write %s: %w", o.Ref(), err)
+		}
+		out[i] = b
+	}
+	return out, nil
+}
+
+// group reports whether there is a security group at an index.
+func group(objects []intent.Object, i int) bool {
+	return i >= 0 && i < len(objects) && objects[i].Ref().Kind == intent.KindSecurityGroup
 }
 
 // Get reads one object, with status.
@@ -220,11 +244,11 @@ func (c *Client) Await(ctx context.Context, r intent.Ref, revision int64, timeou
 // DeleteOptions are conditions and manners of a Delete.
 type DeleteOptions struct {
 	IfMatch int64 // revision at which the object must be; 0 for any
-	Cascade bool  // delete what names the object too
+	Cascade bool  // delete what belongs to the object too
 	DryRun  bool  // check only
 }
 
-// Delete removes an object and, with Cascade, what names it; it tells what it
+// Delete removes an object and, with Cascade, what belongs to it; it tells what it
 // removed.
 func (c *Client) Delete(ctx context.Context, r intent.Ref, opt DeleteOptions) ([]intent.Ref, error) {
 	q, h := url.Values{}, http.Header{}

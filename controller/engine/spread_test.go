@@ -1,0 +1,114 @@
+package engine
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/overlay"
+)
+
+func vrf(networks ...string) *intent.Router {
+	r := &intent.Router{Metadata: intent.Metadata{Name: "r", Tenant: "t"}, Spec: intent.RouterSpec{VNI: 900}}
+	for _, n := range networks {
+		r.Spec.Networks = append(r.Spec.Networks, intent.RouterNetwork{Network: n})
+	}
+	return r
+}
+
+func group(name string, id uint32) *intent.SecurityGroup {
+	return &intent.SecurityGroup{Metadata: intent.Metadata{Name: name, Tenant: "t"}, Spec: intent.SecurityGroupSpec{ID: id}}
+}
+
+func TestRouterIsReadyWhenItsEdgesAre(t *testing.T) {
+	n, p1, p2, r := web(), vm(1), vm(2), vrf("web", "nowhere")
+	n.Spec.Subnets = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24"), netip.MustParsePrefix("fd00::/64")}
+	b := newBed(t, hv(1), hv(2), n, p1, p2, r)
+	st := b.untilPhase(r, intent.PhaseReady)
+	require.Equal(t, &intent.Counts{Total: 2}, st.Ports, "no edge has to know it yet")
+	require.Equal(t, []string{"web 10.0.0.1", "web fd00::1"}, st.Gateways)
+	require.Equal(t, int64(1), st.Applied)
+
+	b.edge("hv1").set(func() { b.edge("hv1").ifaces = tap(1) })
+	b.edge("hv2").set(func() { b.edge("hv2").ifaces = tap(2) })
+	b.until("both ports are confirmed", func() bool { return b.Status(r).Ports.Ready == 2 })
+	b.untilPhase(r, intent.PhaseReady)
+
+	b.edge("hv2").set(func() { b.edge("hv2").down = errors.New("timed out") })
+	st = b.untilPhase(r, intent.PhaseDegraded)
+	require.Equal(t, &intent.Counts{Total: 2, Ready: 1}, st.Ports)
+	require.Equal(t, []intent.Reason{{Device: "hv2", Code: "Unreachable", Message: "Port t/vm2: connect: timed out"}}, st.Reasons)
+	require.Zero(t, st.Applied, "not all have confirmed it")
+	b.edge("hv1").set(func() { b.edge("hv1").down = errors.New("timed out") })
+	st = b.untilPhase(r, intent.PhasePending)
+	require.Len(t, st.Reasons, 2)
+	b.edge("hv1").set(func() { b.edge("hv1").down = nil })
+	b.edge("hv2").set(func() { b.edge("hv2").down = nil })
+	b.untilPhase(r, intent.PhaseReady)
+
+	later := *r
+	later.Metadata.Revision = 99
+	require.Equal(t, "Loading", b.Status(&later).Reasons[0].Code)
+	b.put(&later)
+	b.until("the new revision is taken", func() bool { s := b.Status(&later); return s.Phase == intent.PhaseReady && s.Applied == later.Metadata.Revision })
+	b.del(r.Ref())
+	b.until("deleted", func() bool { return b.Status(&later).Phase == intent.PhasePending })
+}
+
+// A table that an edge reads and has not confirmed keeps the object from being
+// Ready, whatever its ports.
+func TestGroupWaitsForItsTable(t *testing.T) {
+	p1, g := vm(1), group("a", 7)
+	p1.Spec.SecurityGroups = []string{"a"}
+	b := newBed(t, hv(1), hv(2), web(), p1, vm(2), g)
+	b.edge("hv1").set(func() { b.edge("hv1").ifaces = tap(1) })
+	b.until("its port is confirmed", func() bool { return b.Status(g).Ports.Ready == 1 })
+	require.Equal(t, 1, b.Status(g).Ports.Total)
+	b.untilPhase(g, intent.PhaseReady)
+
+	// The segment of the network stands for the group's table: hv2 is a
+	// carrier, and can't be reached.
+	table := group("web", 0)
+	table.Metadata.Revision = 1
+	b.put(table)
+	b.edge("hv2").set(func() { b.edge("hv2").ifaces = tap(2) })
+	b.until("hv2 carries it", func() bool { _, ok := b.edge("hv2").Cursor(100); return ok })
+	judge := func() *intent.Status {
+		b.Engine.mu.RLock()
+		defer b.Engine.mu.RUnlock()
+		return b.spreadStatus(table, func(func(intent.Ref) bool) {}, 100)
+	}
+	b.until("ready", func() bool { return judge().Phase == intent.PhaseReady })
+	b.edge("hv2").set(func() { b.edge("hv2").down = errors.New("refused") })
+	b.until("hv2 lacks it", func() bool { return judge().Phase == intent.PhasePending })
+	require.Equal(t, "hv2", judge().Reasons[0].Device)
+	require.False(t, overlay.IsVNI(overlay.GroupTable(7)))
+}
+
+func TestMembersFollowPorts(t *testing.T) {
+	p, a, c := vm(1), group("a", 1), group("c", 2)
+	p.Spec.SecurityGroups = []string{"a"}
+	b := newBed(t, hv(1), web(), p, vm(2), a, c)
+	totals := func(want ...int) func() bool {
+		return func() bool { return b.Status(a).Ports.Total == want[0] && b.Status(c).Ports.Total == want[1] }
+	}
+	b.until("in a", totals(1, 0))
+	q := vm(2)
+	q.Spec.SecurityGroups = []string{"a", "c"}
+	b.put(q)
+	b.until("the other in both", totals(2, 1))
+	moved := vm(1)
+	moved.Spec.SecurityGroups = []string{"c"}
+	b.put(moved)
+	b.until("moved", totals(1, 2))
+	b.put(vm(1))
+	b.until("in none", totals(1, 1))
+	b.del(q.Ref())
+	b.until("gone", totals(0, 0))
+	b.Engine.mu.RLock()
+	defer b.Engine.mu.RUnlock()
+	require.Empty(t, b.members)
+}
