@@ -237,30 +237,38 @@ func (w *site) vtep(host string) netip.Addr {
 
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
-// Servers of two tenants with equal addresses talk across subnets and leaves, each
-// within its own VRF, and have the same gateway everywhere.
-func TestServersOfTwoTenantsAcrossLeaves(t *testing.T) {
+// Two tenants with equal addresses, each within its own VRF, whatever edge its
+// hosts are at.
+func TestSymmetricRouting(t *testing.T) {
 	w := newSite(t)
+	w.serversAcrossLeaves()
+	w.vmsAndServers()
+}
+
+// serversAcrossLeaves has servers talk across subnets and leaves, and to the same
+// gateway everywhere.
+func (w *site) serversAcrossLeaves() {
+	w.Helper()
 	for _, tenant := range []string{"blue", "red"} {
 		w.routed(tenant, tenant+"-srv1", tenant+"-srv2", addr("10.1.0.21"), addr("10.2.0.22"))
 		w.routed(tenant, tenant+"-srv1", tenant+"-srv2", addr("fd00:0:0:1::21"), addr("fd00:0:0:2::22"))
 	}
-	require.NotEqual(t, w.l3VNI("blue"), w.l3VNI("red"))
+	require.NotEqual(w, w.l3VNI("blue"), w.l3VNI("red"))
 
 	stop := w.capture("red-srv2", "eth1")
 	for range 5 {
-		require.NoError(t, w.ping("blue-srv1", "10.2.0.22"))
+		require.NoError(w, w.ping("blue-srv1", "10.2.0.22"))
 	}
-	require.NoError(t, w.ping("red-srv1", "10.2.0.22"))
-	require.Len(t, stop(), 2, "of the other tenant's packets none comes here")
+	require.NoError(w, w.ping("red-srv1", "10.2.0.22"))
+	require.Len(w, stop(), 2, "of the other tenant's packets none comes here")
 
 	// The same gateway at both leaves, for hosts of one subnet.
 	for _, host := range []string{"blue-srv1", "blue-srv3"} {
-		require.NoError(t, w.ping(host, "10.1.0.1"))
-		require.NoError(t, w.ping(host, "fd00:0:0:1::1"))
-		require.Contains(t, w.try(host, "ip", "neigh", "show", "10.1.0.1"), intent.GatewayMAC.String())
+		require.NoError(w, w.ping(host, "10.1.0.1"))
+		require.NoError(w, w.ping(host, "fd00:0:0:1::1"))
+		require.Contains(w, w.try(host, "ip", "neigh", "show", "10.1.0.1"), intent.GatewayMAC.String())
 	}
-	require.Error(t, w.ping("blue-srv1", "10.2.0.99"), "a host that is nowhere")
+	require.Error(w, w.ping("blue-srv1", "10.2.0.99"), "a host that is nowhere")
 	w.requireNothingOfTheUnderlay("blue-srv1")
 }
 
@@ -273,19 +281,19 @@ func (w *site) requireNothingOfTheUnderlay(host string) {
 	}
 }
 
-// A VM on a hypervisor talks to a server behind an EVPN leaf in another subnet:
-// the vSwitch and the leaf are both symmetric VTEPs.
-func TestVMAndServerAcrossSubnets(t *testing.T) {
-	w := newSite(t)
+// vmsAndServers has a VM on a hypervisor talk to a server behind an EVPN leaf in
+// another subnet: the vSwitch and the leaf are both symmetric VTEPs.
+func (w *site) vmsAndServers() {
+	w.Helper()
 	for _, tenant := range []string{"blue", "red"} {
 		w.routed(tenant, tenant+"-vm1", tenant+"-srv2", addr("10.1.0.11"), addr("10.2.0.22"))
 		w.routed(tenant, tenant+"-vm1", tenant+"-srv2", addr("fd00:0:0:1::11"), addr("fd00:0:0:2::22"))
 	}
 	stop := w.capture("red-srv2", "eth1")
 	for range 5 {
-		require.NoError(t, w.ping("blue-vm1", "10.2.0.22"))
+		require.NoError(w, w.ping("blue-vm1", "10.2.0.22"))
 	}
-	require.NoError(t, w.ping("red-vm1", "10.2.0.22"))
-	require.Len(t, stop(), 2, "of the other tenant's packets none comes here")
+	require.NoError(w, w.ping("red-vm1", "10.2.0.22"))
+	require.Len(w, stop(), 2, "of the other tenant's packets none comes here")
 	w.requireNothingOfTheUnderlay("blue-vm1")
 }
