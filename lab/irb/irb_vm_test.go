@@ -26,7 +26,7 @@ import (
 const weft = "../../bin/weft"
 
 // patience is long: the machine is an interpreted one.
-const patience = 90 * time.Second
+const patience = 60 * time.Second
 
 // site is the lab with both tenants' networks and routers in place.
 type site struct {
@@ -82,7 +82,7 @@ func (w *site) tellOfFailure() {
 		for _, c := range []string{"ip -br addr", "ip route show table all", "ip neigh", "bridge fdb"} {
 			w.Logf("%s: %s\n%s", leaf, c, w.try(leaf, strings.Fields(c)...))
 		}
-		for _, c := range []string{"show bgp l2vpn evpn summary", "show bgp l2vpn evpn", "show running-config"} {
+		for _, c := range []string{"show bgp l2vpn evpn summary", "show bgp l2vpn evpn", "show evpn next-hops vni all", "show evpn rmac vni all", "show running-config"} {
 			w.Logf("%s: %s\n%s", leaf, c, w.try(leaf, "vtysh", "--vty_socket", w.NodeDir(leaf), "-c", c))
 		}
 		log, _ := os.ReadFile(filepath.Join(w.NodeDir(leaf), "agent.log"))

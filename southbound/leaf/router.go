@@ -10,6 +10,7 @@ import (
 
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/overlay"
+	"github.com/weft-sdn/weft/overlay/evpn"
 	"github.com/weft-sdn/weft/southbound"
 	"github.com/weft-sdn/weft/southbound/leafstate"
 )
@@ -163,4 +164,79 @@ func (d *Driver) routes(l overlay.LocalPort) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.lacksRouter(l) == nil
+}
+
+// prefixOf is the prefix of a Route entry.
+func prefixOf(e leafstate.Entry) netip.Prefix { return netip.PrefixFrom(e.IP, int(e.Bits)) }
+
+// agreesRouted reports whether the kernel's table of a router's VRF has what the
+// rows of its L3VNI say: hosts at VTEPs that route, and prefixes.
+func (d *Driver) agreesRouted(v intent.VNI, rows []evpn.Row) bool {
+	d.mu.Lock()
+	ok, left := d.compareRouted(v, rows)
+	d.mu.Unlock()
+	// The feed is not asked under the lock: who holds the feed's may want ours.
+	return ok && (len(left) == 0 || d.areTaken(v, left))
+}
+
+// compareRouted does that but for hosts that are gone while their routes are
+// left: those it returns. The caller holds the lock.
+func (d *Driver) compareRouted(v intent.VNI, rows []evpn.Row) (ok bool, left []evpn.Row) {
+	alive := map[netip.Addr]bool{}
+	for _, r := range rows {
+		alive[r.IP] = alive[r.IP] || r.Type == evpn.MACIP && !r.Deleted
+	}
+	for _, r := range rows {
+		to := d.tables.routes[v][netip.PrefixFrom(r.IP, bitsOf(r))]
+		_, there := to[r.VTEP]
+		switch {
+		case r.RouterMAC.IsZero() || r.VTEP == d.spec.VTEP:
+		case r.Deleted:
+			if there && r.Type == evpn.MACIP && !alive[r.IP] {
+				left = append(left, r)
+			}
+		case r.Type == evpn.MACIP:
+			if !there {
+				return false, nil
+			}
+		case r.Type == evpn.PREFIX && !d.hasStatic(v, r):
+			// BGP may prefer another edge that announces the prefix.
+			if len(to) == 0 {
+				return false, nil
+			}
+		}
+	}
+	return true, left
+}
+
+func bitsOf(r evpn.Row) int {
+	if r.Type == evpn.PREFIX {
+		return int(r.Bits)
+	}
+	return r.IP.BitLen()
+}
+
+// areTaken reports whether other stations have the addresses of rows that are gone,
+// at the same VTEPs: by the whole table.
+func (d *Driver) areTaken(v intent.VNI, gone []evpn.Row) bool {
+	rows, _ := d.feed.Rows(v, 0)
+	for _, g := range gone {
+		if !slices.ContainsFunc(rows, func(r evpn.Row) bool {
+			return !r.Deleted && r.Type == evpn.MACIP && r.IP == g.IP && r.VTEP == g.VTEP && !r.RouterMAC.IsZero()
+		}) {
+			return false
+		}
+	}
+	return true
+}
+
+// hasStatic reports whether the leaf itself has a next hop for a prefix, or drops
+// it.
+func (d *Driver) hasStatic(v intent.VNI, r evpn.Row) bool {
+	for _, rt := range d.state.Routers {
+		if rt.VNI == v && slices.ContainsFunc(rt.Routes, func(s leafstate.Static) bool { return s.Prefix == netip.PrefixFrom(r.IP, int(r.Bits)) }) {
+			return true
+		}
+	}
+	return false
 }

@@ -84,43 +84,172 @@ func newRoutedRig(t *testing.T, servers int) (r *rig, a, b *leaf) {
 	return r, r.leaves[0], r.leaves[1]
 }
 
-func TestServersTalkAcrossSubnets(t *testing.T) {
-	r, a, b := newRoutedRig(t, 2)
-	defer func() {
-		if t.Failed() {
-			for _, l := range r.leaves {
-				for _, c := range []string{"ip -d link", "ip addr", "ip route show vrf vrf5000", "ip neigh", "ip rule", "bridge fdb"} {
-					t.Log(c, l.run(strings.Fields(c)...))
-				}
-				for _, c := range []string{"show bgp l2vpn evpn", "show running-config", "show bgp vrf vrf5000"} {
-					t.Log(c, l.vty("bgpd", c))
-				}
-				t.Log(l.vty("zebra", "show running-config"), l.vty("zebra", "show evpn vni 5000"))
+// route is how a leaf routes to an address in a router's VRF.
+func (l *leaf) route(v intent.VNI, to netip.Addr) string {
+	return l.run("ip", "route", "get", "vrf", vrfName(v), to.String())
+}
+
+// routed waits until hosts of servers 1 and 2 of the two leaves, or 3 and 4, are
+// routed to by the L3VNI, both ways.
+func (r *rig) routed(v intent.VNI, a, b *leaf, from, to int) {
+	r.t.Helper()
+	for i, ip := range b.port(to).Addresses {
+		back := a.port(from).Addresses[i]
+		r.wait(fmt.Sprintf("%s and %s are routed to by L3VNI %d", ip, back, v), func() error {
+			if err := a.ping(from, ip); err != nil {
+				return err
 			}
-		}
-	}()
-	stop := r.capture("l1")
-	for _, to := range b.port(2).Addresses {
-		r.wait(fmt.Sprintf("server 1 of leaf 1 reaches %s", to), func() error { return a.ping(1, to) })
-	}
-	for _, to := range a.port(1).Addresses {
-		r.wait(fmt.Sprintf("server 2 of leaf 2 reaches %s", to), func() error { return b.ping(2, to) })
-	}
-	// Once hosts are known, both directions are routed by the L3VNI.
-	r.wait("hosts are routes", func() error {
-		for l, to := range map[*leaf]*leaf{a: b, b: a} {
-			for _, ip := range to.port(map[*leaf]int{a: 1, b: 2}[to]).Addresses {
-				if got := l.run("ip", "route", "get", "vrf", vrfName(redVNI), ip.String()); !strings.Contains(got, "dev br5000") {
+			for l, ip := range map[*leaf]netip.Addr{a: ip, b: back} {
+				if got := l.route(v, ip); !strings.Contains(got, "dev "+bridgeName(v)) {
 					return fmt.Errorf("%s", got)
 				}
 			}
+			return nil
+		})
+	}
+}
+
+func (l *leaf) logRouting() {
+	for _, c := range []string{"ip -d link", "ip addr", "ip route show table all", "ip neigh", "ip rule", "bridge fdb"} {
+		l.r.t.Log(c, l.run(strings.Fields(c)...))
+	}
+	for _, c := range []string{"show bgp l2vpn evpn", "show running-config"} {
+		l.r.t.Log(c, l.vty("bgpd", c))
+	}
+	l.r.t.Log(l.vty("zebra", "show running-config"))
+}
+
+// Two tenants with the same addresses route between their subnets across leaves;
+// a router that is there, changed, broken and taken away.
+func TestRouters(t *testing.T) {
+	r, a, b := newRoutedRig(t, 4)
+	defer func() {
+		if t.Failed() {
+			a.logRouting()
+			b.logRouting()
+		}
+	}()
+	stop := a.follow()
+	r.routed(redVNI, a, b, 1, 2)
+	r.routed(blueVNI, a, b, 3, 4)
+	captured := r.capture("l1")
+	to, back := b.port(2).Addresses[0], a.port(1).Addresses[0]
+	require.NoError(t, a.ping(1, to))
+	require.Equal(t, []packet{
+		{fmt.Sprint(redVNI), a.vtep().String(), intent.RouterMAC(b.vtep()).String(), back.String()},
+		{fmt.Sprint(redVNI), b.vtep().String(), intent.RouterMAC(a.vtep()).String(), to.String()},
+	}, captured(2))
+	require.Contains(t, b.vty("bgpd", "show bgp l2vpn evpn route type 2"), "RT:65000:101 RT:65000:5000")
+
+	// The tables tell of routes to other VTEPs.
+	for _, ip := range b.port(2).Addresses {
+		e := leafstate.Entry{Kind: leafstate.Route, VNI: redVNI, IP: ip, Bits: uint8(ip.BitLen()), VTEP: b.vtep()}
+		r.wait("the route is told", func() error { return a.tells(e) })
+	}
+	stop()
+
+	// Without the one server, the other tenant's with the same address does not
+	// answer.
+	r.in(b.server(2), "ip", "link", "set", "eth0", "down")
+	require.Error(t, a.ping(1, to))
+	require.NoError(t, a.ping(3, to))
+	r.in(b.server(2), "ip", "link", "set", "eth0", "up")
+	for _, ip := range []netip.Addr{a.vtep(), b.vtep(), reflector} {
+		require.Error(t, a.ping(1, ip), "the underlay is not a tenant's")
+	}
+	r.repaired(a, b)
+	r.staticRoutes(a, b)
+	r.routersGo(a, b)
+}
+
+// tells reports whether the leaf's tables have an entry.
+func (l *leaf) tells(e leafstate.Entry) error {
+	l.tables.mu.Lock()
+	defer l.tables.mu.Unlock()
+	if _, ok := l.tables.entries[e]; !ok {
+		return fmt.Errorf("%+v is not there", e)
+	}
+	return nil
+}
+
+// repaired tampers with a router: what is wrong is mended, and only that.
+func (r *rig) repaired(a, b *leaf) {
+	t := r.t
+	t.Helper()
+	config := a.vty("bgpd", "show running-config")
+	a.sw = New(a.sw.config)
+	require.Equal(t, []string{"filters: 1 transactions"}, a.changes(func() { a.mustRoute(a.routed()) }), "an agent that starts takes over what it finds")
+	require.Equal(t, config, a.vty("bgpd", "show running-config"))
+	for what, c := range map[string]struct{ tamper, check, want string }{
+		"address removed":      {"ip addr del 192.168.1.254/24 dev br100", "ip -o addr show br100", "192.168.1.254/24"},
+		"address added":        {"ip addr add 192.168.77.1/24 dev br100", "ip -o addr show br100", "192.168.1.254/24"},
+		"out of the VRF":       {"ip link set br100 nomaster", "ip -o link show br100", "master vrf5000"},
+		"MAC changed":          {"ip link set br100 address 02:00:00:00:99:99", "ip -o link show br100", intent.GatewayMAC.String()},
+		"router's MAC changed": {"ip link set br5000 address 02:00:00:00:99:99", "ip -o link show br5000", intent.RouterMAC(a.vtep()).String()},
+		"last route removed":   {"ip route del unreachable default table 16782216 metric 4278198272", "ip route show table 16782216", "unreachable default"},
+		"local rule back":      {"ip rule add pref 0 lookup local", "ip rule", "32765:\tfrom all lookup local"},
+		"L3VNI's device gone":  {"ip link del vx5000", "ip -o link show vx5000", "master br5000"},
+		"VRF gone":             {"ip link del vrf5000", "ip -o link show br100", "master vrf5000"},
+	} {
+		a.run(strings.Fields(c.tamper)...)
+		a.mustRoute(a.routed())
+		require.Contains(t, a.run(strings.Fields(c.check)...), c.want, what)
+	}
+	require.NotContains(t, a.run("ip", "-o", "addr", "show", "br100"), "192.168.77.1")
+	require.NotContains(t, a.run("ip", "rule"), "0:\tfrom all lookup local\n1000")
+	r.routed(redVNI, a, b, 1, 2)
+}
+
+// staticRoutes has a server be the next hop of a prefix: the other leaf gets it as
+// a prefix route. Another prefix is dropped.
+func (r *rig) staticRoutes(a, b *leaf) {
+	t := r.t
+	t.Helper()
+	s := b.routed()
+	behind := netip.MustParsePrefix("198.51.100.0/24")
+	s.Segments[1].Ports[0].Sources = []netip.Prefix{behind}
+	s.Routers[0].Routes = []leafstate.Static{{Prefix: netip.MustParsePrefix("10.0.0.0/8")}, {Prefix: behind, NextHops: []leafstate.NextHop{{Address: b.port(2).Addresses[0], Weight: 1}}}}
+	b.mustRoute(s)
+	require.Empty(t, b.changes(func() { b.mustRoute(s) }))
+	r.in(b.server(2), "ip", "addr", "add", "198.51.100.1/32", "dev", "lo")
+	r.wait("the prefix is reached", func() error { return a.ping(1, netip.MustParseAddr("198.51.100.1")) })
+	require.Contains(t, a.route(redVNI, netip.MustParseAddr("198.51.100.1")), "via "+b.vtep().String()+" dev br5000")
+	require.Contains(t, b.run("ip", "route", "show", "table", "16782216"), "blackhole 10.0.0.0/8")
+	require.NotContains(t, a.run("ip", "route", "show", "table", "16782216"), "10.0.0.0/8", "each edge has its own black hole")
+	b.mustRoute(b.routed())
+	require.NotContains(t, b.run("ip", "route", "show", "table", "16782216"), "blackhole")
+	r.wait("the prefix is gone", func() error {
+		if out := a.run("ip", "route", "show", "table", "16782216"); strings.Contains(out, "198.51.100.0/24") {
+			return fmt.Errorf("%s", out)
 		}
 		return nil
 	})
-	require.NoError(t, a.ping(1, b.port(2).Addresses[0]))
-	for _, p := range stop() {
-		t.Log(p)
+}
+
+// routersGo takes one router away, then all.
+func (r *rig) routersGo(a, b *leaf) {
+	t := r.t
+	t.Helper()
+	s := a.routed()
+	s.Routers = s.Routers[:1]
+	a.mustRoute(s)
+	require.NotContains(t, a.run("ip", "-o", "link"), "5001")
+	require.NotContains(t, a.vty("bgpd", "show running-config"), "vrf5001")
+	require.NotContains(t, a.vty("zebra", "show running-config"), "vrf5001")
+	require.NotContains(t, a.run("ip", "-o", "addr", "show", "br102"), "192.168")
+	r.routed(redVNI, a, b, 1, 2)
+
+	a.mustRoute(a.state())
+	for _, gone := range []string{"vrf", "5000"} {
+		require.NotContains(t, a.run("ip", "-o", "link"), gone)
+		require.NotContains(t, a.vty("bgpd", "show running-config"), gone)
+		require.NotContains(t, a.vty("zebra", "show running-config"), gone)
 	}
+	require.Contains(t, a.run("ip", "rule"), "0:\tfrom all lookup local")
+	require.NotContains(t, a.run("ip", "rule"), "32765")
+	r.wait("the segments are bridged as before", func() error { return a.ping(1, b.port(1).Addresses[0]) })
+	a.mustRoute(a.routed())
+	r.routed(redVNI, a, b, 1, 2)
 }
 
 // packet is what a capture says of a tunnelled packet.
@@ -128,7 +257,7 @@ type packet struct{ vni, outer, mac, inner string }
 
 // capture records what is on a link of the router until the function that it
 // returns is called, which gives the tunnelled ICMP packets.
-func (r *rig) capture(iface string) func() []packet {
+func (r *rig) capture(iface string) func(want int) []packet {
 	r.t.Helper()
 	path := r.dir + "/" + iface + ".pcap"
 	d := &daemon{cmd: exec.Command("ip", "netns", "exec", r.router, "tcpdump", "-U", "-Z", "root", "-i", iface, "-w", path, "udp", "port", "4789"), gone: make(chan struct{})}
@@ -142,24 +271,42 @@ func (r *rig) capture(iface string) func() []packet {
 		}
 		return err
 	})
-	return func() []packet {
+	return func(want int) (ps []packet) {
 		r.t.Helper()
+		r.wait("the packets are written", func() error {
+			if ps = r.read(path); len(ps) < want {
+				return fmt.Errorf("%d of %d", len(ps), want)
+			}
+			return nil
+		})
 		d.stop()
-		out := r.sh("tshark", "-r", path, "-Y", "vxlan && (icmp.type == 8 || icmp.type == 0 || icmpv6.type == 128 || icmpv6.type == 129)", "-T", "json",
-			"-e", "vxlan.vni", "-e", "ip.src", "-e", "eth.dst", "-e", "ipv6.src")
-		out = out[strings.Index(out, "["):]
-		var list []struct {
-			Source struct {
-				Layers map[string][]string `json:"layers"`
-			} `json:"_source"`
-		}
-		require.NoError(r.t, json.Unmarshal([]byte(out), &list))
-		var ps []packet
-		for _, p := range list {
-			l := p.Source.Layers
-			src := append(l["ip.src"], l["ipv6.src"]...)
-			ps = append(ps, packet{l["vxlan.vni"][0], src[0], l["eth.dst"][1], src[1]})
-		}
 		return ps
 	}
+}
+
+// read reads the tunnelled ICMP packets of a capture that may still go on.
+func (r *rig) read(path string) (ps []packet) {
+	r.t.Helper()
+	b, err := exec.Command("tshark", "-r", path, "-Y", "vxlan && (icmp.type == 8 || icmp.type == 0 || icmpv6.type == 128 || icmpv6.type == 129)", "-T", "json",
+		"-e", "vxlan.vni", "-e", "ip.src", "-e", "eth.dst", "-e", "ipv6.src").Output()
+	out := string(b)
+	if at := strings.Index(out, "["); err != nil && at < 0 {
+		return nil // cut in the middle of a packet
+	} else {
+		out = out[max(0, at):]
+	}
+	var list []struct {
+		Source struct {
+			Layers map[string][]string `json:"layers"`
+		} `json:"_source"`
+	}
+	if json.Unmarshal([]byte(out), &list) != nil {
+		return nil
+	}
+	for _, p := range list {
+		l := p.Source.Layers
+		src := append(l["ip.src"], l["ipv6.src"]...)
+		ps = append(ps, packet{l["vxlan.vni"][0], src[0], l["eth.dst"][1], src[1]})
+	}
+	return ps
 }
