@@ -27,11 +27,13 @@ const (
 // connected, the subnets, is announced with the router's MAC and L3VNI as prefix
 // routes (RFC 9136 section 4.4.1, interface-less), static routes with next hops
 // as well; hosts are by their MAC/IP routes, which get the L3VNI as second label
-// when a segment has a gateway (RFC 9135 section 5.1).
+// when a segment has a gateway (RFC 9135 section 5.1). A VRF has one path to each
+// prefix: with several, as the controller's and the leaf's own for a host, zebra
+// 8.4 forgets the router's MAC of a next hop that is in use.
 func vrfLines(vtep leafstate.State, r leafstate.Router) []vrfLine {
 	lines := []vrfLine{{"", fmt.Sprintf("bgp router-id %s", routerID(vtep))}}
 	for _, f := range []string{ipv4Unicast, ipv6Unicast} {
-		lines = append(lines, vrfLine{f, "redistribute connected"}, vrfLine{f, "maximum-paths 64"}, vrfLine{f, "maximum-paths ibgp 64"})
+		lines = append(lines, vrfLine{f, "redistribute connected"}, vrfLine{f, "maximum-paths 1"}, vrfLine{f, "maximum-paths ibgp 1"})
 	}
 	for _, s := range r.Routes {
 		f := ipv4Unicast
