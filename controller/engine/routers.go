@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/weft-sdn/weft/controller/intent"
@@ -37,6 +38,13 @@ func (e *Engine) Router(v intent.VNI) *intent.Router {
 	return e.model.RouterWith(v)
 }
 
+// IsEVPN reports whether a VTEP is that of an EVPN leaf.
+func (e *Engine) IsEVPN(vtep netip.Addr) bool {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return e.model.IsEVPN(vtep)
+}
+
 // routerTargets are the route targets of what the controller announces of a
 // router.
 func routerTargets(rt *intent.Router, asn uint32) []intent.RouteTarget {
@@ -51,9 +59,11 @@ func (a routedAs) words() string {
 }
 
 // apply makes the route of an address one that is routed, too, if its VTEP takes
-// part: the router's table says so.
+// part: the router's table says so. Leaves announce their own hosts so: of two
+// routes with one next hop, zebra 8.4 drops the router's MAC when the better one
+// changes, for it withdraws the old one after it took the new one.
 func (a routedAs) apply(m *overlay.Model, v intent.VNI, route *evpn.Route) {
-	if a.vni == 0 || route.Type != evpn.MACIP || !route.IP.IsValid() {
+	if a.vni == 0 || route.Type != evpn.MACIP || !route.IP.IsValid() || m.IsEVPN(route.VTEP) {
 		return
 	}
 	seg := m.Segment(a.vni)
@@ -99,7 +109,7 @@ func (r *reflector) routerChanges(v intent.VNI) (add []evpn.Route, withdraw []ev
 			continue
 		}
 		route := evpn.Route{Key: row.Key, RD: evpn.NewRD(e.config.ASN, v), VNI: v, Targets: targets, VTEP: row.VTEP, Seq: row.Seq, RouterMAC: row.RouterMAC}
-		if row.Deleted || rt == nil || row.Origin == evpn.OriginBGP || row.RouterMAC.IsZero() {
+		if row.Deleted || rt == nil || row.Origin == evpn.OriginBGP || row.RouterMAC.IsZero() || e.model.IsEVPN(row.VTEP) {
 			withdraw = append(withdraw, route.ID())
 		} else {
 			add = append(add, route)

@@ -53,7 +53,10 @@ func TestRouterIsReadyWhenItsEdgesAre(t *testing.T) {
 	later.Metadata.Revision = 99
 	require.Equal(t, "Loading", b.Status(&later).Reasons[0].Code)
 	b.put(&later)
-	b.until("the new revision is taken", func() bool { s := b.Status(&later); return s.Phase == intent.PhaseReady && s.Applied == later.Metadata.Revision })
+	b.until("the new revision is taken", func() bool {
+		s := b.Status(&later)
+		return s.Phase == intent.PhaseReady && s.Applied == later.Metadata.Revision
+	})
 	b.del(r.Ref())
 	b.until("deleted", func() bool { return b.Status(&later).Phase == intent.PhasePending })
 }

@@ -28,6 +28,8 @@ type Config struct {
 	Network func(intent.VNI) *intent.Network
 	// Router tells the router that has an L3VNI, or nil.
 	Router func(intent.VNI) *intent.Router
+	// Leaf reports whether a VTEP is that of an EVPN leaf.
+	Leaf func(netip.Addr) bool
 	// Source is the address from which the controller's BGP dials; the one
 	// that the kernel picks towards the leaf when it is not valid.
 	Source netip.Addr

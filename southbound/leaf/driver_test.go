@@ -97,7 +97,7 @@ func (f *feed) change(do func(*evpn.Segment)) {
 // start runs a driver whose session has the state that *session says.
 func start(t *testing.T, f *feed, session *intent.BGPSession, unmanaged bool) *Driver {
 	n := &intent.Node{Metadata: intent.Metadata{Name: "leaf1"}, Spec: intent.NodeSpec{VTEP: here, Loopback: here, ASN: 65001, EVPN: &intent.EVPN{Unmanaged: unmanaged}}}
-	d := New(n, f, Config{Logger: slog.New(slog.DiscardHandler), Source: there, Network: func(intent.VNI) *intent.Network { return nil }, Router: func(intent.VNI) *intent.Router { return nil },
+	d := New(n, f, Config{Logger: slog.New(slog.DiscardHandler), Source: there, Network: func(intent.VNI) *intent.Network { return nil }, Router: func(intent.VNI) *intent.Router { return nil }, Leaf: func(a netip.Addr) bool { return a == silent },
 		Session: func() (intent.BGPSession, bool) { return *session, true }})
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})

@@ -172,16 +172,24 @@ func prefixOf(e leafstate.Entry) netip.Prefix { return netip.PrefixFrom(e.IP, in
 // agreesRouted reports whether the kernel's table of a router's VRF has what the
 // rows of its L3VNI say: hosts at VTEPs that route, and prefixes.
 func (d *Driver) agreesRouted(v intent.VNI, rows []evpn.Row) bool {
+	// Nobody else is asked under the lock: who holds theirs may want ours.
+	leaves := map[netip.Addr]bool{}
+	for _, r := range rows {
+		if _, known := leaves[r.VTEP]; !known {
+			leaves[r.VTEP] = d.config.Leaf(r.VTEP)
+		}
+	}
 	d.mu.Lock()
-	ok, left := d.compareRouted(v, rows)
+	ok, left := d.compareRouted(v, rows, leaves)
 	d.mu.Unlock()
-	// The feed is not asked under the lock: who holds the feed's may want ours.
 	return ok && (len(left) == 0 || d.areTaken(v, left))
 }
 
 // compareRouted does that but for hosts that are gone while their routes are
-// left: those it returns. The caller holds the lock.
-func (d *Driver) compareRouted(v intent.VNI, rows []evpn.Row) (ok bool, left []evpn.Row) {
+// left: those it returns. Other leaves announce a host of theirs once it has
+// spoken; until then it is reached by the prefix of its subnet. The caller holds
+// the lock.
+func (d *Driver) compareRouted(v intent.VNI, rows []evpn.Row, leaves map[netip.Addr]bool) (ok bool, left []evpn.Row) {
 	alive := map[netip.Addr]bool{}
 	for _, r := range rows {
 		alive[r.IP] = alive[r.IP] || r.Type == evpn.MACIP && !r.Deleted
@@ -196,12 +204,12 @@ func (d *Driver) compareRouted(v intent.VNI, rows []evpn.Row) (ok bool, left []e
 				left = append(left, r)
 			}
 		case r.Type == evpn.MACIP:
-			if !there {
+			if !there && (len(to) > 0 || !leaves[r.VTEP]) {
 				return false, nil
 			}
 		case r.Type == evpn.PREFIX && !d.hasStatic(v, r):
 			// BGP may prefer another edge that announces the prefix.
-			if len(to) == 0 {
+			if len(to) == 0 && !leaves[r.VTEP] {
 				return false, nil
 			}
 		}

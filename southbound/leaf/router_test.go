@@ -16,6 +16,8 @@ import (
 
 const l3 = intent.VNI(5000)
 
+var silent = netip.MustParseAddr("10.0.0.8") // a leaf
+
 var behind = netip.MustParsePrefix("198.51.100.0/24")
 
 // routedFeed is the feed with a router on the port's network and on another that
@@ -115,14 +117,20 @@ func TestCursorOfARouterFollowsTheKernelsRoutes(t *testing.T) {
 		delta(route("172.16.0.0/12", netip.MustParseAddr("10.0.0.7")), nil)
 		require.Equal(t, evpn.Revision(4), at(), "bgpd may prefer another edge with the prefix")
 
+		// A leaf announces a host once it has spoken.
+		state(func(s *evpn.Segment) {
+			s.Set(evpn.HostKey(intent.MAC{2, 6}, netip.MustParseAddr("203.0.113.6")), evpn.Path{VTEP: silent, VNI: 101, RouterMAC: rmac, Source: "leaf8"})
+		})
+		require.Equal(t, evpn.Revision(5), at())
+
 		// Another station takes the address at the same VTEP.
 		state(func(s *evpn.Segment) { s.Set(evpn.HostKey(intent.MAC{2, 7}, ip), path) })
-		require.Equal(t, evpn.Revision(5), at())
-		state(func(s *evpn.Segment) { s.Withdraw(evpn.HostKey(mac, ip), "hv") })
 		require.Equal(t, evpn.Revision(6), at())
-		state(func(s *evpn.Segment) { s.Withdraw(evpn.HostKey(intent.MAC{2, 7}, ip), "hv") })
-		require.Equal(t, evpn.Revision(6), at(), "its route is left")
-		delta(nil, route("203.0.113.9/32", there))
+		state(func(s *evpn.Segment) { s.Withdraw(evpn.HostKey(mac, ip), "hv") })
 		require.Equal(t, evpn.Revision(7), at())
+		state(func(s *evpn.Segment) { s.Withdraw(evpn.HostKey(intent.MAC{2, 7}, ip), "hv") })
+		require.Equal(t, evpn.Revision(7), at(), "its route is left")
+		delta(nil, route("203.0.113.9/32", there))
+		require.Equal(t, evpn.Revision(8), at())
 	})
 }
