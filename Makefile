@@ -49,7 +49,7 @@ test-lab: install-test-deps build ## tests with real FRR and Open vSwitch in net
 
 test-vm: install-test-deps build ## tests that need VRFs, in a virtual machine with Debian's kernel, which is fetched once (root)
 	$(GO) build -o bin/vm ./lab/vm
-	$(GO) test -tags vm -p 1 -count 1 -timeout 20m -exec '$(CURDIR)/bin/vm -timeout 15m' $(VM_TESTS)
+	$(GO) test -tags vm -p 1 -count 1 -timeout 20m -exec '$(CURDIR)/bin/vm -memory 4096 -timeout 15m' $(VM_TESTS)
 
 # A part of test-lab.
 test-edges: install-test-deps build ## every kind of edge in one network, with packets: vSwitches, hardware VTEPs, EVPN leaves, moving VMs (root)

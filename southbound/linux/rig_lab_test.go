@@ -32,6 +32,9 @@ const (
 // between the leaves.
 var reflector = netip.MustParseAddr("10.9.0.9")
 
+// patience is how long is waited for what must come.
+var patience = 20 * time.Second
+
 // rig is two leaves with a router between them, which is their underlay and
 // their route reflector.
 type rig struct {
@@ -193,7 +196,7 @@ func (r *rig) in(ns, name string, args ...string) string {
 func (r *rig) wait(what string, f func() error) {
 	r.t.Helper()
 	var err error
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if err = f(); err == nil {
 			return
 		}
