@@ -6,13 +6,15 @@ BIN := bin/weft
 # missed. Nothing is installed when all programs are there.
 LAB_PROGRAMS := ovs-vswitchd ovs-vsctl vtep-ctl vtysh /usr/lib/frr/bgpd ping ip jq nft
 LAB_PACKAGES := openvswitch-switch openvswitch-vtep frr iputils-ping iproute2 jq nftables procps
-TEST_PROGRAMS := $(LAB_PROGRAMS) gcc gobgpd tshark tcpdump udhcpc dhcpcd rdisc6
-TEST_PACKAGES := $(LAB_PACKAGES) gcc libc6-dev gobgpd tshark tcpdump udhcpc dhcpcd-base ndisc6
+TEST_PROGRAMS := $(LAB_PROGRAMS) gcc gobgpd tshark tcpdump udhcpc dhcpcd rdisc6 qemu-system-x86_64 busybox modprobe
+TEST_PACKAGES := $(LAB_PACKAGES) gcc libc6-dev gobgpd tshark tcpdump udhcpc dhcpcd-base ndisc6 qemu-system-x86 busybox-static kmod
 # Packages with tests that need root and real daemons.
 LAB_TESTS = $(shell grep -rl --include='*_test.go' '^//go:build lab' . | xargs -n1 dirname | sort -u)
+# Packages with tests that need a kernel of Debian's.
+VM_TESTS = $(shell grep -rl --include='*_test.go' '^//go:build vm' . | xargs -n1 dirname | sort -u)
 
 .DEFAULT_GOAL := help
-.PHONY: help build install-deps install-test-deps demo test test-unit test-lab test-edges test-tenants lint fuzz bench bench-lab bench-churn bench-moves bench-scale bench-plot bench-evpn bench-check oracle generate clean
+.PHONY: help build install-deps install-test-deps demo test test-unit test-lab test-vm test-edges test-tenants lint fuzz bench bench-lab bench-churn bench-moves bench-scale bench-plot bench-evpn bench-check oracle generate clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,13 +39,17 @@ install-test-deps: ## install those that the tests need (root)
 demo: install-deps build ## bring a fabric up, put tenants on it, check every packet, take it down (root)
 	./lab/demo.sh $(BIN)
 
-test: install-test-deps lint test-unit bench-check test-lab ## every test, real fabrics included (root)
+test: install-test-deps lint test-unit bench-check test-lab test-vm ## every test, real fabrics included (root)
 
 test-unit: ## unit tests with the race detector (needs gcc); no root needed
 	$(GO) test -race -timeout 5m ./...
 
 test-lab: install-test-deps build ## tests with real FRR and Open vSwitch in network namespaces (root)
 	$(GO) test -tags lab -p 1 -count 1 -timeout 25m $(LAB_TESTS)
+
+test-vm: install-test-deps build ## tests that need VRFs, in a virtual machine with Debian's kernel, which is fetched once (root)
+	$(GO) build -o bin/vm ./lab/vm
+	$(GO) test -tags vm -p 1 -count 1 -timeout 20m -exec '$(CURDIR)/bin/vm -memory 4096 -timeout 15m' $(VM_TESTS)
 
 # A part of test-lab.
 test-edges: install-test-deps build ## every kind of edge in one network, with packets: vSwitches, hardware VTEPs, EVPN leaves, moving VMs (root)
@@ -57,8 +63,8 @@ test-tenants: install-test-deps build ## what tenants ask for beside networks an
 
 lint: ## gofmt, go vet and staticcheck
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt: $$out"; exit 1; }
-	$(GO) vet -tags lab ./...
-	$(GO) tool staticcheck -tags lab ./...
+	$(GO) vet -tags lab,vm ./...
+	$(GO) tool staticcheck -tags lab,vm ./...
 
 generate: ## make generated code again (models of the OVSDB schema)
 	$(GO) generate ./...
@@ -113,5 +119,6 @@ oracle: ## 100,000 random operations: the model that took each equals one that i
 bench-plot: ## draw docs/scale.svg from what bench-scale wrote (OUT=) into docs/figures
 	$(GO) test -tags bench -count 1 -run TestPlot ./lab/bench -args -figures $(CURDIR)/docs/figures -svg $(CURDIR)/docs/scale.svg
 
-clean: ## remove what was built
+clean: ## remove what was built, and the kernel that was fetched for test-vm
+	$(GO) run ./lab/vm -clean
 	rm -rf bin

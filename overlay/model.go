@@ -113,14 +113,18 @@ type Model struct {
 	hosts   map[address][]taken                            // routes for addresses that are in the tables
 	alarms  []Alarm
 
-	routers   map[intent.Ref]*router
-	routersOf map[intent.Ref]few[intent.Ref] // network -> routers that name it
-	mirrored  map[intent.VNI]intent.VNI      // L2VNI -> L3VNI that has its stations
-	stale     map[intent.Ref]struct{}        // routers to be compiled again
-	hopPorts  map[intent.Ref]few[intent.Ref] // next hops -> routers
-	hopAddrs  map[address]few[intent.Ref]
-	compiling bool
-	awaiting  bool // some edge has not reported
+	routers    map[intent.Ref]*router
+	byL3VNI    map[intent.VNI]*router
+	vrfImports map[intent.RouteTarget]map[intent.VNI]struct{} // configured ones
+	staleNodes map[string]struct{}                            // leaves that began to route, or ended
+	staleVRFs  map[intent.VNI]struct{}                        // L3VNIs of routers whose subnets changed
+	routersOf  map[intent.Ref]few[intent.Ref]                 // network -> routers that name it
+	mirrored   map[intent.VNI]intent.VNI                      // L2VNI -> L3VNI that has its stations
+	stale      map[intent.Ref]struct{}                        // routers to be compiled again
+	hopPorts   map[intent.Ref]few[intent.Ref]                 // next hops -> routers
+	hopAddrs   map[address]few[intent.Ref]
+	compiling  bool
+	awaiting   bool // some edge has not reported
 
 	security security
 	offences map[rowOf]map[evpn.Source]offence // by the rows of ports that others announce
@@ -154,21 +158,22 @@ func (m *Model) attachment(r intent.Ref) (Attachment, bool) {
 
 // edge is a node and what it reported. It exists as soon as either is known.
 type edge struct {
-	key      string // in nodes
-	spec     *intent.Node
-	reported bool
-	ifaces   map[string]Interface
-	local    map[intent.Ref]LocalPort  // replaced rather than changed once it was lent
-	lent     atomic.Bool               // a reader has local
-	localRev uint64                    // counts the changes of local
-	onVNI    map[intent.VNI]int        // local ports per VNI
-	reading  map[intent.VNI]int        // local ports that need a table beside their VNI's
-	floods   map[intent.VNI]netip.Addr // the IMET routes it originates
-	learned  map[Learned]struct{}      // as reported
-	stated   map[Learned]netip.Addr    // those of them that are rows, with the VTEP
-	standby  map[intent.Ref]struct{}   // local ports that are in standby
-	routes   map[evpn.RouteID]announced
-	said     map[alarmKey]int // alarms of its routes and stations, and how many cause each
+	key        string // in nodes
+	spec       *intent.Node
+	reported   bool
+	ifaces     map[string]Interface
+	local      map[intent.Ref]LocalPort  // replaced rather than changed once it was lent
+	lent       atomic.Bool               // a reader has local
+	localRev   uint64                    // counts the changes of local
+	onVNI      map[intent.VNI]int        // local ports per VNI
+	reading    map[intent.VNI]int        // local ports that need a table beside their VNI's
+	floods     map[intent.VNI]netip.Addr // the IMET routes it originates
+	learned    map[Learned]struct{}      // as reported
+	stated     map[Learned]netip.Addr    // those of them that are rows, with the VTEP
+	standby    map[intent.Ref]struct{}   // local ports that are in standby
+	routes     map[evpn.RouteID]announced
+	routerMACs map[routerMACKey]int // of its routes, and how many have each
+	said       map[alarmKey]int     // alarms of its routes and stations, and how many cause each
 }
 
 // NewModel returns an empty model.
@@ -183,6 +188,7 @@ func NewModel() *Model {
 		leaves: map[netip.Addr]struct{}{}, byVNI: map[intent.VNI]*intent.Network{}, imports: map[intent.RouteTarget]map[intent.VNI]struct{}{},
 		strays: map[intent.VNI]map[taken]struct{}{}, owners: map[address]intent.MAC{}, refused: map[address]map[taken]struct{}{},
 		hosts:   map[address][]taken{},
+		byL3VNI: map[intent.VNI]*router{}, vrfImports: map[intent.RouteTarget]map[intent.VNI]struct{}{}, staleNodes: map[string]struct{}{}, staleVRFs: map[intent.VNI]struct{}{},
 		routers: map[intent.Ref]*router{}, routersOf: map[intent.Ref]few[intent.Ref]{}, mirrored: map[intent.VNI]intent.VNI{}, stale: map[intent.Ref]struct{}{},
 		hopPorts: map[intent.Ref]few[intent.Ref]{}, hopAddrs: map[address]few[intent.Ref]{},
 		offences:     map[rowOf]map[evpn.Source]offence{},
@@ -240,7 +246,10 @@ func (m *Model) Put(o intent.Object) {
 		m.settleAwaiting()
 	case *intent.Router:
 		m.serveRouter(o.Ref(), o)
+		was := m.routerSpec(o.Ref())
 		m.putRouter(o.Ref(), o)
+		m.settleVRF(was, o)
+		m.settleStaleNodes()
 	}
 }
 
@@ -278,7 +287,10 @@ func (m *Model) Delete(r intent.Ref) {
 		}
 	case intent.KindRouter:
 		m.serveRouter(r, nil)
+		was := m.routerSpec(r)
 		m.putRouter(r, nil)
+		m.settleVRF(was, nil)
+		m.settleStaleNodes()
 	}
 }
 
@@ -368,7 +380,7 @@ func (m *Model) edge(name string) *edge {
 	e := m.nodes[name]
 	if e == nil {
 		e = &edge{key: name, ifaces: map[string]Interface{}, local: map[intent.Ref]LocalPort{}, onVNI: map[intent.VNI]int{}, reading: map[intent.VNI]int{}, floods: map[intent.VNI]netip.Addr{},
-			stated: map[Learned]netip.Addr{}, standby: map[intent.Ref]struct{}{}, routes: map[evpn.RouteID]announced{}, said: map[alarmKey]int{}}
+			stated: map[Learned]netip.Addr{}, standby: map[intent.Ref]struct{}{}, routes: map[evpn.RouteID]announced{}, routerMACs: map[routerMACKey]int{}, said: map[alarmKey]int{}}
 		m.nodes[name] = e
 	}
 	return e

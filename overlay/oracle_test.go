@@ -124,6 +124,7 @@ func (w *world) putRouter() string {
 	if i == oracleRouters-1 && w.IntN(2) == 0 {
 		r.Spec.VNI = lastL3VNI // this one changes its L3VNI
 	}
+	r.Spec.RouteTargets.Import = [][]string{nil, nil, {"1:1"}}[w.IntN(3)]
 	for k := range 3 {
 		if w.IntN(3) != 0 {
 			r.Spec.Networks = append(r.Spec.Networks, intent.RouterNetwork{Network: fmt.Sprintf("n%d", k+3*w.IntN(2))})
@@ -264,6 +265,7 @@ func (w *world) route() string {
 	c := macRoute(byte(w.IntN(3)), firstVNI+intent.VNI(w.IntN(oracleNetworks)), []string{"", "192.168.0.1", "192.168.0.2"}[w.IntN(3)],
 		[]string{"1:1", "1:2", "65001:100", "65001:101"}[w.IntN(4)])
 	c.VTEP = netip.AddrFrom4([4]byte{10, 0, 0, n[4] - '0'})
+	w.routed(&c)
 	c.Withdrawn = w.IntN(4) == 0
 	w.m.TakeRoutes(n, []RouteChange{c})
 	if w.routes[n] == nil {
@@ -275,6 +277,26 @@ func (w *world) route() string {
 		w.routes[n][c.ID()] = c
 	}
 	return fmt.Sprintf("%s tells %v, withdrawn %v", n, c.Key, c.Withdrawn)
+}
+
+// routed makes some routes such of a leaf that routes for a router: hosts with two
+// labels, in the subnets and elsewhere, and prefixes.
+func (w *world) routed(c *RouteChange) {
+	v := firstL3VNI + intent.VNI(w.IntN(oracleRouters+1))
+	t := intent.VNIRouteTarget(65001, v)
+	switch w.IntN(4) {
+	case 0:
+		if w.IntN(2) == 0 {
+			c.Key = evpn.HostKey(c.MAC, netip.AddrFrom4([4]byte{10, 99, 0, byte(w.IntN(2))}))
+		}
+		if c.IP.IsValid() {
+			c.L3VNI, c.RouterMAC, c.Targets = v, intent.MAC{6, 0, 0, 0, 0, byte(w.IntN(2))}, append(c.Targets, t)
+		}
+	case 1:
+		p := []string{"192.168.0.0/28", "192.168.0.1/32", "10.99.0.0/16", "172.16.0.0/24"}[w.IntN(4)]
+		c.Route = evpn.Route{Key: evpn.PrefixKey(netip.MustParsePrefix(p)), RD: evpn.NewRD(65001, v), VNI: v, VTEP: c.VTEP,
+			RouterMAC: intent.MAC{6, 0, 0, 0, 0, byte(w.IntN(2))}, Targets: append(c.Targets, t)}
+	}
 }
 
 // scratch is a model that is told only the end, as a controller that starts is:

@@ -111,6 +111,10 @@ func (m *Model) settleRouters() {
 				m.settleMirror(o.Spec.VNI)
 			}
 		}
+		for v := range m.staleVRFs {
+			delete(m.staleVRFs, v)
+			m.retake(m.routesOver(v))
+		}
 	}
 }
 
@@ -148,6 +152,9 @@ func (m *Model) compile(r *router, changed map[intent.Ref]struct{}) {
 	}
 	reindex(m.hopPorts, o.Ref(), was.hopPorts, r.hopPorts)
 	reindex(m.hopAddrs, o.Ref(), was.hopAddrs, r.hopAddrs)
+	if was.vrf == nil || !slices.Equal(was.vrf.Subnets, vrf.Subnets) {
+		m.staleVRFs[vrf.VNI] = struct{}{}
+	}
 	if r.vrf = vrf; was.vrf.Equal(vrf) {
 		r.vrf = was.vrf
 		for _, g := range r.routing {
@@ -302,15 +309,6 @@ func (m *Model) settleGateways(old, now *intent.Network) {
 	if now != nil {
 		m.settleMirror(now.Spec.VNI)
 	}
-}
-
-// routerMAC is the MAC by which an edge takes part in symmetric routing, zero
-// when it does not.
-func (e *edge) routerMAC() intent.MAC {
-	if e.spec == nil || e.spec.Spec.VSwitch == nil {
-		return intent.MAC{}
-	}
-	return intent.RouterMAC(e.vtep())
 }
 
 // host is a row of a port in the table of an L3VNI.

@@ -26,7 +26,10 @@ type announced struct {
 	route evpn.Route
 	vnis  []intent.VNI // in whose tables it is
 	owned []intent.VNI // where a port owns its address, so that it is refused
-	stray string       // alarm's object, when no network takes it
+	stray string       // alarm's object, when no network and no router takes it
+	loose bool         // no network takes it: one that comes may
+	over  intent.VNI   // the router in whose table it is as a route
+	says  routerMACKey // the router for which it says that the leaf routes
 }
 
 type address struct {
@@ -44,7 +47,7 @@ func (m *Model) TakeRoutes(node string, changes []RouteChange) {
 		old, had := e.routes[id]
 		if c.Withdrawn {
 			if had {
-				m.dropRoute(node, e, id, old, nil)
+				m.dropRoute(node, e, id, old, announced{})
 				delete(e.routes, id)
 			}
 			continue
@@ -52,6 +55,7 @@ func (m *Model) TakeRoutes(node string, changes []RouteChange) {
 		m.setRoute(node, e, id, c.Route, old)
 	}
 	m.settleRouters()
+	m.settleStaleNodes()
 }
 
 // TakePeerLost takes that an EVPN leaf's routes are gone, all of them.
@@ -59,12 +63,13 @@ func (m *Model) TakePeerLost(node string) {
 	if e := m.nodes[node]; e != nil {
 		m.forgetRoutes(node, e)
 		m.settleRouters()
+		m.settleStaleNodes()
 	}
 }
 
 func (m *Model) forgetRoutes(node string, e *edge) {
 	for id, a := range e.routes {
-		m.dropRoute(node, e, id, a, nil)
+		m.dropRoute(node, e, id, a, announced{})
 		delete(e.routes, id)
 	}
 }
@@ -81,10 +86,20 @@ func (m *Model) setRoute(node string, e *edge, id evpn.RouteID, r evpn.Route, ol
 			now.vnis = append(now.vnis, v)
 		}
 	}
-	if len(now.vnis)+len(now.owned) == 0 {
+	over := m.vrfOf(&r)
+	now.loose = len(now.vnis)+len(now.owned) == 0
+	if now.loose && over == 0 {
 		now.stray = fmt.Sprintf("VNI %d", r.VNI)
 	}
-	m.dropRoute(node, e, id, old, now.vnis)
+	if over != 0 && r.VTEP == e.vtep() && !r.RouterMAC.IsZero() {
+		now.says = routerMACKey{over, r.RouterMAC}
+	}
+	if m.isRouted(over, &r) {
+		now.over = over
+		m.routeOver(node, over, &r)
+	}
+	m.countRouterMAC(node, e, now.says, 1)
+	m.dropRoute(node, e, id, old, now)
 	e.routes[id] = now
 	for _, v := range now.vnis {
 		if id.Type == evpn.MACIP && id.IP.IsValid() {
@@ -102,18 +117,24 @@ func (m *Model) setRoute(node string, e *edge, id evpn.RouteID, r evpn.Route, ol
 		m.refused[at][taken{node, id}] = struct{}{}
 		m.say(node, e, m.spoofed(v, r.Key), 1, fmt.Sprintf("%s announces %s, an address of the port with MAC %s; the route is not used", node, keyWords(r.Key), m.owners[at]))
 	}
-	if now.stray != "" {
+	if now.loose {
 		if m.strays[r.VNI] == nil {
 			m.strays[r.VNI] = map[taken]struct{}{}
 		}
 		m.strays[r.VNI][taken{node, id}] = struct{}{}
+	}
+	if now.stray != "" {
 		m.say(node, e, alarmKey{AlarmUnknownVNI, now.stray}, 1, fmt.Sprintf("%s announces routes for VNI %d (route targets %v) that no network has or imports", node, r.VNI, r.Targets))
 	}
 }
 
-// dropRoute takes back what was made of a route, but for the rows of the VNIs
-// that it will be in again.
-func (m *Model) dropRoute(node string, e *edge, id evpn.RouteID, a announced, stays []intent.VNI) {
+// dropRoute takes back what was made of a route, but for the rows that it will
+// have again as what it is now.
+func (m *Model) dropRoute(node string, e *edge, id evpn.RouteID, a, now announced) {
+	if a.over != 0 && a.over != now.over {
+		m.unrouteOver(node, a.over, id)
+	}
+	m.countRouterMAC(node, e, a.says, -1)
 	for _, v := range a.vnis {
 		if id.Type == evpn.MACIP && id.IP.IsValid() {
 			at := address{v, id.IP}
@@ -123,7 +144,7 @@ func (m *Model) dropRoute(node string, e *edge, id evpn.RouteID, a announced, st
 				m.hopAddress(at)
 			}
 		}
-		if slices.Contains(stays, v) {
+		if slices.Contains(now.vnis, v) {
 			continue
 		}
 		for _, s := range pathsOf(node, id) {
@@ -137,13 +158,18 @@ func (m *Model) dropRoute(node string, e *edge, id evpn.RouteID, a announced, st
 		}
 		m.say(node, e, m.spoofed(v, id.Key), -1, "")
 	}
-	if a.stray != "" {
-		v := a.route.VNI
+	if v := a.route.VNI; a.loose {
 		if delete(m.strays[v], taken{node, id}); len(m.strays[v]) == 0 {
 			delete(m.strays, v)
 		}
+	}
+	if a.stray != "" {
 		m.say(node, e, alarmKey{AlarmUnknownVNI, a.stray}, -1, "")
 	}
+}
+
+func routeSource(node string, rd evpn.RD) evpn.Source {
+	return evpn.Source(node + "/bgp/" + rd.String())
 }
 
 // pathOf is a row's key and who states a path for it.
@@ -156,7 +182,7 @@ type pathOf struct {
 // the MAC-only row that edges forward by, which a leaf need not announce (RFC
 // 7432 section 10.1).
 func pathsOf(node string, id evpn.RouteID) []pathOf {
-	src := evpn.Source(node + "/bgp/" + id.RD.String())
+	src := routeSource(node, id.RD)
 	ps := []pathOf{{id.Key, src}}
 	if id.Type == evpn.MACIP && id.IP.IsValid() {
 		ps = append(ps, pathOf{evpn.MACKey(id.MAC), src + evpn.Source("/"+id.IP.String())})
@@ -165,6 +191,9 @@ func pathsOf(node string, id evpn.RouteID) []pathOf {
 }
 
 func (m *Model) stateRoute(node string, e *edge, v intent.VNI, id evpn.RouteID, r evpn.Route) {
+	if m.vrfOf(&r) == 0 {
+		r.RouterMAC = intent.MAC{} // of another VRF than the network's
+	}
 	for _, s := range pathsOf(node, id) {
 		m.state(node, e, v, s.key, evpn.Path{VTEP: r.VTEP, Seq: r.Seq, Sticky: r.Sticky, RouterMAC: r.RouterMAC, Origin: evpn.OriginBGP, Source: s.source})
 	}

@@ -34,6 +34,7 @@ var layers = [][]string{
 	{"controller/api"},
 	{"lab/budget"},
 	{"lab/netns"},
+	{"lab/vm"},
 	{"lab/probe"},
 	{"lab/sim"},
 	{"lab"},

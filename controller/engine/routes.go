@@ -57,6 +57,7 @@ type reflector struct {
 	doubts  map[string]time.Time         // of those whose routes are to be judged again, and when
 	cursors map[intent.VNI]evpn.Revision // up to which was announced
 	targets map[intent.VNI]string        // with which the VNI's routes are announced
+	routers map[intent.VNI]bool          // L3VNIs of which something was announced
 }
 
 // openWait bounds how long BGP sessions wait at the start for other edges to
@@ -66,7 +67,7 @@ const openWait = 20 * time.Second
 
 func newReflector(e *Engine, s Speaker) *reflector {
 	return &reflector{engine: e, speaker: s, wake: make(chan struct{}, 1), touched: map[intent.VNI]struct{}{},
-		cursors: map[intent.VNI]evpn.Revision{}, targets: map[intent.VNI]string{}, idle: true, doubts: map[string]time.Time{}}
+		cursors: map[intent.VNI]evpn.Revision{}, targets: map[intent.VNI]string{}, routers: map[intent.VNI]bool{}, idle: true, doubts: map[string]time.Time{}}
 }
 
 func (r *reflector) notify() {
@@ -236,6 +237,7 @@ func (r *reflector) setIdle(idle bool) (withdraw []evpn.RouteID) {
 		}
 		clear(r.cursors)
 		clear(r.targets)
+		clear(r.routers)
 	}
 	return withdraw
 }
@@ -244,6 +246,9 @@ func (r *reflector) setIdle(idle bool) (withdraw []evpn.RouteID) {
 // the engine's lock.
 func (r *reflector) changes(v intent.VNI) (add []evpn.Route, withdraw []evpn.RouteID) {
 	e := r.engine
+	if e.model.RouterWith(v) != nil || r.routers[v] {
+		return r.routerChanges(v)
+	}
 	n := e.model.NetworkOf(v)
 	seg := e.model.Segment(v)
 	var exports string
@@ -252,6 +257,8 @@ func (r *reflector) changes(v intent.VNI) (add []evpn.Route, withdraw []evpn.Rou
 		targets = exportTargets(n, e.config.ASN)
 		exports = fmt.Sprint(targets, n.Spec.Encapsulation.Standard())
 	}
+	routed := r.routedAs(n)
+	exports += routed.words()
 	since := r.cursors[v]
 	if exports != r.targets[v] {
 		since = 0
@@ -263,32 +270,45 @@ func (r *reflector) changes(v intent.VNI) (add []evpn.Route, withdraw []evpn.Rou
 	}
 	r.cursors[v], r.targets[v] = seg.Rev(), exports
 	e.trims[v] = struct{}{}
-	rd := evpn.NewRD(e.config.ASN, v)
 	for row := range seg.Changes(since) {
-		route := evpn.Route{Key: row.Key, RD: rd, VNI: v, Targets: targets, VTEP: row.VTEP, Seq: row.Seq, Sticky: row.Sticky}
-		// What EVPN leaves announce themselves is reflected; the flood route of
-		// a leaf is its own.
-		if row.Deleted || n == nil || !n.Spec.Encapsulation.Standard() || row.Origin == evpn.OriginBGP ||
-			row.Type == evpn.IMET && e.model.IsEVPN(row.IP) {
+		if route, ok := r.routeOf(n, v, row, targets, routed); ok {
+			add = append(add, route)
+		} else {
 			withdraw = append(withdraw, route.ID())
-			continue
 		}
-		add = append(add, route)
 	}
 	return add, withdraw
+}
+
+// routeOf is the route that a row of a network's table becomes; ok is false when
+// it is not, or not any more, announced. What EVPN leaves announce themselves is
+// reflected; the flood route of a leaf is its own.
+func (r *reflector) routeOf(n *intent.Network, v intent.VNI, row evpn.Row, targets []intent.RouteTarget, as routedAs) (route evpn.Route, ok bool) {
+	route = evpn.Route{Key: row.Key, RD: evpn.NewRD(r.engine.config.ASN, v), VNI: v, Targets: targets, VTEP: row.VTEP, Seq: row.Seq, Sticky: row.Sticky}
+	if row.Deleted || n == nil || !n.Spec.Encapsulation.Standard() || row.Origin == evpn.OriginBGP ||
+		row.Type == evpn.IMET && r.engine.model.IsEVPN(row.IP) {
+		return route, false
+	}
+	as.apply(r.engine.model, v, &route)
+	return route, true
 }
 
 // exportTargets are the route targets of what the controller announces of a
 // network.
 func exportTargets(n *intent.Network, asn uint32) []intent.RouteTarget {
+	return targetsOr(n.Spec.RouteTargets.Export, asn, n.Spec.VNI)
+}
+
+// targetsOr reads configured route targets; without any it is the automatic one.
+func targetsOr(configured []string, asn uint32, v intent.VNI) []intent.RouteTarget {
 	var out []intent.RouteTarget
-	for _, s := range n.Spec.RouteTargets.Export {
+	for _, s := range configured {
 		if t, err := intent.ParseRouteTarget(s); err == nil { // validated when stored
 			out = append(out, t)
 		}
 	}
 	if len(out) == 0 {
-		out = append(out, intent.VNIRouteTarget(asn, n.Spec.VNI))
+		out = append(out, intent.VNIRouteTarget(asn, v))
 	}
 	slices.SortFunc(out, func(a, b intent.RouteTarget) int { return slices.Compare(a[:], b[:]) })
 	return out

@@ -45,6 +45,7 @@ type Route struct {
 	RD      RD
 	Tag     uint32               // Ethernet tag; 0 in the VLAN-based service (RFC 7432 section 6.1)
 	VNI     intent.VNI           // the label (RFC 8365 section 5.1.3)
+	L3VNI   intent.VNI           // MACIP: MPLS Label2, by which the address is routed (RFC 9135 section 5.1); 0 when it is not
 	Targets []intent.RouteTarget // sorted
 	VTEP    netip.Addr           // next hop
 	Seq     uint32               // MAC mobility sequence number

@@ -26,9 +26,8 @@ type Controller interface {
 
 // Switch is the switch that the agent runs on; *linux.Switch is one.
 type Switch interface {
-	// Apply makes the switch what the state says and returns the ports that
-	// are in place.
-	Apply(context.Context, leafstate.State) ([]leafstate.PortReport, error)
+	// Apply makes the switch what the state says and returns what is in place.
+	Apply(context.Context, leafstate.State) (leafstate.InPlace, error)
 	Interfaces() ([]leafstate.Interface, error)
 	Software(context.Context) string
 }
@@ -52,7 +51,7 @@ type Agent struct {
 
 	state   leafstate.State // as wanted; of revision 0 until the controller told
 	applied uint64
-	ports   []leafstate.PortReport
+	in      leafstate.InPlace
 	failed  error
 	full    bool // the next report must be
 	told    string
@@ -166,14 +165,14 @@ func (a *Agent) apply(ctx context.Context) {
 	if a.state.Revision == 0 {
 		return
 	}
-	ports, err := a.Switch.Apply(ctx, a.state)
+	in, err := a.Switch.Apply(ctx, a.state)
 	if ctx.Err() != nil {
 		return
 	}
 	if e := a.Tables.Read(); err == nil {
 		err = e
 	}
-	a.ports, a.failed = ports, err
+	a.in, a.failed = in, err
 	if err == nil {
 		if a.applied != a.state.Revision {
 			a.Logger.Info("the state is in place", "rev", a.state.Revision, "segments", len(a.state.Segments))
@@ -198,7 +197,7 @@ func text(err error) string {
 // report tells the controller what there is. Changes that don't reach it are
 // made up for by a full report.
 func (a *Agent) report(ctx context.Context) {
-	r := leafstate.Report{Full: a.full, Applied: a.applied, Ports: a.ports}
+	r := leafstate.Report{Full: a.full, Applied: a.applied, Ports: a.in.Ports, Routers: a.in.Routers}
 	if a.failed != nil {
 		r.Errors, r.Applied = []string{a.failed.Error()}, 0
 	}

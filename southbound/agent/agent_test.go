@@ -63,11 +63,11 @@ func (w *world) ReportLeaf(_ context.Context, _ string, r leafstate.Report) (boo
 	return false, nil
 }
 
-func (w *world) Apply(_ context.Context, s leafstate.State) ([]leafstate.PortReport, error) {
+func (w *world) Apply(_ context.Context, s leafstate.State) (leafstate.InPlace, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.applied = append(w.applied, s.Revision)
-	return []leafstate.PortReport{{Interface: "eth1", VNI: 100}}, w.fail
+	return leafstate.InPlace{Ports: []leafstate.PortReport{{Interface: "eth1", VNI: 100}}}, w.fail
 }
 
 func (w *world) Interfaces() ([]leafstate.Interface, error) {

@@ -101,6 +101,9 @@ func route(n bgp.AddrPrefixInterface, r table.Route) (table.Route, bool) {
 		if d.IPAddressLength != 0 {
 			r.IP, _ = netip.AddrFromSlice(d.IPAddress)
 		}
+		if len(d.Labels) > 1 {
+			r.L3VNI = intent.VNI(d.Labels[1])
+		}
 	case *bgp.EVPNMulticastEthernetTagRoute:
 		r.RD, r.Tag = distinguisher(d.RD), d.ETag
 		r.IP, _ = netip.AddrFromSlice(d.IPAddress)

@@ -40,6 +40,8 @@ func check(r *table.Route) error {
 		return fmt.Errorf("route %+v has no VTEP", r.Key)
 	case r.VNI > intent.MaxVNI:
 		return fmt.Errorf("route %+v has VNI %d", r.Key, r.VNI)
+	case !fitsLabel2(r):
+		return fmt.Errorf("route %+v has L3VNI %d and router's MAC %s", r.Key, r.L3VNI, r.RouterMAC)
 	case len(r.Targets) > 64:
 		return fmt.Errorf("route %+v has %d route targets", r.Key, len(r.Targets))
 	}

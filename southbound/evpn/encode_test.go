@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/osrg/gobgp/v3/pkg/packet/bgp"
@@ -105,6 +106,9 @@ func genRoute(t *rapid.T) table.Route {
 		r.Key = table.MACKey(intent.MAC(octets("mac", 6)))
 		if rapid.Bool().Draw(t, "host") {
 			r.IP = genAddr(t, "ip")
+			if !r.RouterMAC.IsZero() && rapid.Bool().Draw(t, "routed") {
+				r.L3VNI = intent.VNI(rapid.Uint32Range(1, uint32(intent.MaxVNI)).Draw(t, "l3vni"))
+			}
 		}
 	case 1:
 		r.Key = table.FloodKey(genAddr(t, "ip"))
@@ -198,6 +202,23 @@ func TestAnUpdateAsItIsOnTheWire(t *testing.T) {
 	require.Equal(t, []uint32{100}, nlri.RouteTypeData.(*bgp.EVPNMacIPAdvertisementRoute).Labels)
 }
 
+// A host that is routed and bridged (RFC 9135 section 8), and a prefix (RFC 9136
+// section 4.4.1), byte by byte.
+func TestRoutedRoutesAsTheyAreOnTheWire(t *testing.T) {
+	host := macIP(100, vm1, "192.0.2.1", vtep1)
+	host.L3VNI, host.RouterMAC = 5000, intent.RouterMAC(vtep1)
+	host.Targets = append(host.Targets, intent.VNIRouteTarget(65000, 5000))
+	prefix := table.Route{Key: table.PrefixKey(netip.MustParsePrefix("198.51.100.0/24")), RD: table.NewRD(65000, 5000), VNI: 5000, VTEP: vtep1,
+		Targets: host.Targets[1:], RouterMAC: host.RouterMAC}
+	wire := hex.EncodeToString(appendRoutes(nil, []table.Route{host, prefix}))
+	const rd100, rd5000, noESI, mac = "0000fde800000064", "0000fde800001388", "00000000000000000000", "020000000001"
+	require.Contains(t, wire, "0228"+rd100+noESI+"00000000"+"30"+mac+"20c0000201"+"000064"+"001388")
+	require.Contains(t, wire, "0522"+rd5000+noESI+"00000000"+"18c6336400"+"00000000"+"001388")
+	require.Equal(t, 2, strings.Count(wire, "0603"+"06770aff0001"), "the router's MAC")
+	require.Contains(t, wire, "0002fde800000064"+"0002fde800001388")
+	require.Equal(t, []Change{{Route: host}, {Route: prefix}}, decoded(t, appendRoutes(nil, []table.Route{host, prefix})))
+}
+
 func TestManyRoutesShareUpdates(t *testing.T) {
 	var routes []table.Route
 	for i := range 1000 {
@@ -212,10 +233,13 @@ func TestManyRoutesShareUpdates(t *testing.T) {
 
 func TestBadRoutesAreRefused(t *testing.T) {
 	for name, r := range map[string]table.Route{
-		"no VTEP":       {Key: table.MACKey(vm1), VNI: 1},
-		"VNI too large": {Key: table.MACKey(vm1), VNI: intent.MaxVNI + 1, VTEP: vtep1},
-		"IMET nowhere":  {Key: table.Key{Type: table.IMET}, VNI: 1, VTEP: vtep1},
-		"other type":    {Key: table.Key{Type: 4}, VNI: 1, VTEP: vtep1},
+		"no VTEP":                      {Key: table.MACKey(vm1), VNI: 1},
+		"VNI too large":                {Key: table.MACKey(vm1), VNI: intent.MaxVNI + 1, VTEP: vtep1},
+		"IMET nowhere":                 {Key: table.Key{Type: table.IMET}, VNI: 1, VTEP: vtep1},
+		"other type":                   {Key: table.Key{Type: 4}, VNI: 1, VTEP: vtep1},
+		"L3VNI without a router's MAC": {Key: table.HostKey(vm1, vtep1), VNI: 1, L3VNI: 2, VTEP: vtep1},
+		"L3VNI of a MAC alone":         {Key: table.MACKey(vm1), VNI: 1, L3VNI: 2, RouterMAC: vm1, VTEP: vtep1},
+		"L3VNI too large":              {Key: table.HostKey(vm1, vtep1), VNI: 1, L3VNI: intent.MaxVNI + 1, RouterMAC: vm1, VTEP: vtep1},
 		"gateway of another family": {Key: table.PrefixKey(netip.MustParsePrefix("192.0.2.0/24")), VNI: 1, VTEP: vtep1,
 			Gateway: netip.MustParseAddr("2001:db8::1")},
 	} {

@@ -342,7 +342,8 @@ func appendRoutes(b []byte, routes []table.Route) []byte {
 		room := maxMessage - len(appendUpdate(nil, func(b []byte) []byte { return appendAttributes(b, first, nil) })) - mostNLRI
 		for n < len(routes) && len(list) <= room && (n == 0 || alike(first, &routes[n])) {
 			id := routes[n].ID()
-			list = appendNLRI(list, &id, routes[n].VNI, routes[n].Gateway)
+			start := len(list)
+			list = appendLabel2(appendNLRI(list, &id, routes[n].VNI, routes[n].Gateway), start, routes[n].L3VNI)
 			n++
 		}
 		b = appendUpdate(b, func(b []byte) []byte { return appendAttributes(b, first, list) })

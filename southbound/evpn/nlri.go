@@ -144,6 +144,9 @@ func (n nlri) read(r *table.Route) bool {
 		end := 32 + int(n[31])/8
 		r.IP, _ = netip.AddrFromSlice(n[32:end])
 		r.VNI = label(n[end:])
+		if rest := n[end+3:]; len(rest) > 0 {
+			r.L3VNI = label(rest)
+		}
 	case table.IMET:
 		r.Tag = word(n[10:])
 		r.IP, _ = netip.AddrFromSlice(n[15:])

@@ -246,7 +246,7 @@ func (s *Speaker) Announce(add []table.Route, withdraw []table.RouteID) error {
 			}
 			before = r
 			id := r.ID()
-			one = appendNLRI(one[:0], &id, r.VNI, r.Gateway)
+			one = appendLabel2(appendNLRI(one[:0], &id, r.VNI, r.Gateway), 0, r.L3VNI)
 			s.rib.announce(s.rib.sources[ownSource], one, last, false)
 		}
 		s.rib.publish()

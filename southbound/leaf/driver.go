@@ -26,6 +26,10 @@ type Config struct {
 	Session func() (intent.BGPSession, bool)
 	// Network tells the network that has a VNI, or nil.
 	Network func(intent.VNI) *intent.Network
+	// Router tells the router that has an L3VNI, or nil.
+	Router func(intent.VNI) *intent.Router
+	// Leaf reports whether a VTEP is that of an EVPN leaf.
+	Leaf func(netip.Addr) bool
 	// Source is the address from which the controller's BGP dials; the one
 	// that the kernel picks towards the leaf when it is not valid.
 	Source netip.Addr
@@ -57,6 +61,8 @@ type Driver struct {
 	tables   tables
 	ports    map[intent.Ref]overlay.LocalPort // as confirmed
 	cursors  map[intent.VNI]evpn.Revision     // as confirmed
+	raised   map[southbound.AlarmKey]string
+	unrouted map[intent.Ref]*southbound.OpError // ports whose router is not in place, and why
 }
 
 // New returns the driver of a node that has an EVPN part.
@@ -105,6 +111,7 @@ func (d *Driver) bring() {
 	ports, cursors, lacks := map[intent.Ref]overlay.LocalPort{}, map[intent.VNI]evpn.Revision{}, ""
 	if err == nil {
 		ports, cursors, lacks = d.judge(local)
+		d.alarms(local)
 	}
 	d.confirm(err, ports, cursors, lacks)
 }
@@ -125,12 +132,17 @@ func (d *Driver) want(local map[intent.Ref]overlay.LocalPort) {
 		}
 		// A port in standby is served like any other: its coming changes
 		// nothing here.
-		seg.Ports = append(seg.Ports, leafstate.Port{Port: r, Interface: l.Interface, MAC: l.MAC, Addresses: l.Addresses})
+		p := leafstate.Port{Port: r, Interface: l.Interface, MAC: l.MAC, Addresses: l.Addresses}
+		if l.Routing != nil {
+			p.Sources = l.Routing.Sources
+		}
+		seg.Ports = append(seg.Ports, p)
 	}
 	for _, v := range slices.Sorted(maps.Keys(by)) {
 		slices.SortFunc(by[v].Ports, func(a, b leafstate.Port) int { return cmp.Compare(a.Interface, b.Interface) })
 		s.Segments = append(s.Segments, *by[v])
 	}
+	s.Routers = d.routers(local, by)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.leaving || s.Equal(d.state) {

@@ -29,13 +29,15 @@ type feed struct {
 	mu       sync.Mutex
 	wake     chan struct{}
 	seg      evpn.Segment
+	routed   evpn.Segment // of the L3VNI
+	alarms   map[southbound.AlarmKey]string
 	port     overlay.LocalPort
 	observed []overlay.Interface
 	events   []southbound.Event
 }
 
 func newFeed() *feed {
-	return &feed{wake: make(chan struct{}, 1), port: overlay.LocalPort{Port: ref, VNI: 100, Interface: "eth3", OFPort: 1, MAC: intent.MAC{2, 1}, Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}}
+	return &feed{alarms: map[southbound.AlarmKey]string{}, wake: make(chan struct{}, 1), port: overlay.LocalPort{Port: ref, VNI: 100, Interface: "eth3", OFPort: 1, MAC: intent.MAC{2, 1}, Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}}
 }
 
 func (f *feed) Wake() <-chan struct{} { return f.wake }
@@ -50,14 +52,18 @@ func (f *feed) Local() map[intent.Ref]overlay.LocalPort {
 	return map[intent.Ref]overlay.LocalPort{}
 }
 
-func (f *feed) Rows(_ intent.VNI, since evpn.Revision) ([]evpn.Row, evpn.Revision) {
+func (f *feed) Rows(v intent.VNI, since evpn.Revision) ([]evpn.Row, evpn.Revision) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	seg := &f.seg
+	if v == l3 {
+		seg = &f.routed
+	}
 	var out []evpn.Row
-	for r := range f.seg.Changes(since) {
+	for r := range seg.Changes(since) {
 		out = append(out, r)
 	}
-	return out, f.seg.Rev()
+	return out, seg.Rev()
 }
 
 // Behind is not asked by this driver.
@@ -69,11 +75,17 @@ func (f *feed) Observe(all []overlay.Interface) {
 	defer f.mu.Unlock()
 	f.observed = all
 }
-func (f *feed) Learned([]overlay.Learned)         {}
-func (f *feed) Announced(string)                  {}
-func (f *feed) Alarm(southbound.AlarmKey, string) {}
-func (f *feed) Confirmed()                        {}
-func (f *feed) Event(e southbound.Event)          { f.mu.Lock(); f.events = append(f.events, e); f.mu.Unlock() }
+func (f *feed) Learned([]overlay.Learned) {}
+func (f *feed) Announced(string)          {}
+func (f *feed) Alarm(k southbound.AlarmKey, message string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.alarms[k] = message; message == "" {
+		delete(f.alarms, k)
+	}
+}
+func (f *feed) Confirmed()               {}
+func (f *feed) Event(e southbound.Event) { f.mu.Lock(); f.events = append(f.events, e); f.mu.Unlock() }
 
 func (f *feed) change(do func(*evpn.Segment)) {
 	f.mu.Lock()
@@ -85,7 +97,7 @@ func (f *feed) change(do func(*evpn.Segment)) {
 // start runs a driver whose session has the state that *session says.
 func start(t *testing.T, f *feed, session *intent.BGPSession, unmanaged bool) *Driver {
 	n := &intent.Node{Metadata: intent.Metadata{Name: "leaf1"}, Spec: intent.NodeSpec{VTEP: here, Loopback: here, ASN: 65001, EVPN: &intent.EVPN{Unmanaged: unmanaged}}}
-	d := New(n, f, Config{Logger: slog.New(slog.DiscardHandler), Source: there, Network: func(intent.VNI) *intent.Network { return nil },
+	d := New(n, f, Config{Logger: slog.New(slog.DiscardHandler), Source: there, Network: func(intent.VNI) *intent.Network { return nil }, Router: func(intent.VNI) *intent.Router { return nil }, Leaf: func(a netip.Addr) bool { return a == silent },
 		Session: func() (intent.BGPSession, bool) { return *session, true }})
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})

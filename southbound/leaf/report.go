@@ -18,11 +18,13 @@ type tables struct {
 	flood      map[intent.VNI]map[netip.Addr]struct{}
 	neighbours map[intent.VNI]map[netip.Addr]intent.MAC
 	local      map[string]int // MACs learned on each interface
+	routes     map[intent.VNI]map[netip.Prefix]map[netip.Addr]struct{}
 }
 
 func newTables() tables {
 	return tables{remote: map[intent.VNI]map[intent.MAC]netip.Addr{}, flood: map[intent.VNI]map[netip.Addr]struct{}{},
-		neighbours: map[intent.VNI]map[netip.Addr]intent.MAC{}, local: map[string]int{}}
+		neighbours: map[intent.VNI]map[netip.Addr]intent.MAC{}, local: map[string]int{},
+		routes: map[intent.VNI]map[netip.Prefix]map[netip.Addr]struct{}{}}
 }
 
 func in[K, I comparable, T any](m map[K]map[I]T, k K) map[I]T {
@@ -40,6 +42,8 @@ func (t tables) add(e leafstate.Entry) {
 		in(t.flood, e.VNI)[e.VTEP] = struct{}{}
 	case leafstate.Neighbour:
 		in(t.neighbours, e.VNI)[e.IP] = e.MAC
+	case leafstate.Route:
+		in(in(t.routes, e.VNI), prefixOf(e))[e.VTEP] = struct{}{}
 	case leafstate.Local:
 		t.local[e.Port]++
 	}
@@ -57,6 +61,11 @@ func (t tables) remove(e leafstate.Entry) {
 	case leafstate.Neighbour:
 		if t.neighbours[e.VNI][e.IP] == e.MAC {
 			delete(t.neighbours[e.VNI], e.IP)
+		}
+	case leafstate.Route:
+		to := t.routes[e.VNI][prefixOf(e)]
+		if delete(to, e.VTEP); len(to) == 0 {
+			delete(t.routes[e.VNI], prefixOf(e))
 		}
 	case leafstate.Local:
 		if t.local[e.Port]--; t.local[e.Port] <= 0 {
@@ -131,21 +140,23 @@ func (d *Driver) judge(local map[intent.Ref]overlay.LocalPort) (ports map[intent
 	d.mu.Lock()
 	confirmed, was := d.applied(), d.cursors
 	d.mu.Unlock()
-	vnis := map[intent.VNI]bool{}
+	agrees := map[intent.VNI]func(intent.VNI, []evpn.Row) bool{}
 	for r, l := range local {
-		vnis[l.VNI] = true
-		if d.spec.EVPN.Unmanaged || confirmed[leafstate.PortReport{Interface: l.Interface, VNI: l.VNI}] {
-			ports[r] = l
-		} else {
+		agrees[l.VNI] = d.agrees
+		if l.Routing != nil && d.routes(l) {
+			agrees[l.Routing.VRF.VNI] = d.agreesRouted
+		}
+		switch {
+		case !d.spec.EVPN.Unmanaged && !confirmed[leafstate.PortReport{Interface: l.Interface, VNI: l.VNI}]:
 			lacks = l.Interface
+		case d.routes(l):
+			ports[r] = l
 		}
 	}
-	for v := range vnis {
+	for v, agrees := range agrees {
 		since := was[v]
 		rows, rev := d.feed.Rows(v, since)
-		d.mu.Lock()
-		ok := d.spec.EVPN.Unmanaged || d.agrees(v, rows)
-		d.mu.Unlock()
+		ok := d.spec.EVPN.Unmanaged || agrees(v, rows)
 		switch {
 		case ok:
 			cursors[v] = rev
@@ -171,6 +182,8 @@ func (d *Driver) applied() map[leafstate.PortReport]bool {
 
 // agrees reports whether the kernel's tables have what the rows say.
 func (d *Driver) agrees(v intent.VNI, rows []evpn.Row) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	for _, r := range rows {
 		here := r.VTEP == d.spec.VTEP
 		switch {

@@ -20,6 +20,7 @@ type State struct {
 	ASN      uint32     `json:"asn"` // of the leaf, and of the controller towards it
 	Peers    []Peer     `json:"peers,omitempty"`
 	Segments []Segment  `json:"segments,omitempty"` // by VNI
+	Routers  []Router   `json:"routers,omitempty"`  // by L3VNI
 }
 
 // Peer is a controller that dials the leaf's BGP. Without an address it may
@@ -46,11 +47,15 @@ type Port struct {
 	Interface string       `json:"interface"`
 	MAC       intent.MAC   `json:"mac"`
 	Addresses []netip.Addr `json:"addresses,omitempty"`
+	// Sources are prefixes behind the port from which it may send, too: static
+	// routes lead there.
+	Sources []netip.Prefix `json:"sources,omitempty"`
 }
 
 // Equal reports whether two states are the same but for their revision.
 func (s State) Equal(o State) bool {
-	return s.VTEP == o.VTEP && s.ASN == o.ASN && slices.Equal(s.Peers, o.Peers) && slices.EqualFunc(s.Segments, o.Segments, Segment.equal)
+	return s.VTEP == o.VTEP && s.ASN == o.ASN && slices.Equal(s.Peers, o.Peers) && slices.EqualFunc(s.Segments, o.Segments, Segment.equal) &&
+		slices.EqualFunc(s.Routers, o.Routers, Router.Equal)
 }
 
 func (s Segment) equal(o Segment) bool {
@@ -59,7 +64,7 @@ func (s Segment) equal(o Segment) bool {
 }
 
 func (p Port) equal(o Port) bool {
-	return p.Port == o.Port && p.Interface == o.Interface && p.MAC == o.MAC && slices.Equal(p.Addresses, o.Addresses)
+	return p.Port == o.Port && p.Interface == o.Interface && p.MAC == o.MAC && slices.Equal(p.Addresses, o.Addresses) && slices.Equal(p.Sources, o.Sources)
 }
 
 // Report is what a leaf says of itself.
@@ -74,6 +79,9 @@ type Report struct {
 	Applied uint64 `json:"applied"`
 	// Ports are those that the kernel has in their segments, each time.
 	Ports []PortReport `json:"ports,omitempty"`
+	// Routers are those of the state in place, each time: in the kernel and in
+	// FRR, or why not.
+	Routers []RouterReport `json:"routers,omitempty"`
 	// Errors are why the state is not in place, in the device's words.
 	Errors []string `json:"errors,omitempty"`
 	Add    []Entry  `json:"add,omitempty"`
@@ -102,6 +110,7 @@ const (
 	Flood     EntryKind = "flood"     // the same, where frames to all go: a VTEP
 	Neighbour EntryKind = "neighbour" // an address that is answered for, and its MAC
 	Local     EntryKind = "local"     // FDB of the bridge: a MAC learned on a port
+	Route     EntryKind = "route"     // table of a router's VRF: a prefix and the VTEP to which it is tunnelled
 )
 
 // Entry is an entry of the kernel's forwarding or neighbour tables.
@@ -110,6 +119,7 @@ type Entry struct {
 	VNI  intent.VNI `json:"vni"`
 	MAC  intent.MAC `json:"mac,omitzero"`
 	IP   netip.Addr `json:"ip,omitzero"`    // Neighbour
-	VTEP netip.Addr `json:"vtep,omitzero"`  // Remote and Flood
+	Bits uint8      `json:"bits,omitempty"` // Route: length of the prefix of IP
+	VTEP netip.Addr `json:"vtep,omitzero"`  // Remote, Flood and Route
 	Port string     `json:"port,omitempty"` // Local: the interface
 }

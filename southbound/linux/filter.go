@@ -67,7 +67,7 @@ func portRules(p leafstate.Port) []string {
 			// A DHCP client has no address yet (RFC 2131 section 4.1), nor has
 			// who probes for duplicates (RFC 5227 section 2.1.1).
 			"ip saddr 0.0.0.0 udp dport != 67", "ip saddr 0.0.0.0 ip protocol != udp",
-			"ip saddr != "+set(v4, netip.IPv4Unspecified().String()),
+			"ip saddr != "+senders(v4, sources(p, true), netip.IPv4Unspecified().String()),
 			"arp saddr ether != "+p.MAC.String(),
 			"arp saddr ip != "+set(v4, netip.IPv4Unspecified().String()))
 	}
@@ -75,12 +75,41 @@ func portRules(p leafstate.Port) []string {
 		types = append(types, "ip6")
 		rules = append(rules,
 			"icmpv6 type { nd-router-advert, nd-redirect }",
-			"ip6 saddr != "+set(v6, p.MAC.LinkLocal().String(), netip.IPv6Unspecified().String()),
+			"ip6 saddr != "+senders(v6, sources(p, false), p.MAC.LinkLocal().String(), netip.IPv6Unspecified().String()),
 			// Without an address one may look for duplicates and report
 			// listeners only (RFC 4862 section 5.4, RFC 3590).
 			"ip6 saddr :: icmpv6 type != { nd-neighbor-solicit, mld2-listener-report }", "ip6 saddr :: meta l4proto != ipv6-icmp")
 	}
 	return append(rules, "ether type != "+set(types))
+}
+
+// sources are the prefixes behind a port from which it may send, of IPv4 or IPv6.
+func sources(p leafstate.Port, v4 bool) (out []netip.Prefix) {
+	for _, s := range p.Sources {
+		if s.Addr().Is4() == v4 {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// senders is the set of addresses and prefixes; nft takes none that overlap.
+func senders(addresses []string, prefixes []netip.Prefix, more ...string) string {
+	within := func(a netip.Addr, bits int) bool {
+		return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Bits() < bits && p.Contains(a) })
+	}
+	var list []string
+	for _, s := range append(slices.Clone(addresses), more...) {
+		if a := netip.MustParseAddr(s); !within(a, a.BitLen()+1) {
+			list = append(list, s)
+		}
+	}
+	for _, p := range prefixes {
+		if !within(p.Addr(), p.Bits()) {
+			list = append(list, p.String())
+		}
+	}
+	return set(list)
 }
 
 func set(list []string, more ...string) string {

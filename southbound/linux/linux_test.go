@@ -31,6 +31,9 @@ func TestFilters(t *testing.T) {
 	} {
 		require.Contains(t, text, want)
 	}
+	behind := port("eth5", 5, "192.0.2.5", "198.51.100.7")
+	behind.Sources = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/25"), netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("2001:db8::/32")}
+	require.Contains(t, filterText([]leafstate.Port{behind}), "ip saddr != { 192.0.2.5, 0.0.0.0, 198.51.100.0/24 } drop", "what overlaps nft refuses")
 	l2 := text[strings.Index(text, "chain port1"):strings.Index(text, "chain admission")]
 	require.Equal(t, 1, strings.Count(l2, "drop"), "a port without addresses is checked for its MAC alone")
 }

@@ -1,4 +1,4 @@
-//go:build lab
+//go:build lab || vm
 
 package linux
 
@@ -32,16 +32,21 @@ const (
 // between the leaves.
 var reflector = netip.MustParseAddr("10.9.0.9")
 
+// patience is how long is waited for what must come.
+var patience = 20 * time.Second
+
 // rig is two leaves with a router between them, which is their underlay and
 // their route reflector.
 type rig struct {
-	t      *testing.T
-	dir    string
-	router string // namespace
-	leaves []*leaf
+	t       *testing.T
+	dir     string
+	router  string // namespace
+	leaves  []*leaf
+	servers int // of each leaf
 }
 
-// leaf is a switch with two servers, at eth1 and eth2.
+// leaf is a switch with servers, two if not said otherwise, at eth1, eth2 and so
+// on.
 type leaf struct {
 	r      *rig
 	i      int
@@ -62,12 +67,15 @@ func (d *daemon) stop() {
 	<-d.gone
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t *testing.T) *rig { return newRigOf(t, 2) }
+
+// newRigOf makes a rig with so many servers at each leaf.
+func newRigOf(t *testing.T, servers int) *rig {
 	require.Zero(t, os.Geteuid(), "needs root for network namespaces")
 	dir, err := os.MkdirTemp("", "wl") // short: socket names have 108 bytes
 	require.NoError(t, err)
 	require.NoError(t, os.Chmod(dir, 0o755))
-	r := &rig{t: t, dir: dir, router: filepath.Base(dir) + "-rr"}
+	r := &rig{t: t, dir: dir, servers: servers, router: filepath.Base(dir) + "-rr"}
 	t.Cleanup(func() {
 		if t.Failed() {
 			logs, _ := filepath.Glob(dir + "/*/*.log")
@@ -123,7 +131,7 @@ func (r *rig) newLeaf(i int) *leaf {
 	r.addr(l.ns, "eth9", "10.8."+n+".1/24")
 	r.in(l.ns, "ip", "route", "add", "10.9.0.0/24", "via", "10.8."+n+".9", "src", l.vtep().String())
 	r.in(r.router, "ip", "route", "add", l.vtep().String(), "via", "10.8."+n+".1", "src", reflector.String())
-	for j := 1; j <= 2; j++ {
+	for j := 1; j <= r.servers; j++ {
 		s := l.server(j)
 		r.namespace(s)
 		eth := "eth" + strconv.Itoa(j)
@@ -188,7 +196,7 @@ func (r *rig) in(ns, name string, args ...string) string {
 func (r *rig) wait(what string, f func() error) {
 	r.t.Helper()
 	var err error
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if err = f(); err == nil {
 			return
 		}
@@ -208,11 +216,13 @@ func (l *leaf) vty(daemon, words string) string {
 	return string(b)
 }
 
-// port is the server behind ethJ.
+// port is the server behind ethJ. The third has the addresses of the first again,
+// the fourth those of the second.
 func (l *leaf) port(j int) leafstate.Port {
+	net := (j-1)%2 + 1
 	return leafstate.Port{
 		Interface: "eth" + strconv.Itoa(j), MAC: intent.MAC{2, 0, 0, 0, byte(l.i), byte(j)},
-		Addresses: []netip.Addr{netip.AddrFrom4([4]byte{192, 168, byte(j), byte(l.i)}), netip.MustParseAddr(fmt.Sprintf("2001:db8:0:%d::%d", j, l.i))},
+		Addresses: []netip.Addr{netip.AddrFrom4([4]byte{192, 168, byte(net), byte(l.i)}), netip.MustParseAddr(fmt.Sprintf("2001:db8:0:%d::%d", net, l.i))},
 	}
 }
 
@@ -220,7 +230,7 @@ func (l *leaf) port(j int) leafstate.Port {
 // 101.
 func (l *leaf) state() leafstate.State {
 	s := leafstate.State{Revision: 1, VTEP: l.vtep(), ASN: labASN, Peers: []leafstate.Peer{{Address: reflector}}}
-	for j := 1; j <= 2; j++ {
+	for j := 1; j <= l.r.servers; j++ {
 		s.Segments = append(s.Segments, leafstate.Segment{VNI: labVNI + intent.VNI(j-1), MTU: 1500, Suppress: true, Ports: []leafstate.Port{l.port(j)}})
 	}
 	return s
@@ -228,12 +238,17 @@ func (l *leaf) state() leafstate.State {
 
 // apply applies a state in the leaf's namespace.
 func (l *leaf) apply(s leafstate.State) ([]leafstate.PortReport, error) {
-	var ports []leafstate.PortReport
-	err := netns.Do(l.ns, func() (err error) {
-		ports, err = l.sw.Apply(l.r.t.Context(), s)
+	in, err := l.applied(s)
+	return in.Ports, err
+}
+
+// applied applies a state and returns all that is in place.
+func (l *leaf) applied(s leafstate.State) (in leafstate.InPlace, err error) {
+	err = netns.Do(l.ns, func() (err error) {
+		in, err = l.sw.Apply(l.r.t.Context(), s)
 		return err
 	})
-	return ports, err
+	return in, err
 }
 
 func (l *leaf) mustApply(s leafstate.State) {

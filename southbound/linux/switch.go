@@ -51,46 +51,75 @@ func bridgeName(v intent.VNI) string { return fmt.Sprintf("br%d", v) }
 func vxlanName(v intent.VNI) string  { return fmt.Sprintf("vx%d", v) }
 
 // Apply makes the switch what the state says. It goes on after an error with
-// what does not depend on it, and returns all errors, and the ports that are in
-// place.
-func (s *Switch) Apply(ctx context.Context, want leafstate.State) ([]leafstate.PortReport, error) {
+// what does not depend on it, and returns all errors, and what is in place. What
+// is wrong with a router is told with it, and is no error: the segments are
+// served without.
+func (s *Switch) Apply(ctx context.Context, want leafstate.State) (leafstate.InPlace, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// A port is filtered before it joins and until it has left.
 	if err := s.setFilters(ctx, filterText(allPorts(s.last, want))); err != nil {
-		return nil, err
+		return leafstate.InPlace{}, err
 	}
 	down := s.configure(ctx, evpnOf(want, s.config.Keeper))
 	if down != nil {
 		down = fmt.Errorf("configure bgpd: %w", down)
 	}
-	have, err := readLinks()
+	k, err := readKernel()
 	if err != nil {
-		return nil, errors.Join(down, err)
-	}
-	flags, err := readFlags()
-	if err != nil {
-		return nil, errors.Join(down, err)
+		return leafstate.InPlace{}, errors.Join(down, err)
 	}
 	errs := []error{down}
-	keep := map[string]bool{}
-	var ports []leafstate.PortReport
-	for _, seg := range want.Segments {
-		keep[bridgeName(seg.VNI)], keep[vxlanName(seg.VNI)] = true, true
-		if down != nil {
-			// What is there stays, what left the segment goes. More is of use
-			// for local ports only, and a VXLAN device that comes before
-			// bgpd's part may crash it.
-			continue
+	rs := &routers{want.Routers, map[intent.VNI]error{}}
+	var in leafstate.InPlace
+	if down == nil {
+		rs.bringVRFs(k.links)
+		s.configureVRFs(ctx, want, rs)
+		// While it is down what is there stays, what left the segment goes. More
+		// is of use for local ports only, and a VXLAN device that comes before
+		// bgpd's part may crash it.
+		for _, seg := range want.Segments {
+			ports, err := bringSegment(k.links, k.flags, want, seg)
+			errs = append(errs, err)
+			in.Ports = append(in.Ports, ports...)
 		}
-		in, err := bringSegment(have, flags, want, seg)
-		errs = append(errs, err)
-		ports = append(ports, in...)
+		errs = append(errs, rs.bring(k, want))
+		in.Routers = rs.reports()
 	}
-	errs = append(errs, removeLinks(have, keep, want))
+	errs = append(errs, s.forgetVRFs(ctx, want, func() error { return removeLinks(k.links, keptLinks(want), want) }))
 	errs = append(errs, s.setFilters(ctx, filterText(portsOf(want))))
 	s.last = want
-	return ports, errors.Join(errs...)
+	return in, errors.Join(errs...)
+}
+
+// keptLinks names the interfaces that a state asks for.
+func keptLinks(want leafstate.State) map[string]bool {
+	keep := map[string]bool{}
+	for _, seg := range want.Segments {
+		keep[bridgeName(seg.VNI)], keep[vxlanName(seg.VNI)] = true, true
+	}
+	for _, r := range want.Routers {
+		keep[bridgeName(r.VNI)], keep[vxlanName(r.VNI)], keep[vrfName(r.VNI)] = true, true, true
+	}
+	return keep
+}
+
+// kernel is what was read of the switch's kernel.
+type kernel struct {
+	links     *links
+	flags     map[int]portFlags
+	addresses map[int][]netip.Prefix
+}
+
+func readKernel() (k kernel, err error) {
+	if k.links, err = readLinks(); err != nil {
+		return k, err
+	}
+	if k.flags, err = readFlags(); err != nil {
+		return k, err
+	}
+	k.addresses, err = readAddresses()
+	return k, err
 }
 
 // links are the interfaces of the switch.
@@ -145,15 +174,15 @@ func removeLinks(have *links, keep map[string]bool, want leafstate.State) error 
 			}
 		}
 	}
-	for name, l := range have.byName {
-		if ours(l) && !keep[name] && l.Type() == "vxlan" {
-			errs = append(errs, removeLink(l))
+	for _, kind := range []string{"vxlan", "bridge", "vrf"} {
+		for name, l := range have.byName {
+			if ours(l) && !keep[name] && l.Type() == kind {
+				errs = append(errs, removeLink(l))
+			}
 		}
 	}
-	for name, l := range have.byName {
-		if ours(l) && !keep[name] && l.Type() == "bridge" {
-			errs = append(errs, removeLink(l))
-		}
+	if len(want.Routers) == 0 {
+		errs = append(errs, bringRules(false))
 	}
 	return errors.Join(errs...)
 }
@@ -174,7 +203,7 @@ func (s *Switch) Interfaces() ([]leafstate.Interface, error) {
 	}
 	var out []leafstate.Interface
 	for name, l := range have.byName {
-		if ours(l) || l.Attrs().EncapType != "ether" || l.Type() == "bridge" || name == "lo" {
+		if ours(l) || l.Attrs().EncapType != "ether" || l.Type() == "bridge" || l.Type() == "vrf" || name == "lo" {
 			continue
 		}
 		i := leafstate.Interface{Name: name, Up: l.Attrs().OperState == netlink.OperUp}

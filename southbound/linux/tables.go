@@ -40,10 +40,11 @@ type views struct {
 	tunnel     map[station]netip.Addr  // to which VTEP, if into the tunnel
 	neighbours map[address]intent.MAC
 	flood      map[vtep]struct{}
+	routes     map[vrfRoute][]netip.Addr // in VRFs, to VTEPs
 }
 
 func newViews() views {
-	return views{map[station]segmentLink{}, map[station]netip.Addr{}, map[address]intent.MAC{}, map[vtep]struct{}{}}
+	return views{map[station]segmentLink{}, map[station]netip.Addr{}, map[address]intent.MAC{}, map[vtep]struct{}{}, map[vrfRoute][]netip.Addr{}}
 }
 
 // station is a MAC in a segment, address an IP address, vtep where its frames to
@@ -103,6 +104,11 @@ func (v views) all() map[leafstate.Entry]struct{} {
 	}
 	for f := range v.flood {
 		out[f.entry()] = struct{}{}
+	}
+	for r, to := range v.routes {
+		for _, e := range r.entries(to) {
+			out[e] = struct{}{}
+		}
 	}
 	return out
 }
@@ -219,6 +225,9 @@ func (t *Tables) Read() error {
 	for i := range all {
 		t.see(&all[i], true)
 	}
+	if err := t.readRoutes(have); err != nil {
+		return err
+	}
 	now := t.views.all()
 	for e := range t.entries {
 		if _, ok := now[e]; !ok {
@@ -304,7 +313,11 @@ func (v views) seeFlood(f vtep, there bool) (before, after []leafstate.Entry) {
 func (t *Tables) take(u netlink.NeighUpdate) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	before, after := t.see(&u.Neigh, u.Type == unix.RTM_NEWNEIGH)
+	t.turn(t.see(&u.Neigh, u.Type == unix.RTM_NEWNEIGH))
+}
+
+// turn notes that some entries became others. The caller holds the lock.
+func (t *Tables) turn(before, after []leafstate.Entry) {
 	for _, e := range before {
 		if !slices.Contains(after, e) {
 			t.set(e, false)
@@ -332,25 +345,32 @@ func (t *Tables) Follow(ctx context.Context) error {
 
 // follow follows one subscription until it breaks or is an hour old.
 func (t *Tables) follow(ctx context.Context) error {
-	updates, done, broken := make(chan netlink.NeighUpdate, 1024), make(chan struct{}), make(chan error, 1)
-	err := netlink.NeighSubscribeWithOptions(updates, done, netlink.NeighSubscribeOptions{
-		ReceiveBufferSize: t.buffer, ReceiveBufferForceSize: true,
-		ErrorCallback: func(err error) {
-			select {
-			case broken <- err:
-			default:
-			}
-		},
-	})
+	updates, routes, done, broken := make(chan netlink.NeighUpdate, 1024), make(chan netlink.RouteUpdate, 1024), make(chan struct{}), make(chan error, 1)
+	failed := func(err error) {
+		select {
+		case broken <- err:
+		default:
+		}
+	}
+	err := netlink.NeighSubscribeWithOptions(updates, done, netlink.NeighSubscribeOptions{ReceiveBufferSize: t.buffer, ReceiveBufferForceSize: true, ErrorCallback: failed})
 	if err != nil {
 		close(done)
 		return fmt.Errorf("follow forwarding tables: %w", err)
+	}
+	err = netlink.RouteSubscribeWithOptions(routes, done, netlink.RouteSubscribeOptions{ReceiveBufferSize: t.buffer, ReceiveBufferForceSize: true, ErrorCallback: failed})
+	if err != nil {
+		close(routes)
 	}
 	defer func() {
 		close(done)
 		for range updates { // the reader may be at handing one over; it ends then
 		}
+		for range routes {
+		}
 	}()
+	if err != nil {
+		return fmt.Errorf("follow the routes of VRFs: %w", err)
+	}
 	if err := t.Read(); err != nil { // after subscribing: nothing falls between
 		return err
 	}
@@ -374,6 +394,11 @@ func (t *Tables) follow(ctx context.Context) error {
 				return nil
 			}
 			t.take(u)
+		case u, ok := <-routes:
+			if !ok {
+				return nil
+			}
+			t.takeRoute(u)
 		}
 	}
 }

@@ -1,0 +1,78 @@
+package engine
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/overlay"
+	"github.com/weft-sdn/weft/overlay/evpn"
+)
+
+// A VM's address of a routed network is announced with two labels and the router's
+// MAC of its VTEP, what is behind it as a prefix; both follow the router. What a
+// leaf routes it announces itself.
+func TestRoutersAreAnnounced(t *testing.T) {
+	n, p, srv := web(), vm(1), vm(2)
+	n.Spec.Subnets = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+	p.Spec.Addresses = []netip.Addr{netip.MustParseAddr("192.0.2.1")}
+	srv.Spec.Addresses, srv.Spec.Binding = []netip.Addr{netip.MustParseAddr("192.0.2.2")}, intent.Binding{Node: "leaf1", Interface: "eth1"}
+	behind := netip.MustParsePrefix("198.51.100.0/24")
+	router := func(export ...string) *intent.Router {
+		return &intent.Router{Metadata: intent.Metadata{Name: "r", Tenant: "t"}, Spec: intent.RouterSpec{VNI: 5000, RouteTargets: intent.RouteTargets{Export: export},
+			Networks: []intent.RouterNetwork{{Network: "web"}}, Routes: []intent.StaticRoute{{Prefix: behind, NextHops: []intent.NextHop{{Port: "vm1"}}}}}}
+	}
+	b, s := newSpeakerBed(t, hv(1), evpnLeaf(), n, p, srv, router())
+	b.edge("hv1").set(func() { b.edge("hv1").ifaces = tap(1) })
+	host := evpn.HostKey(p.Spec.MAC, p.Spec.Addresses[0])
+	announced := func(what string, l3 intent.VNI, targets ...intent.RouteTarget) {
+		t.Helper()
+		b.until(what, func() bool {
+			r, ok := s.has(host)
+			return ok && r.L3VNI == l3 && len(r.Targets) == len(targets)
+		})
+		r, _ := s.has(host)
+		require.ElementsMatch(t, targets, r.Targets)
+		require.Equal(t, l3 != 0, r.RouterMAC == intent.RouterMAC(r.VTEP))
+		require.Equal(t, intent.VNI(100), r.VNI)
+	}
+	prefix := func() (evpn.Route, bool) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		r, ok := s.routes[(&evpn.Route{Key: evpn.PrefixKey(behind), RD: evpn.NewRD(64512, 5000)}).ID()]
+		return r, ok
+	}
+	l2, l3 := intent.VNIRouteTarget(64512, 100), intent.VNIRouteTarget(64512, 5000)
+	announced("routed", 5000, l2, l3)
+	b.until("the prefix is announced", func() bool { _, ok := prefix(); return ok })
+	r, _ := prefix()
+	require.Equal(t, intent.RouterMAC(netip.MustParseAddr("10.0.0.1")), r.RouterMAC)
+	require.Equal(t, []intent.RouteTarget{l3}, r.Targets)
+	require.Equal(t, intent.VNI(5000), r.VNI)
+
+	// The leaf routes, too: its host's route stays without the label.
+	b.edge("leaf1").set(func() { b.edge("leaf1").ifaces = []overlay.Interface{{Name: "eth1", OFPort: 1}} })
+	b.TakeRoutes("leaf1", []overlay.RouteChange{{Route: evpn.Route{Key: evpn.PrefixKey(n.Spec.Subnets[0]), RD: evpn.NewRD(65001, 5000), VNI: 5000,
+		VTEP: netip.MustParseAddr("10.0.0.9"), RouterMAC: intent.MAC{6}, Targets: []intent.RouteTarget{intent.VNIRouteTarget(65001, 5000)}}}})
+	b.until("the leaf's host is announced", func() bool { _, ok := s.has(evpn.HostKey(srv.Spec.MAC, srv.Spec.Addresses[0])); return ok })
+	b.Engine.mu.RLock()
+	row, ok := b.model.Segment(5000).Get(evpn.HostKey(srv.Spec.MAC, srv.Spec.Addresses[0]))
+	b.Engine.mu.RUnlock()
+	require.True(t, ok)
+	require.Equal(t, intent.MAC{6}, row.RouterMAC)
+	at, _ := s.has(evpn.HostKey(srv.Spec.MAC, srv.Spec.Addresses[0]))
+	require.Zero(t, at.L3VNI)
+
+	b.put(router("9:9"))
+	own, err := intent.ParseRouteTarget("9:9")
+	require.NoError(t, err)
+	b.until("with its own target", func() bool {
+		r, _ := s.has(host)
+		return len(r.Targets) == 2 && (r.Targets[0] == own || r.Targets[1] == own)
+	})
+	b.del(router().Ref())
+	announced("bridged only", 0, l2)
+	b.until("the prefix is withdrawn", func() bool { _, ok := prefix(); return !ok })
+}
