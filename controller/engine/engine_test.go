@@ -100,7 +100,7 @@ func (d *edge) step() {
 	if down != nil {
 		d.mu.Lock()
 		clear(d.cursors)
-		clear(d.ports)
+		d.ports = map[intent.Ref]overlay.LocalPort{} // what Local gave is not ours
 		clear(d.rows)
 		d.mu.Unlock()
 		d.feed.Confirmed()
