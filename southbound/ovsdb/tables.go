@@ -202,17 +202,6 @@ func shared(v string) *string {
 	return &v
 }
 
-func (n *number) patch(at **int) {
-	switch {
-	case !n.there:
-	case !n.set:
-		*at = nil
-	default:
-		v := n.v
-		*at = &v
-	}
-}
-
 // patch takes a set's difference: what only one of both has changes sides. Of a
 // new row, all is new.
 func (s *set) patch(at *[]string) {
