@@ -30,7 +30,7 @@ func (m *Model) settleAt(r intent.Ref, prefer place) {
 	m.countHeld(has, next, 1)
 	if has {
 		e := m.nodes[now.Node]
-		m.attached[r] = attached{e.key, e, now.VTEP}
+		m.attached[r] = attached{e, now.VTEP, now.RouterMAC}
 		m.serve(now)
 		m.originate(now)
 	} else {

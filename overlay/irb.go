@@ -132,8 +132,10 @@ func (m *Model) settleStaleNodes() {
 // settleVRF keeps which router has an L3VNI and what it imports, and takes those
 // routes again that this concerns. Either may be nil.
 func (m *Model) settleVRF(old, now *intent.Router) {
-	m.touchRouted(old)
-	m.touchRouted(now)
+	if !announcedAlike(old, now) {
+		m.touchRouted(old)
+		m.touchRouted(now)
+	}
 	if old != nil && now != nil && old.Spec.VNI == now.Spec.VNI && slices.Equal(old.Spec.RouteTargets.Import, now.Spec.RouteTargets.Import) {
 		return
 	}
@@ -153,6 +155,16 @@ func (m *Model) settleVRF(old, now *intent.Router) {
 	} else {
 		m.retake(m.routesOver(now.Spec.VNI))
 	}
+}
+
+// announcedAlike reports whether two states of a router announce the same of what
+// is in the tables. Either may be nil.
+func announcedAlike(a, b *intent.Router) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Spec.VNI == b.Spec.VNI && slices.Equal(a.Spec.RouteTargets.Export, b.Spec.RouteTargets.Export) &&
+		slices.EqualFunc(a.Spec.Networks, b.Spec.Networks, func(x, y intent.RouterNetwork) bool { return x.Network == y.Network })
 }
 
 // touchRouted has what is announced of a router and its networks looked at: with

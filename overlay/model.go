@@ -142,9 +142,9 @@ type place struct{ node, iface string }
 
 // attached is an Attachment as it is kept: the edge has the rest, as a local port.
 type attached struct {
-	node string
-	edge *edge
-	vtep netip.Addr
+	edge      *edge
+	vtep      netip.Addr
+	routerMAC intent.MAC
 }
 
 // attachment returns where a port is; ok is false while it is nowhere.
@@ -153,7 +153,7 @@ func (m *Model) attachment(r intent.Ref) (Attachment, bool) {
 	if !ok {
 		return Attachment{}, false
 	}
-	return Attachment{LocalPort: a.edge.local[r], Node: a.node, VTEP: a.vtep}, true
+	return Attachment{LocalPort: a.edge.local[r], Node: a.edge.key, VTEP: a.vtep, RouterMAC: a.routerMAC}, true
 }
 
 // edge is a node and what it reported. It exists as soon as either is known.
