@@ -78,14 +78,20 @@ func (m Match) value(id FieldID) (v uint64, ok bool) {
 	return 0, false
 }
 
+// fragmentsWithPorts has the first fragment of an IP packet match by its ports
+// (OFPC_FRAG_NX_MATCH of Open vSwitch). By default no fragment does.
+const fragmentsWithPorts = 3
+
 // ReceivePackets calls f for each packet that a flow sends to us from now on,
 // in the connection's reader: f must not block; a PacketQueue never does. Open
-// vSwitch sends packets only to connections that have set a length for them.
+// vSwitch sends packets only to connections that have set a length for them; what
+// is set with it, for the whole bridge, is that the first fragment of a packet has
+// ports.
 func (c *Conn) ReceivePackets(ctx context.Context, f func(PacketIn)) error {
 	c.mu.Lock()
 	c.onPacket = f
 	c.mu.Unlock()
-	if err := c.write(simple(typeSetConfig, c.next(), 0, 0, 0, 128)); err != nil {
+	if err := c.write(simple(typeSetConfig, c.next(), 0, fragmentsWithPorts, 0, 128)); err != nil {
 		c.end(err)
 		return err
 	}
