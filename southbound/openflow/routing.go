@@ -38,18 +38,7 @@ func ForgetInPort() Action { return SetField(number(fieldInPort16, 0xffff)) }
 // InPrefix matches a prefix in an address field; ok is false when the prefix
 // holds every address, so that nothing is to be matched.
 func InPrefix(id FieldID, p netip.Prefix) (f Field, ok bool) {
-	f = addr(id, p.Addr())
-	switch p.Bits() {
-	case 0:
-		return f, false
-	case p.Addr().BitLen():
-		return f, true
-	}
-	mask := make([]byte, f.size)
-	for i := range p.Bits() {
-		mask[i/8] |= 0x80 >> (i % 8)
-	}
-	return f.Masked(mask), true
+	return addr(id, p.Addr()).Prefix(p.Bits()), p.Bits() > 0
 }
 
 const (
