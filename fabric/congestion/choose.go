@@ -21,8 +21,8 @@ type Choice struct {
 func (c Choice) Gap() float64 { return Solution{Utilisation: c.Utilisation, Bound: c.Bound}.Gap() }
 
 // Choose solves, reduces the parts to weights, and lets go of weights that gain
-// nothing. When that is no better than plain ECMP for what can be divided, with
-// what is whole where Start has it, there are no other weights than those.
+// nothing. When that is no better than the start, what can be divided stays on
+// ECMP, and what is whole where it is.
 func Choose(p *Problem, o Options, t Table) (Choice, error) {
 	s, err := Solve(p, o)
 	if err != nil {
@@ -42,7 +42,7 @@ func Choose(p *Problem, o Options, t Table) (Choice, error) {
 	r.release(s.Bound * (1 + gap))
 	c.Weights = r.weights
 	c.Utilisation, _ = p.Utilisation(p.Load(r.weights.Split()))
-	if plain := p.plain(o.Start); c.Utilisation >= c.Start {
+	if plain, ok := p.plain(o.Start); ok && c.Utilisation >= c.Start {
 		if u, _ := p.Utilisation(p.Load(plain.Split())); u <= c.Utilisation {
 			c.Weights, c.Utilisation = plain, u
 		}
@@ -55,19 +55,23 @@ func Choose(p *Problem, o Options, t Table) (Choice, error) {
 	return c, nil
 }
 
-// plain is ECMP, with what is whole where the start has it.
-func (p *Problem) plain(start Split) Weights {
-	ws := make(Weights, len(p.Commodities))
+// plain is ECMP, with what is whole where the start has it; not ok when it is
+// nowhere there.
+func (p *Problem) plain(start Split) (ws Weights, ok bool) {
+	ws = make(Weights, len(p.Commodities))
 	for i, c := range p.Commodities {
-		if !c.Whole || i >= len(start) || start[i] == nil {
+		if !c.Whole || len(c.Ways) < 2 {
 			continue
+		}
+		if i >= len(start) || start[i] == nil {
+			return nil, false
 		}
 		ws[i] = make([]int, len(c.Ways))
 		for w, part := range start[i] {
 			ws[i][w] = int(math.Round(part))
 		}
 	}
-	return ws
+	return ws, true
 }
 
 // rounding makes integers of a split.

@@ -116,14 +116,28 @@ func (p *Problem) Load(s Split) []float64 {
 	load := make([]float64, len(p.Capacity))
 	copy(load, p.Base)
 	for i := range p.Commodities {
-		c := &p.Commodities[i]
-		for w := range c.Ways {
-			if part := s.part(i, w, len(c.Ways)); part > 0 {
-				p.add(load, c.at(w), c.Demand*part)
-			}
+		var parts []float64
+		if i < len(s) {
+			parts = s[i]
 		}
+		p.Add(load, i, parts, p.Commodities[i].Demand)
 	}
 	return load
+}
+
+// Add puts so many bit/s of a commodity on the links, divided by its parts; nil is
+// even.
+func (p *Problem) Add(load []float64, commodity int, parts []float64, rate float64) {
+	c := &p.Commodities[commodity]
+	for w := range c.Ways {
+		part := 1 / float64(len(c.Ways))
+		if parts != nil {
+			part = parts[w]
+		}
+		if part > 0 {
+			p.add(load, c.at(w), rate*part)
+		}
+	}
 }
 
 // part is what a way of a commodity gets.

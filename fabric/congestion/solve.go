@@ -17,7 +17,7 @@ type Options struct {
 type Solution struct {
 	Split       Split
 	Utilisation float64 // of the most utilised link
-	// Bound is what no split can go below, not even one that divides flows.
+	// Bound is what no split can go below.
 	Bound  float64
 	Sweeps int // that were needed
 	Moved  int // commodities that are not split as at the start
@@ -61,8 +61,50 @@ func Solve(p *Problem, o Options) (Solution, error) {
 		o.Sweeps = defaultSweeps
 	}
 	s := newSearch(p, o)
+	if len(s.whole) > 0 {
+		s.bound = p.boundOfWhole(o)
+	}
 	s.run()
 	return s.solution(), nil
+}
+
+// boundOfWhole is a bound for traffic with whole flows: that of the same traffic
+// divided, and what the largest flow alone needs. Lengths at a split with whole
+// flows prove little, as one flow may be all there is on the most utilised link.
+func (p *Problem) boundOfWhole(o Options) float64 {
+	divided := *p
+	divided.Commodities = slices.Clone(p.Commodities)
+	bound := 0.0
+	for i := range divided.Commodities {
+		c := &divided.Commodities[i]
+		if !c.Whole {
+			continue
+		}
+		c.Whole = false
+		least := math.Inf(1)
+		for w := range c.Ways {
+			least = min(least, p.alone(c.at(w), c.Demand))
+		}
+		bound = max(bound, least)
+	}
+	s := newSearch(&divided, Options{Gap: o.Gap, Sweeps: o.Sweeps})
+	s.run()
+	return max(bound, s.bound)
+}
+
+// alone is the highest utilisation on a way with the base and so much more.
+func (p *Problem) alone(w Way, rate float64) float64 {
+	base := func(l int32) float64 {
+		if p.Base == nil {
+			return 0
+		}
+		return p.Base[l]
+	}
+	u := (base(w.First) + rate) / p.Capacity[w.First]
+	for _, t := range p.tail(w) {
+		u = max(u, (base(t.Link)+rate*t.Part)/p.Capacity[t.Link])
+	}
+	return u
 }
 
 // search is the state of Solve.

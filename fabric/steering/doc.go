@@ -1,0 +1,2 @@
+// Package steering decides which links of a fabric carry what.
+package steering
