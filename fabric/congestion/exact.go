@@ -20,7 +20,7 @@ var ErrPivots = errors.New("the linear program takes too many pivots")
 
 const (
 	tiny = 1e-9
-	// jitter is by how much, as a part of capacity, loads are moved apart so that
+	// jitter is by how much, as a part of the maximum, loads are moved apart so that
 	// no two bases are equal.
 	jitter = 1e-8
 )
@@ -36,7 +36,7 @@ func SolveExact(p *Problem, pivots int) (Exact, error) {
 	if err != nil {
 		return Exact{}, err
 	}
-	if s.level() == 0 {
+	if s.start == 0 {
 		return Exact{Split: make(Split, len(p.Commodities)), Lengths: make([]float64, len(p.Capacity))}, nil
 	}
 	for s.pivots < pivots {
@@ -64,6 +64,7 @@ type simplex struct {
 	capacity []float64
 	base     []float64
 
+	start   float64 // utilisation of the first basis
 	key     []int
 	columns []column
 	rows    []int // links
@@ -102,31 +103,25 @@ func newSimplex(p *Problem) (*simplex, error) {
 			}
 		}
 	}
-	random := uint64(1)
 	for l, c := range p.Capacity {
 		s.capacity = append(s.capacity, c/scale)
-		random = random*6364136223846793005 + 1442695040888963407
-		s.base = append(s.base, jitter*s.capacity[l]*float64(random>>40)/(1<<24))
+		s.base = append(s.base, 0)
 		if p.Base != nil {
-			s.base[l] += p.Base[l] / scale
+			s.base[l] = p.Base[l] / scale
 		}
 		s.inRow[l] = -1
+	}
+	s.reload()
+	s.start, _ = s.utilisation()
+	random := uint64(1)
+	for l := range s.base {
+		random = random*6364136223846793005 + 1442695040888963407
+		s.base[l] += jitter * s.start * s.capacity[l] * float64(random>>40) / (1 << 24)
 	}
 	s.reload()
 	_, hottest := s.utilisation()
 	s.rows, s.inRow[hottest] = []int{hottest}, 0
 	return s, nil
-}
-
-func (s *simplex) level() float64 {
-	if s.values == nil {
-		u, _ := s.utilisation()
-		if u < 2*jitter {
-			return 0
-		}
-		return u
-	}
-	return s.values[0]
 }
 
 func (s *simplex) utilisation() (most float64, link int) {

@@ -150,10 +150,11 @@ func newSearch(p *Problem, o Options) *search {
 	}
 	slices.SortFunc(s.order, largest)
 	slices.SortFunc(s.whole, largest)
+	s.load = p.Load(s.split)
 	s.settle()
 	s.start = slices.Clone(s.split)
 	clear(s.owned)
-	s.first = s.level
+	s.first, _ = p.Utilisation(p.Load(s.start))
 	return s
 }
 
@@ -207,10 +208,9 @@ func (s *search) run() {
 
 func (s *search) done() bool { return s.level <= s.bound*(1+s.options.Gap) }
 
-// aim computes the loads, lengths and sum anew, for an eta that is so many times
+// aim computes the lengths and the sum anew, for an eta that is so many times
 // one by the present maximum.
 func (s *search) aim(scale float64) {
-	s.load = s.Load(s.split)
 	s.level, _ = s.Utilisation(s.load)
 	if s.level == 0 {
 		return
@@ -368,8 +368,10 @@ func (s *search) cost(w Way, rate float64) float64 {
 }
 
 func (s *search) solution() Solution {
-	r := Solution{Split: s.split, Utilisation: s.level, Sweeps: s.sweeps}
-	if s.level >= s.first {
+	r := Solution{Split: s.split, Sweeps: s.sweeps}
+	// The loads that moves were added to are off by what rounding did.
+	r.Utilisation, _ = s.Utilisation(s.Load(s.split))
+	if r.Utilisation >= s.first {
 		r.Split, r.Utilisation = s.start, s.first
 	}
 	r.Bound = min(s.bound, r.Utilisation)

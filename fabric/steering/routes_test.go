@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/fabric/congestion"
 	"github.com/weft-sdn/weft/fabric/demand"
 	"github.com/weft-sdn/weft/topology"
 )
@@ -270,4 +271,37 @@ func someRules(t *rapid.T, n *Network) *Rules {
 		require.NoError(t, err)
 	}
 	return r
+}
+
+// On fabrics, too, the bound is below the optimum of the linear program and what can
+// be divided is within the gap above it; weights that hardware holds are never better
+// than it.
+func TestTheOptimumIsTheLinearPrograms(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		g := fabrics(t)
+		capacities := Capacities{Default: 1e9, Of: map[string]float64{"spine1": 4e8}}
+		n, err := NewNetwork(g, capacities)
+		require.NoError(t, err)
+		m := matrices(t, n)
+		for i := range m.Demands {
+			m.Demands[i].Flows = 0
+		}
+		traffic, err := NewTraffic(n, m)
+		require.NoError(t, err)
+		routes, err := n.Routes(failures(t, n))
+		require.NoError(t, err)
+		p := traffic.place(routes).problem
+		e, err := congestion.SolveExact(p, 10000)
+		require.NoError(t, err)
+		c, err := congestion.Choose(p, congestion.Options{Gap: 0.01}, congestion.Table{})
+		require.NoError(t, err)
+		switch {
+		case c.Bound > e.Utilisation*(1+1e-6):
+			t.Fatalf("the bound %v is above the optimum %v", c.Bound, e.Utilisation)
+		case c.Divided > e.Utilisation*1.0101:
+			t.Fatalf("divided %v, the optimum is %v", c.Divided, e.Utilisation)
+		case c.Utilisation < e.Utilisation*(1-1e-6):
+			t.Fatalf("weights %v are better than the optimum %v", c.Utilisation, e.Utilisation)
+		}
+	})
 }

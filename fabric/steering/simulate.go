@@ -36,8 +36,9 @@ type Report struct {
 	Auto   []float64 // with weights that hardware holds
 	// Bound is a utilisation that no way to divide the traffic can go below.
 	Bound   float64
-	Steered int // cells that auto takes off ECMP
-	Sweeps  int // of the optimiser
+	Steered int    // cells that auto takes off ECMP
+	Sweeps  int    // of the optimiser
+	Down    []bool // links
 	// Lost has no way at all. Dark would, as policies were compiled with all up,
 	// go on to a switch that has lost the way, until the controller withdraws it.
 	Lost, Dark float64 // bit/s
@@ -51,7 +52,7 @@ func Simulate(t Traffic, rules *Rules, c Case, s Settings) (Report, error) {
 		return Report{}, err
 	}
 	p := t.place(routes)
-	r := Report{Case: c, Lost: p.lost}
+	r := Report{Case: c, Lost: p.lost, Down: routes.dead}
 	start := p.hashed(nil, s.Seed)
 	r.ECMP = p.problem.Load(start)
 	free := make([]bool, len(p.cells))
@@ -234,6 +235,28 @@ func (n *Network) Failures() []Case {
 		}
 	}
 	slices.SortStableFunc(out, func(a, b Case) int { return fabric.Natural(a.Name, b.Name) })
+	return out
+}
+
+// Highest puts reports together: of each link the highest load, of each figure the
+// worst.
+func Highest(name string, reports []Report) Report {
+	out := Report{Case: Case{Name: name}}
+	raise := func(to *[]float64, from []float64) {
+		if *to == nil {
+			*to = slices.Clone(from)
+		}
+		for l, v := range from {
+			(*to)[l] = max((*to)[l], v)
+		}
+	}
+	for _, r := range reports {
+		raise(&out.ECMP, r.ECMP)
+		raise(&out.Policy, r.Policy)
+		raise(&out.Auto, r.Auto)
+		out.Bound, out.Lost, out.Dark = max(out.Bound, r.Bound), max(out.Lost, r.Lost), max(out.Dark, r.Dark)
+		out.Steered, out.Sweeps = max(out.Steered, r.Steered), max(out.Sweeps, r.Sweeps)
+	}
 	return out
 }
 
