@@ -94,7 +94,9 @@ func TestNextHopsGoWithTheirLeaf(t *testing.T) {
 	m.Synced("leaf2")
 	m.Synced("leaf3")
 	m.TakeRoutes("leaf3", []RouteChange{macRoute(9, 100, hop.String(), "65001:100")})
-	hops := func() []Hop { return m.Local("hv1")[port("vm", "a", 1, intent.Binding{}).Ref()].Routing.VRF.Routes[0].Hops }
+	hops := func() []Hop {
+		return m.Local("hv1")[port("vm", "a", 1, intent.Binding{}).Ref()].Routing.VRF.Routes[0].Hops
+	}
 	require.Equal(t, []Hop{{hop, 1}}, hops())
 	m.Delete(leaf(3).Ref())
 	require.Empty(t, hops())
