@@ -26,6 +26,10 @@ type VRF struct {
 	VNI     intent.VNI // the L3VNI
 	Subnets []Subnet   // of its networks, by prefix
 	Routes  []Route    // static routes, by prefix
+	Leaks   []Leak     // what it has of others, by their L3VNIs
+	// External says that it is that of an external network: its subnets are the
+	// pools, and what routers advertise there.
+	External bool
 }
 
 // Subnet is a subnet of a network that a router joins.
@@ -75,9 +79,9 @@ func (v *VRF) Equal(o *VRF) bool {
 	if v == nil || o == nil || v == o {
 		return v == o
 	}
-	return v.Router == o.Router && v.VNI == o.VNI && slices.Equal(v.Subnets, o.Subnets) && slices.EqualFunc(v.Routes, o.Routes, func(a, b Route) bool {
+	return v.Router == o.Router && v.VNI == o.VNI && v.External == o.External && slices.Equal(v.Subnets, o.Subnets) && slices.EqualFunc(v.Routes, o.Routes, func(a, b Route) bool {
 		return a.Prefix == b.Prefix && a.Blackhole == b.Blackhole && slices.Equal(a.Hops, b.Hops)
-	})
+	}) && slices.EqualFunc(v.Leaks, o.Leaks, Leak.equal)
 }
 
 // Equal reports whether two gateways are the same in all; nil is equal to nil only.
