@@ -65,6 +65,12 @@ func HopAddress(v intent.VNI, mac intent.MAC) netip.Addr {
 	return netip.AddrFrom16(a)
 }
 
+// IsHopAddress reports whether an address is one that HopAddress made.
+func IsHopAddress(a netip.Addr) bool {
+	b := a.As16()
+	return a.Is6() && a.IsLinkLocalUnicast() && binary.BigEndian.Uint32(b[4:]) != 0
+}
+
 // Subnet is the subnet that an address is in; ok is false when there is none.
 func (v *VRF) Subnet(a netip.Addr) (s Subnet, ok bool) {
 	i := slices.IndexFunc(v.Subnets, func(s Subnet) bool { return s.Prefix.Contains(a) })

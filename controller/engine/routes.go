@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -409,16 +410,13 @@ func (e *Engine) Network(v intent.VNI) *intent.Network {
 	return e.model.NetworkOf(v)
 }
 
-// Routes lists the rows of a network's segment table with all their paths: the
-// IMET routes first, then by MAC and address, the best path first.
-func (e *Engine) Routes(network intent.Ref) []Route {
+// Routes lists the rows of a VNI's table with all their paths: the IMET routes
+// first, then by MAC and address, the best path first. Rows by which edges find
+// next hops are no routes and left out.
+func (e *Engine) Routes(v intent.VNI) []Route {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	n := e.model.Network(network)
-	if n == nil {
-		return nil
-	}
-	seg := e.model.Segment(n.Spec.VNI)
+	seg := e.model.Segment(v)
 	if seg == nil {
 		return nil
 	}
@@ -428,6 +426,9 @@ func (e *Engine) Routes(network intent.Ref) []Route {
 	}
 	rows := map[evpn.Key]evpn.Row{}
 	for r := range seg.Rows() {
+		if r.Type == evpn.MACIP && overlay.IsHopAddress(r.IP) {
+			continue
+		}
 		rows[r.Key] = r
 	}
 	var out []Route
@@ -455,5 +456,5 @@ func compareKeys(a, b evpn.Key) int {
 	if c := int(a.Type) - int(b.Type); c != 0 {
 		return c
 	}
-	return a.IP.Compare(b.IP)
+	return cmp.Or(a.IP.Compare(b.IP), int(a.Bits)-int(b.Bits))
 }
