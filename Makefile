@@ -105,10 +105,10 @@ bench-ovn: build ## the same work by Weft and by OVN, in one run: HV=10 NETS=10 
 
 SCALE_POINTS = $(if $(filter full,$(SCALE)),100:10000$(,)1000:10000$(,)1000:100000$(,)9800:1000000:intent,$(or $(EDGES),200):$(or $(ENDPOINTS),10000))
 , := ,
-bench-scale: build ## one controller, many simulated edges: EDGES=200 ENDPOINTS=10000 SECONDS_AT_RATE=10 PHASES=single,rates REAL=20 OUT=folder, or SCALE=full for all points (root)
+bench-scale: build ## one controller, many simulated edges: EDGES=200 ENDPOINTS=10000 SECONDS_AT_RATE=10 PHASES=single,rates TENANTS=10 REAL=20 OUT=folder, or SCALE=full for all points (root)
 	$(call install,ovs-vswitchd ovs-ofctl,openvswitch-switch)
 	$(GO) test -tags bench -count 1 -v -timeout 4h -run Scale ./lab/bench -args -weft $(CURDIR)/$(BIN) \
-	  -points $(SCALE_POINTS) -seconds $(or $(SECONDS_AT_RATE),$(if $(filter full,$(SCALE)),60,10)) $(if $(PHASES),-phases $(PHASES)) $(if $(REAL),-real $(REAL)) $(if $(OUT),-out $(abspath $(OUT)))
+	  -points $(SCALE_POINTS) -seconds $(or $(SECONDS_AT_RATE),$(if $(filter full,$(SCALE)),60,10)) $(if $(PHASES),-phases $(PHASES)) $(if $(TENANTS),-tenants $(TENANTS)) $(if $(REAL),-real $(REAL)) $(if $(OUT),-out $(abspath $(OUT)))
 
 bench-evpn: ## our BGP route reflector beside FRR, gobgpd and BIRD: PEERS=5 ROUTES=1000,20000 (of each) ONE_MAC=1000,20000 DAEMONS=weft,frr,gobgpd,bird LIMIT=45s PROFILE=folder (root)
 	$(call install,/usr/lib/frr/bgpd gobgpd bird ip,frr gobgpd bird2 iproute2)
