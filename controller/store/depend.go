@@ -392,32 +392,6 @@ func (w *write) node(ctx context.Context, n *intent.Node) error {
 	return f.Err()
 }
 
-// staysBorder checks that a node which leads outside can still do it.
-func (w *write) staysBorder(ctx context.Context, n *intent.Node) error {
-	old, _ := w.old.(*intent.Node)
-	if w.bad == nil && (old == nil || old.Spec.EVPN == nil || n.Spec.EVPN != nil && n.Spec.EVPN.Unmanaged == old.Spec.EVPN.Unmanaged) {
-		return nil
-	}
-	f := intent.NewFaults(n.Ref())
-	err := w.owners(ctx, w.s.keys.borderOf(n.Metadata.Name), func(_ string, owner intent.Ref) error {
-		o, err := w.at(ctx, owner)
-		ext, ok := o.(*intent.ExternalNetwork)
-		if err != nil || !ok {
-			return err
-		}
-		for _, b := range ext.Spec.Borders {
-			if why := noBorder(n, b); why != "" && b.Node == n.Metadata.Name {
-				f.Add("spec.evpn", "does not fit %s, of which the node is a border: %s", owner, why)
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("read of what %s is a border: %w", n.Ref(), err)
-	}
-	return f.Err()
-}
-
 func (w *write) link(l *intent.Link, have func(intent.Ref) intent.Object) error {
 	f := intent.NewFaults(l.Ref())
 	for i, e := range l.Spec.Endpoints {
