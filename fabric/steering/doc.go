@@ -11,8 +11,8 @@
 // topology less those that eBGP does not have: no two switches of one ASN, so that no
 // leaf carries transit between spines (see package fabric).
 //
-// What is steered together is a cell: the traffic from a leaf to a node, of a
-// tenant. That of a hypervisor is its leaf's, as the leaf is where it is steered.
+// What is steered together is a cell: the traffic from a leaf to a VTEP, of a
+// tenant. What a hypervisor sends is its leaf's, as the leaf is where it is steered.
 //
 // # Rules
 //

@@ -31,7 +31,9 @@ type Network struct {
 	ends  []int          // switches at which traffic begins and ends
 	out   [][]int        // links that leave a switch
 	to    []int          // switch at a link's end
-	leaf  map[string]int // of what is behind one: hypervisors, hardware VTEPs, servers
+	leaf  map[string]int // of what is behind one: hypervisors, hardware VTEPs, servers, VMs
+	// tunnel is the node at which tunnels to those end.
+	tunnel map[string]string
 }
 
 // Capacities are those of links in bit/s.
@@ -49,7 +51,7 @@ func NewNetwork(g *topology.Graph, c Capacities) (*Network, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Network{graph: g, index: map[string]int{}, leaf: map[string]int{}}
+	n := &Network{graph: g, index: map[string]int{}, leaf: map[string]int{}, tunnel: map[string]string{}}
 	for _, s := range g.Switches() {
 		n.names = append(n.names, s.Name)
 	}
@@ -123,9 +125,10 @@ func (n *Network) cable(c Capacities) error {
 	return nil
 }
 
-// behind finds the leaf of each node that is not a switch: of a hypervisor or
-// hardware VTEP that of its first uplink, by the uplinks' names, where its tunnels
-// end; of a VM that of its hypervisor.
+// behind finds the leaf of each node that is not a switch, and where tunnels to it
+// end. A hypervisor or hardware VTEP is at the leaf of its first uplink, by the
+// uplinks' names, and has an end of its own; a VM or a server has that of the
+// hypervisor, hardware VTEP or leaf that it is on.
 func (n *Network) behind() {
 	first := map[string]topology.Link{}
 	near := map[string][]string{}
@@ -142,17 +145,20 @@ func (n *Network) behind() {
 			}
 			if old, ok := first[node]; slices.Contains(n.ends, s) && (!ok || fabric.Natural(l.A.Interface, old.A.Interface) < 0) {
 				first[node] = l
-				n.leaf[node] = s
+				n.leaf[node], n.tunnel[node] = s, n.names[s]
 			}
 		}
 	}
-	for _, role := range []intent.Role{intent.RoleServer, intent.RoleVM} {
-		for _, v := range n.graph.ByRole(role) {
-			for _, h := range near[v.Name] {
-				s, ok := n.leaf[h]
-				if _, done := n.leaf[v.Name]; ok && !done {
-					n.leaf[v.Name] = s
-				}
+	for _, v := range n.graph.Nodes {
+		if _, ok := n.leaf[v.Name]; ok && v.Role.Tunnels() {
+			n.tunnel[v.Name] = v.Name
+		}
+	}
+	for _, v := range n.graph.ByRole(intent.RoleServer, intent.RoleVM) {
+		for _, h := range near[v.Name] {
+			s, ok := n.leaf[h]
+			if _, done := n.leaf[v.Name]; ok && !done {
+				n.leaf[v.Name], n.tunnel[v.Name] = s, n.tunnel[h]
 			}
 		}
 	}

@@ -186,10 +186,12 @@ func TestMiceStayOnECMP(t *testing.T) {
 
 func TestTrafficOfARackIsItsLeafs(t *testing.T) {
 	n := square(t)
-	traffic := matrix(t, n, "vm1,server1,1G,,", "hypervisor1,vtep1,1G,,", "leaf1,vtep1,1G,,", "server2,leaf4,1G,,", "leaf2,server2,0,,")
+	traffic := matrix(t, n, "vm1,server1,1G,,", "hypervisor1,vtep1,1G,,", "leaf1,vtep1,1G,,", "server2,leaf4,1G,,", "leaf2,server2,0,,",
+		"server1,vm1,500M,,", "vtep1,server2,1G,,1", "leaf3,leaf4,1G,,2")
 	require.Equal(t, []demand.Demand{
-		{Key: demand.Key{From: "leaf1", To: "server1"}, Rate: 1e9},
-		{Key: demand.Key{From: "leaf1", To: "vtep1"}, Rate: 2e9},
+		{Key: demand.Key{From: "leaf1", To: "vtep1"}, Rate: 3e9},
+		{Key: demand.Key{From: "leaf3", To: "hypervisor1"}, Rate: 5e8},
+		{Key: demand.Key{From: "leaf3", To: "leaf4"}, Rate: 2e9, Flows: 3},
 	}, traffic.Cells().Demands)
 	_, err := demand.Parse([]byte("from,to,rate\nspine1,leaf1,1G\nleaf1,leaf9,1G\n"), "m.csv", n.End)
 	require.EqualError(t, err, "m.csv:2: from: spine1 is a spine: traffic begins and ends at leaves and behind them\nm.csv:3: to: the fabric has no node \"leaf9\"")

@@ -12,7 +12,7 @@ import (
 // the weights say.
 const maxHashed = 4096
 
-// cell is what one route steers: the traffic of a tenant from a leaf to a node.
+// cell is what one route steers: the traffic of a tenant from a leaf to a VTEP.
 type cell struct {
 	demand.Demand
 	from, to int // leaves
@@ -43,6 +43,9 @@ func NewTraffic(n *Network, m demand.Matrix) (Traffic, error) {
 			continue
 		}
 		d.From = n.names[from]
+		if t, ok := n.tunnel[d.To]; ok {
+			d.To = t
+		}
 		ds = append(ds, d)
 	}
 	merged, err := demand.New(ds)
