@@ -14,6 +14,7 @@ import (
 	"github.com/weft-sdn/weft/fabric/demand"
 	"github.com/weft-sdn/weft/fabric/steering"
 	"github.com/weft-sdn/weft/lab"
+	"github.com/weft-sdn/weft/topology"
 )
 
 func init() { commands = append(commands, newSteerCommand) }
@@ -28,7 +29,7 @@ the best weights that hardware can hold. No device and no controller is needed.`
 		Example: `  weft steer matrix --topology dc.clab.yml --total 800G --heavy 10 > matrix.csv
   weft steer simulate -f matrix.csv --topology dc.clab.yml --failures --svg heat.svg`,
 	}
-	c.AddCommand(newSteerSimulate(a), newSteerMatrix())
+	c.AddCommand(newSteerSimulate(a), newSteerPlan(a), newSteerMatrix())
 	return c
 }
 
@@ -47,32 +48,38 @@ func (f *fabricFlags) add(c *cobra.Command) {
 
 // network reads the topology file.
 func (f *fabricFlags) network() (*steering.Network, error) {
+	_, n, err := f.load()
+	return n, err
+}
+
+// load reads the topology file, and gives its graph too.
+func (f *fabricFlags) load() (*topology.Graph, *steering.Network, error) {
 	if f.topology == "" {
-		return nil, usageError{errors.New("say which fabric with --topology FILE")}
+		return nil, nil, usageError{errors.New("say which fabric with --topology FILE")}
 	}
 	var c steering.Capacities
 	var err error
 	if c.Default, err = demand.ParseRate(f.capacity); err != nil {
-		return nil, usageError{fmt.Errorf("--capacity: %w", err)}
+		return nil, nil, usageError{fmt.Errorf("--capacity: %w", err)}
 	}
 	c.Of = map[string]float64{}
 	for _, of := range slices.Sorted(maps.Keys(f.capacities)) {
 		if c.Of[of], err = demand.ParseRate(f.capacities[of]); err != nil {
-			return nil, usageError{fmt.Errorf("--link-capacity %s: %w", of, err)}
+			return nil, nil, usageError{fmt.Errorf("--link-capacity %s: %w", of, err)}
 		}
 	}
 	file, err := lab.LoadFile(f.topology)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	n, err := steering.NewNetwork(file.Graph, c)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", f.topology, err)
+		return nil, nil, fmt.Errorf("%s: %w", f.topology, err)
 	}
 	if len(n.Links) == 0 {
-		return nil, fmt.Errorf("%s: there is no link between switches", f.topology)
+		return nil, nil, fmt.Errorf("%s: there is no link between switches", f.topology)
 	}
-	return n, nil
+	return file.Graph, n, nil
 }
 
 func newSteerMatrix() *cobra.Command {
@@ -157,4 +164,11 @@ func readPolicies(paths []string) ([]steering.Policy, error) {
 		return nil, fmt.Errorf("%s: there is no policy in it", strings.Join(paths, ", "))
 	}
 	return out, nil
+}
+
+func checkTable(total int) error {
+	if total < 1 || total > 4096 {
+		return usageError{fmt.Errorf("--table %d is outside 1..4096", total)}
+	}
+	return nil
 }

@@ -71,14 +71,12 @@ between switches.
 
 func (s *simulation) check() error {
 	switch {
-	case s.settings.Table.Total < 1 || s.settings.Table.Total > 4096:
-		return usageError{fmt.Errorf("--table %d is outside 1..4096", s.settings.Table.Total)}
 	case !(s.gap >= 0.01 && s.gap <= 100):
 		return usageError{fmt.Errorf("--gap %v is outside 0.01..100", s.gap)}
 	case s.settings.Most < 0 || s.links < 0:
 		return usageError{errors.New("--most and --links can't be negative")}
 	}
-	return nil
+	return checkTable(s.settings.Table.Total)
 }
 
 func (s *simulation) run(a *app, out, errs io.Writer) error {

@@ -164,29 +164,36 @@ func (p *placed) largest(free []bool, n int) []bool {
 // under is the load with the rules; what they leave to the optimiser is optimised
 // with all else in place.
 func (p *placed) under(rules *Rules, s Settings) ([]float64, error) {
-	parts := make(congestion.Split, len(p.cells))
-	free := make([]bool, len(p.cells))
-	narrowed := *p
+	narrowed, free, parts := p.narrow(rules)
+	c, err := narrowed.choose(narrowed.hashed(parts, s.Seed), narrowed.largest(free, s.Most), s)
+	return c.load, err
+}
+
+// narrow applies the rules: the cells that they leave to the optimiser are free and
+// have only the ways that are left to them, the others have parts.
+func (p *placed) narrow(rules *Rules) (narrowed *placed, free []bool, parts congestion.Split) {
+	parts = make(congestion.Split, len(p.cells))
+	free = make([]bool, len(p.cells))
 	problem := *p.problem
 	problem.Commodities = slices.Clone(problem.Commodities)
-	narrowed.problem = &problem
 	for i, c := range p.cells {
 		d := rules.decide(p.Routes, c.from, c.to, c.Tenant)
 		parts[i], free[i] = d.parts, d.auto
-		if d.auto && d.parts != nil {
-			// The optimiser sees only the ways that are left.
-			ways := problem.Commodities[i].Ways
-			problem.Commodities[i].Ways = nil
-			for w, part := range d.parts {
-				if part > 0 {
-					problem.Commodities[i].Ways = append(problem.Commodities[i].Ways, ways[w])
-				}
-			}
-			parts[i] = nil
+		if !d.auto || d.parts == nil {
+			continue
 		}
+		ways := problem.Commodities[i].Ways
+		problem.Commodities[i].Ways = nil
+		for w, part := range d.parts {
+			if part > 0 {
+				problem.Commodities[i].Ways = append(problem.Commodities[i].Ways, ways[w])
+			}
+		}
+		parts[i] = nil
 	}
-	c, err := narrowed.choose(narrowed.hashed(parts, s.Seed), narrowed.largest(free, s.Most), s)
-	return c.load, err
+	out := *p
+	out.problem = &problem
+	return &out, free, parts
 }
 
 // dark is the traffic that the rules, as they are while all is up, send to a switch
