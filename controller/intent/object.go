@@ -15,10 +15,12 @@ type Kind string
 // The kinds, in the order in which they must be applied: what is named comes
 // before what names it.
 const (
-	KindTenant  Kind = "Tenant"
-	KindNode    Kind = "Node"
-	KindLink    Kind = "Link"
-	KindNetwork Kind = "Network"
+	KindTenant Kind = "Tenant"
+	KindNode   Kind = "Node"
+	KindLink   Kind = "Link"
+	// KindNetworkACL comes before the networks that it judges.
+	KindNetworkACL Kind = "NetworkACL"
+	KindNetwork    Kind = "Network"
 	// KindSecurityGroup comes before the ports that are in it.
 	KindSecurityGroup Kind = "SecurityGroup"
 	KindPort          Kind = "Port"
@@ -27,12 +29,12 @@ const (
 
 // Kinds lists all kinds in apply order; delete in the reverse order.
 func Kinds() []Kind {
-	return []Kind{KindTenant, KindNode, KindLink, KindNetwork, KindSecurityGroup, KindPort, KindRouter}
+	return []Kind{KindTenant, KindNode, KindLink, KindNetworkACL, KindNetwork, KindSecurityGroup, KindPort, KindRouter}
 }
 
 // Tenanted reports whether objects of the kind live inside a tenant.
 func (k Kind) Tenanted() bool {
-	return k == KindNetwork || k == KindPort || k == KindRouter || k == KindSecurityGroup
+	return k == KindNetwork || k == KindPort || k == KindRouter || k == KindSecurityGroup || k == KindNetworkACL
 }
 
 // Plural is the kind's name in URLs and on the command line: "networks".
@@ -49,6 +51,8 @@ func ParseKind(s string) (Kind, error) {
 	switch l {
 	case "net", "nets":
 		return KindNetwork, nil
+	case "acl", "acls":
+		return KindNetworkACL, nil
 	case "sg", "sgs":
 		return KindSecurityGroup, nil
 	case "rtr", "rtrs", "vrf", "vrfs":
@@ -108,6 +112,8 @@ func New(k Kind) (Object, error) {
 		return &Node{Header: h}, nil
 	case KindLink:
 		return &Link{Header: h}, nil
+	case KindNetworkACL:
+		return &NetworkACL{Header: h}, nil
 	case KindNetwork:
 		return &Network{Header: h}, nil
 	case KindSecurityGroup:
@@ -175,7 +181,7 @@ type Status struct {
 	Requested string `json:"requested,omitempty" yaml:"requested,omitempty" doc:"Port: NODE:INTERFACE that is prepared for it while it moves"`
 	// Network status.
 	VTEPs []string `json:"vteps,omitempty" yaml:"vteps,omitempty" doc:"Network: VTEPs that carry it"`
-	Ports *Counts  `json:"ports,omitempty" yaml:"ports,omitempty" doc:"Network, router, security group: ports in all and ports Ready"`
+	Ports *Counts  `json:"ports,omitempty" yaml:"ports,omitempty" doc:"Network, router, security group, network ACL: ports in all and ports Ready"`
 	// Router status.
 	Gateways []string `json:"gateways,omitempty" yaml:"gateways,omitempty" doc:"Router: NETWORK ADDRESS for each of its gateways"`
 	// Node status.

@@ -20,7 +20,8 @@ type DeleteOptions struct {
 	// Cascade deletes what belongs to the object too: all of a tenant, a
 	// network's ports, a node's links and the ports bound to it, the groups
 	// whose rules name a group. What only names the object must let go of it
-	// first: the router of a network, the routes to a port, the ports in a group.
+	// first: the router of a network, the routes to a port, the ports in a group, the
+	// networks that an ACL judges.
 	Cascade bool
 	DryRun  bool // checks, and writes nothing
 }
@@ -142,7 +143,7 @@ func (d *deletion) run(ctx context.Context) error {
 func (k keyspace) dependents(r intent.Ref) []string {
 	switch r.Kind {
 	case intent.KindTenant:
-		return []string{k.kind(intent.KindRouter, r.Name), k.kind(intent.KindNetwork, r.Name), k.kind(intent.KindSecurityGroup, r.Name)}
+		return []string{k.kind(intent.KindRouter, r.Name), k.kind(intent.KindNetwork, r.Name), k.kind(intent.KindSecurityGroup, r.Name), k.kind(intent.KindNetworkACL, r.Name)}
 	case intent.KindSecurityGroup:
 		return []string{k.rules(r)}
 	case intent.KindNetwork:

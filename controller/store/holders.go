@@ -25,6 +25,8 @@ func (k keyspace) holders(r intent.Ref) []string {
 	switch r.Kind {
 	case intent.KindNetwork:
 		return []string{k.onRouter(r)}
+	case intent.KindNetworkACL:
+		return []string{k.judged(r)}
 	case intent.KindPort:
 		return []string{k.hops(r.Tenant)}
 	case intent.KindSecurityGroup:

@@ -20,6 +20,7 @@ type programmed struct {
 	paths   map[intent.VNI]tunnelPath
 	routing
 	guard   *guard
+	borders *borders
 	members members
 }
 
@@ -107,6 +108,8 @@ func (s *connection) bringChanges(ctx context.Context) error {
 	s.bringPorts(&c, next.local, vnis)
 	s.bringMeters(&c, before, next.local)
 	s.bringGuard(&c, &next)
+	next.borders = s.pipe.borders
+	s.done.borders.change(&c, next.borders, func(v intent.VNI) bool { _, had := s.done.cursors[v]; return !had })
 	for _, v := range slices.Sorted(maps.Keys(vnis)) {
 		s.bringSegment(&c, &next, v, vnis[v])
 	}

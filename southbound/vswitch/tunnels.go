@@ -71,6 +71,7 @@ func (s *connection) local() map[intent.Ref]overlay.LocalPort {
 		}
 	}
 	s.pipe.guard = guardOf(all)
+	s.pipe.borders = bordersOf(open)
 	s.Driver.mu.Lock()
 	s.closed, s.short = closed, s.pipe.guard.short(all)
 	s.Driver.mu.Unlock()
