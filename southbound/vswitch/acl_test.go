@@ -469,7 +469,7 @@ func TestCountsOfACLs(t *testing.T) {
 }
 
 func TestACLFlowsInWords(t *testing.T) {
-	a := acl("edge", aclRuleOf(intent.Deny, intent.Ingress, "tcp", "22", "10.0.0.0/8", ""), aclRuleOf(intent.Allow, intent.Egress, "", "", "", ""))
+	a := acl("edge", aclRuleOf(intent.Deny, intent.Ingress, "tcp", "22", "10.0.0.0/8", ""), aclRuleOf(intent.Allow, intent.Egress, "", "", "", ""), aclRuleOf(intent.Allow, intent.Egress, "udp", "53", "", "10.1.0.0/16"))
 	l := judgedBy(local(1, "192.168.0.1"), border(a))
 	l.Interface = "tap1"
 	p := pipe
@@ -486,6 +486,7 @@ func TestACLFlowsInWords(t *testing.T) {
 		"what the ACLs of its network let in goes to tap1",
 		"IPv4 tcp port 22 from 10.0.0.0/8: rule 0 of ACL edge: deny ingress tcp from 10.0.0.0/8 to port 22",
 		"IPv6: rule 1 of ACL edge: allow egress any protocol",
+		"later fragments of IPv4 udp to 10.1.0.0/16: rule 2 of ACL edge: allow egress udp to 10.1.0.0/16 port 53",
 		"what enters a subnet and no rule of ACL edge matches is dropped",
 		"what leaves a subnet and no rule of ACL edge matches is dropped",
 	} {

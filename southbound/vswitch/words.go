@@ -42,7 +42,7 @@ func sortLines(ls []southbound.FlowLine) {
 
 // tableNames are those of the package comment.
 var tableNames = map[uint8]string{
-	tableClassify: "classify", tableAdmission: "admission", tableARP: "arp", tableND: "nd", tableNDReply: "nd reply", tableRouter: "router", tableLocal: "local",
+	tableClassify: "classify", tableAdmission: "admission", tableARP: "arp", tableND: "nd", tableNDReply: "nd reply", tableRouter: "router", tableICMP: "icmp", tableLocal: "local",
 	tableRemote: "remote", tableFlood: "flood", tableTrackOut: "egress tracking", tablePeersOut: "egress peers", tableRulesOut: "egress rules", tableVerdictOut: "egress verdict",
 	tableBorderOut: "border out", tableACLOut: "ACL out", tableBorderIn: "border in", tableACLIn: "ACL in",
 	tableTrackIn: "ingress tracking", tablePeersIn: "ingress peers", tableRulesIn: "ingress rules", tableVerdictIn: "ingress verdict", tableDeliver: "deliver",
@@ -89,6 +89,8 @@ func (w words) say(f openflow.Flow) string {
 			return "its own broadcasts do not come back to it"
 		}
 		return "the session of " + w.subject(f.Match) + " for it is looked up in its zone"
+	case tableICMP:
+		return "what it sends and nobody can route is answered by an ICMP error"
 	case tableRulesIn, tableRulesOut:
 		return w.rule(f)
 	case tableACLIn, tableACLOut:
@@ -122,11 +124,7 @@ func (w words) rule(f openflow.Flow) string {
 	if len(of) == 0 {
 		return "a flow of no rule: " + f.String()
 	}
-	what := w.subject(f.Match)
-	if _, later := f.Match.Get(openflow.FieldIPFrag); later {
-		what = "later fragments of " + what
-	}
-	return what + " may pass by " + strings.Join(of, ", and by ")
+	return w.subject(f.Match) + " may pass by " + strings.Join(of, ", and by ")
 }
 
 // acl says of which rule of a network ACL a flow is.
@@ -183,6 +181,9 @@ func (w words) subject(m openflow.Match) string {
 				}
 			}
 		}
+	}
+	if o, ok := m.Get(openflow.FieldIPFrag); ok && o.Number() != 0 {
+		return "later fragments of " + strings.Join(s, " ")
 	}
 	return strings.Join(s, " ")
 }
