@@ -48,9 +48,9 @@ type LocalPort struct {
 	// Domain is the number under which the addresses around the port are known
 	// in the tables of groups; zero without a policy.
 	Domain intent.VNI
-	// Border judges what crosses the borders of the network's subnets; nil when
+	// ACLs judge what crosses the borders of the network's subnets; nil when
 	// nothing does.
-	Border *Border
+	ACLs *NetworkACLs
 }
 
 // Learned is a station that an edge learned from traffic on a segment.
@@ -64,7 +64,7 @@ type Learned struct {
 func (p LocalPort) Equal(q LocalPort) bool {
 	return p.Port == q.Port && p.VNI == q.VNI && p.Interface == q.Interface && p.VLAN == q.VLAN && p.OFPort == q.OFPort && p.MAC == q.MAC && p.Encap == q.Encap && p.Standby == q.Standby && slices.Equal(p.Addresses, q.Addresses) &&
 		p.Routing.Equal(q.Routing) && p.Services.Equal(q.Services) && p.QoS.Equal(q.QoS) &&
-		p.Domain == q.Domain && p.Policy.Equal(q.Policy) && p.Border.Equal(q.Border)
+		p.Domain == q.Domain && p.Policy.Equal(q.Policy) && p.ACLs.Equal(q.ACLs)
 }
 
 // Attachment is where a port was found and what was made of it.
@@ -116,7 +116,7 @@ type Model struct {
 	hosts   map[address][]taken                            // routes for addresses that are in the tables
 	alarms  []Alarm
 
-	routers    map[intent.Ref]*router
+	routers    map[intent.Ref]*router // external networks among them
 	byL3VNI    map[intent.VNI]*router
 	vrfImports map[intent.RouteTarget]map[intent.VNI]struct{} // configured ones
 	staleNodes map[string]struct{}                            // leaves that began to route, or ended
@@ -124,13 +124,15 @@ type Model struct {
 	routersOf  map[intent.Ref]few[intent.Ref]                 // network -> routers that name it
 	mirrored   map[intent.VNI]intent.VNI                      // L2VNI -> L3VNI that has its stations
 	stale      map[intent.Ref]struct{}                        // routers to be compiled again
-	hopPorts   map[intent.Ref]few[intent.Ref]                 // next hops -> routers
+	unlinked   map[intent.Ref]struct{}                        // those that have something of a router which changed
+	shared     shared
+	hopPorts   map[intent.Ref]few[intent.Ref] // next hops -> routers
 	hopAddrs   map[address]few[intent.Ref]
 	compiling  bool
 	awaiting   bool // some edge has not reported
 
 	security security
-	borders  borders
+	acls     acls
 	offences map[rowOf]map[evpn.Source]offence // by the rows of ports that others announce
 
 	// Clock tells the time of moves; time.Now when nil. It is set before use.
@@ -193,11 +195,11 @@ func NewModel() *Model {
 		strays: map[intent.VNI]map[taken]struct{}{}, owners: map[address]intent.MAC{}, refused: map[address]map[taken]struct{}{},
 		hosts:   map[address][]taken{},
 		byL3VNI: map[intent.VNI]*router{}, vrfImports: map[intent.RouteTarget]map[intent.VNI]struct{}{}, staleNodes: map[string]struct{}{}, staleVRFs: map[intent.VNI]struct{}{},
-		routers: map[intent.Ref]*router{}, routersOf: map[intent.Ref]few[intent.Ref]{}, mirrored: map[intent.VNI]intent.VNI{}, stale: map[intent.Ref]struct{}{},
+		routers: map[intent.Ref]*router{}, routersOf: map[intent.Ref]few[intent.Ref]{}, mirrored: map[intent.VNI]intent.VNI{}, stale: map[intent.Ref]struct{}{}, unlinked: map[intent.Ref]struct{}{}, shared: newShared(),
 		hopPorts: map[intent.Ref]few[intent.Ref]{}, hopAddrs: map[address]few[intent.Ref]{},
 		offences:     map[rowOf]map[evpn.Source]offence{},
 		security:     newSecurity(),
-		borders:      newBorders(),
+		acls:         newACLs(),
 		touchedNodes: map[string]struct{}{}, touchedVNIs: map[intent.VNI]struct{}{}, served: newServed(), scratch: map[string]struct{}{},
 	}
 }
@@ -218,7 +220,7 @@ func (m *Model) Put(o intent.Object) {
 	case *intent.Network:
 		old := m.networks[o.Ref()]
 		m.networks[o.Ref()] = o
-		m.borders.setNetwork(old, o)
+		m.acls.setNetwork(old, o)
 		m.settleNetwork(old, o)
 		m.settleServices(o.Ref())
 		m.settleGateways(old, o)
@@ -252,12 +254,15 @@ func (m *Model) Put(o intent.Object) {
 			m.settleLearned(o.Metadata.Name, e)
 		}
 		m.settleAwaiting()
+		m.settleRouters()
 	case *intent.Router:
 		m.serveRouter(o.Ref(), o)
 		was := m.routerSpec(o.Ref())
 		m.putRouter(o.Ref(), o)
-		m.settleVRF(was, o)
+		m.settleVRF(o.Ref(), was, o)
 		m.settleStaleNodes()
+	case *intent.ExternalNetwork:
+		m.putOutside(o.Ref(), o)
 	}
 }
 
@@ -271,7 +276,7 @@ func (m *Model) Delete(r intent.Ref) {
 	case intent.KindNetwork:
 		old := m.networks[r]
 		delete(m.networks, r)
-		m.borders.setNetwork(old, nil)
+		m.acls.setNetwork(old, nil)
 		m.settleServices(r)
 		m.settleAll(m.portsOf[r])
 		m.settleNetwork(old, nil)
@@ -295,13 +300,19 @@ func (m *Model) Delete(r intent.Ref) {
 			delete(m.unreported, r.Name)
 			delete(m.nodes, r.Name)
 			m.settleAwaiting()
+			m.settleRouters()
+			m.settleStaleNodes()
 		}
 	case intent.KindRouter:
 		m.serveRouter(r, nil)
 		was := m.routerSpec(r)
 		m.putRouter(r, nil)
-		m.settleVRF(was, nil)
+		m.settleVRF(r, was, nil)
 		m.settleStaleNodes()
+	case intent.KindExternalNetwork:
+		if m.routers[r] != nil {
+			m.putOutside(r, nil)
+		}
 	}
 }
 

@@ -37,11 +37,11 @@ func aclRuleOf(a intent.ACLAction, d intent.Direction, proto intent.Protocol, po
 	return r
 }
 
-// border is that of the network of the tests' ports.
-func border(rest *overlay.ACL, acls ...*overlay.ACL) *overlay.Border {
-	b := &overlay.Border{Rest: rest}
+// subnetACLs are those of the network of the tests' ports.
+func subnetACLs(rest *overlay.ACL, acls ...*overlay.ACL) *overlay.NetworkACLs {
+	b := &overlay.NetworkACLs{Rest: rest}
 	for i, p := range []string{"192.168.0.0/24", "192.168.1.0/24", "fd00::/64"} {
-		s := overlay.BorderSubnet{Prefix: netip.MustParsePrefix(p), ACL: rest}
+		s := overlay.ACLSubnet{Prefix: netip.MustParsePrefix(p), ACL: rest}
 		if i < len(acls) && acls[i] != nil {
 			s.ACL = acls[i]
 		}
@@ -50,8 +50,8 @@ func border(rest *overlay.ACL, acls ...*overlay.ACL) *overlay.Border {
 	return b
 }
 
-func judgedBy(l overlay.LocalPort, b *overlay.Border) overlay.LocalPort {
-	l.Border = b
+func judgedBy(l overlay.LocalPort, b *overlay.NetworkACLs) overlay.LocalPort {
+	l.ACLs = b
 	return l
 }
 
@@ -66,14 +66,14 @@ func TestGoldenACLFlows(t *testing.T) {
 	edge := acl("edge", aclRuleOf(intent.Deny, intent.Ingress, "tcp", "22", "10.0.0.0/8", ""), aclRuleOf(intent.Allow, intent.Ingress, "tcp", "", "", ""), typed, echo, both,
 		aclRuleOf(intent.Deny, intent.Ingress, "", "", "fd00:2::/64", ""), aclRuleOf(intent.Allow, intent.Egress, "", "", "", ""))
 	db := acl("db")
-	open := judgedBy(local(1, "192.168.0.1", "fd00::1"), border(edge, nil, db))
-	closed := under(judgedBy(local(2, "192.168.0.2"), border(edge, nil, db)), policy("web"))
-	b := bordersOf(locals(open, closed))
+	open := judgedBy(local(1, "192.168.0.1", "fd00::1"), subnetACLs(edge, nil, db))
+	closed := under(judgedBy(local(2, "192.168.0.2"), subnetACLs(edge, nil, db)), policy("web"))
+	b := aclsOf(locals(open, closed))
 	number := b.numberOf(edge)
 	p := guardedPipe(open, closed)
-	p.borders = b
+	p.acls = b
 	limit := limited(open, overlay.QoS{In: overlay.Limit{Rate: 1000, Burst: 100}})
-	routed := routed(judgedBy(local(3, "192.168.0.3"), border(edge)), nil)
+	routed := routed(judgedBy(local(3, "192.168.0.3"), subnetACLs(edge)), nil)
 	var text strings.Builder
 	for _, s := range []struct {
 		what  string
@@ -237,7 +237,7 @@ func decides(r intent.ACLRule, d intent.Direction, k crosser) bool {
 }
 
 // judge is what the border says, straight from what it is.
-func judge(b *overlay.Border, d intent.Direction, k crosser) (passes bool, rule int) {
+func judge(b *overlay.NetworkACLs, d intent.Direction, k crosser) (passes bool, rule int) {
 	for _, p := range []netip.Prefix{linkLocal4, multicast4, linkLocal6, multicast6} {
 		if p.Contains(k.dst) {
 			return true, -1
@@ -325,8 +325,8 @@ func TestFlowsJudgeAsRulesRead(t *testing.T) {
 	passed, denied, decided := 0, 0, 0
 	for range 50 {
 		rest, one := randomACL("rest"), randomACL("one")
-		b := border([]*overlay.ACL{nil, rest}[rand.IntN(2)], one, []*overlay.ACL{nil, rest, one}[rand.IntN(3)])
-		bs := bordersOf(locals(judgedBy(local(1), b)))
+		b := subnetACLs([]*overlay.ACL{nil, rest}[rand.IntN(2)], one, []*overlay.ACL{nil, rest, one}[rand.IntN(3)])
+		bs := aclsOf(locals(judgedBy(local(1), b)))
 		fs := bs.flows()
 		for range 50 {
 			k := randomPacket()
@@ -357,15 +357,15 @@ func TestFlowsJudgeAsRulesRead(t *testing.T) {
 // flows, however many networks have it.
 func TestAnACLIsOnceOnAnEdge(t *testing.T) {
 	before, after := acl("edge", aclRuleOf(intent.Allow, intent.Ingress, "tcp", "80", "", "")), acl("edge", aclRuleOf(intent.Allow, intent.Ingress, "tcp", "81", "", ""))
-	edge := func(n int, a *overlay.ACL) *borders {
+	edge := func(n int, a *overlay.ACL) *acls {
 		all := map[intent.Ref]overlay.LocalPort{}
 		for i := range n {
-			l := judgedBy(local(byte(i)), border(a))
+			l := judgedBy(local(byte(i)), subnetACLs(a))
 			l.VNI = intent.VNI(1000 + i)
 			l.Port.Name = fmt.Sprint(i)
 			all[l.Port] = l
 		}
-		return bordersOf(all)
+		return aclsOf(all)
 	}
 	one, many := edge(1, before), edge(1000, before)
 	perNetwork := len(one.network(1000))
@@ -380,16 +380,16 @@ func TestAnACLIsOnceOnAnEdge(t *testing.T) {
 	}
 }
 
-// Whatever borders there were, what is sent brings the flows to those of the
-// borders that are now, and nothing when they are the same.
-func TestBordersFromScratch(t *testing.T) {
-	acls := []*overlay.ACL{nil, randomACL("a"), randomACL("b"), randomACL("c")}
-	var was *borders
+// Whatever ACLs there were, what is sent brings the flows to those that follow from
+// the ACLs that are now, and nothing when they are the same.
+func TestACLsFromScratch(t *testing.T) {
+	pool := []*overlay.ACL{nil, randomACL("a"), randomACL("b"), randomACL("c")}
+	var was *acls
 	has := flowSet{}
 	for step := range 150 {
 		ports := map[intent.Ref]overlay.LocalPort{}
 		if rand.IntN(4) == 0 {
-			acls[1] = randomACL("a")
+			pool[1] = randomACL("a")
 		}
 		for v := range 4 {
 			if rand.IntN(3) == 0 {
@@ -398,12 +398,12 @@ func TestBordersFromScratch(t *testing.T) {
 			l := local(byte(v))
 			l.VNI = intent.VNI(100 + v)
 			l.Standby = rand.IntN(6) == 0
-			if pick := func() *overlay.ACL { return acls[rand.IntN(len(acls))] }; rand.IntN(4) > 0 {
-				l.Border = border(pick(), pick(), pick())
+			if pick := func() *overlay.ACL { return pool[rand.IntN(len(pool))] }; rand.IntN(4) > 0 {
+				l.ACLs = subnetACLs(pick(), pick(), pick())
 			}
 			ports[l.Port] = l
 		}
-		now := bordersOf(ports)
+		now := aclsOf(ports)
 		gone := map[intent.VNI]bool{} // as when a network leaves the edge: all with its cookie goes
 		if was != nil {
 			for v := range was.of {
@@ -429,16 +429,16 @@ func TestBordersFromScratch(t *testing.T) {
 		require.Len(t, want, len(now.flows()), "two flows of one key")
 		require.Equal(t, want, has, "step %d", step)
 		c = changes{}
-		now.change(&c, bordersOf(ports), func(intent.VNI) bool { return false })
+		now.change(&c, aclsOf(ports), func(intent.VNI) bool { return false })
 		require.True(t, c.empty(), "nothing changed")
 		was = now
 	}
 }
 
 // Flows of networks go with the network's cookie; those that all share have no VNI.
-func TestCookiesOfBorders(t *testing.T) {
-	l := judgedBy(local(1, "192.168.0.1"), border(acl("a", aclRuleOf(intent.Allow, intent.Ingress, "tcp", "80", "", ""))))
-	b := bordersOf(locals(l))
+func TestCookiesOfACLs(t *testing.T) {
+	l := judgedBy(local(1, "192.168.0.1"), subnetACLs(acl("a", aclRuleOf(intent.Allow, intent.Ingress, "tcp", "80", "", ""))))
+	b := aclsOf(locals(l))
 	for _, f := range b.flows() {
 		_, own := f.Match.Get(openflow.FieldMetadata)
 		require.Equal(t, own, f.Cookie&cookieVNI == 100, "%s", f)
@@ -447,9 +447,9 @@ func TestCookiesOfBorders(t *testing.T) {
 		require.True(t, usesTable(f.Table))
 	}
 	p := pipe
-	p.borders = b
+	p.acls = b
 	all := flowSet{}
-	fs := slices.Concat(p.base(), p.network(100), b.flows(), p.port(l), p.port(local(2, "192.168.0.2")), p.vrf(&vrf.VRF))
+	fs := slices.Concat(p.base(), p.network(100), b.flows(), p.port(l), p.port(local(2, "192.168.0.2")), p.vrf(&vrf.VRF, true))
 	all.add(fs...)
 	require.Len(t, all, len(fs))
 }
@@ -470,13 +470,13 @@ func TestCountsOfACLs(t *testing.T) {
 
 func TestACLFlowsInWords(t *testing.T) {
 	a := acl("edge", aclRuleOf(intent.Deny, intent.Ingress, "tcp", "22", "10.0.0.0/8", ""), aclRuleOf(intent.Allow, intent.Egress, "", "", "", ""), aclRuleOf(intent.Allow, intent.Egress, "udp", "53", "", "10.1.0.0/16"))
-	l := judgedBy(local(1, "192.168.0.1"), border(a))
+	l := judgedBy(local(1, "192.168.0.1"), subnetACLs(a))
 	l.Interface = "tap1"
 	p := pipe
-	p.borders = bordersOf(locals(l))
-	w := words{port: l, borders: p.borders}
+	p.acls = aclsOf(locals(l))
+	w := words{port: l, acls: p.acls}
 	var said []string
-	for _, f := range append(p.port(l), aclFlows(p.borders.numberOf(a), a)...) {
+	for _, f := range append(p.port(l), aclFlows(p.acls.numberOf(a), a)...) {
 		require.True(t, w.concerns(f))
 		said = append(said, w.say(f))
 	}

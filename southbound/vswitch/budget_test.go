@@ -56,14 +56,14 @@ func TestBudget(t *testing.T) {
 	counts["heap bytes of a row's flow that edges share"] = budget.Heap(c.mods.Len(), func() any { return pipe.compileRows(100, rows, 1) })
 	// An ACL that many networks have, with two subnets each.
 	rules := []intent.ACLRule{aclRuleOf(intent.Allow, intent.Ingress, "tcp", "80", "", ""), aclRuleOf(intent.Deny, intent.Ingress, "", "", "", "")}
-	judged := func(networks int, rules []intent.ACLRule) *borders {
+	judged := func(networks int, rules []intent.ACLRule) *acls {
 		all, a := map[intent.Ref]overlay.LocalPort{}, acl("edge", rules...)
 		for i := range networks {
-			l := judgedBy(local(1), border(a))
-			l.VNI, l.Port.Name, l.Border.Subnets = intent.VNI(i+1), strconv.Itoa(i), l.Border.Subnets[1:]
+			l := judgedBy(local(1), subnetACLs(a))
+			l.VNI, l.Port.Name, l.ACLs.Subnets = intent.VNI(i+1), strconv.Itoa(i), l.ACLs.Subnets[1:]
 			all[l.Port] = l
 		}
-		return bordersOf(all)
+		return aclsOf(all)
 	}
 	counts["flows of an ACL of 2 rules"] = float64(len(aclFlows(1, acl("edge", rules...))))
 	counts["flows of a network with an ACL"] = float64(len(judged(2, rules).flows()) - len(judged(1, rules).flows()))

@@ -141,12 +141,12 @@ func (s *connection) compile(has *openflow.Described, away map[netip.Addr]struct
 	for _, v := range slices.Sorted(maps.Keys(vnis)) {
 		s.compileSegment(x, v, vnis[v], stay[v])
 	}
-	s.compileRouting(x)
+	s.compileRouting(x, has, away)
 	away = maps.Clone(away)
 	delete(away, s.vtep)
 	s.compileGuard(x, has, away)
-	x.borders = s.pipe.borders
-	x.add(x.borders.flows()...)
+	x.acls = s.pipe.acls
+	x.add(x.acls.flows()...)
 	if tell {
 		s.compileMoving(x)
 	}
@@ -184,7 +184,7 @@ func (s *connection) compileMoving(x *comparison) {
 	}
 	s.moveRouting(x)
 	s.moveGuard(x)
-	s.moveBorders(x)
+	s.moveACLs(x)
 	for v := range s.done.cursors {
 		if _, ok := x.cursors[v]; !ok {
 			x.whole[v] = true

@@ -12,12 +12,15 @@
 //	12 service    DHCP and router solicitations to the controller, by a meter;
 //	              rogue servers and routers dropped (RFC 7610, RFC 6105)
 //	14 to 17      the policy of what a port in security groups sends, see below
+//	18, 19        network ACLs of what leaves a subnet, see below
 //	20 arp        answers ARP requests from the segment table (RFC 9161)
 //	21 nd         answers neighbour solicitations from it (RFC 9161); 22 sends
+//	23 leak       what changed the VRF: whether its source may go there
 //	24 router     frames to the gateway's MAC: echo requests answered, TTL one
 //	              less
-//	25 route      longest prefix in the VRF, by priority
-//	26 next hop   one of several, by a hash of the flow
+//	25 route      longest prefix in the VRF, by priority; to what is in another
+//	              VRF by table 23 and this one again
+//	26 next hop   one of several next hops, or VTEPs, by a hash of the flow
 //	27 host       an address of the VRF: on this edge to table 30, elsewhere
 //	              with the L3VNI to a VTEP that routes (RFC 9135 section 6.1),
 //	              or bridged in the host's L2VNI
@@ -27,6 +30,7 @@
 //	50 flood      broadcast and multicast to local ports and, once each, to
 //	              every VTEP that has the VNI (RFC 8365 section 5.1, ingress
 //	              replication); a long list of VTEPs is in parts
+//	58, 59        network ACLs of what enters a subnet
 //	60 to 63      the policy of what a port in security groups receives
 //	65 deliver    to the port in register 3, by the meter of what it receives
 //
@@ -72,6 +76,33 @@
 // There is a table for the verdict, since else each rule would need flows for each
 // state of a connection; and a domain, since
 // a packet that was routed has the addresses of another network.
+//
+// # Sharing
+//
+// What a router has of another one, or outside, is one flow per prefix, and no copy
+// of rows: the packet's VRF becomes the other one, register 1 says which it was in,
+// and the route table is looked up again. A flow that does that wants register 1 to
+// be zero, so that it happens once and there is no loop; the packet leaves with the
+// other VRF's L3VNI. In between table 23 lets pass only sources to which the other
+// VRF has a way back, so that no station can pretend to be one of the other VRF's.
+// Nothing that came out of a tunnel changes its VRF. A station of another router of
+// the tenant is known to policies by the domain of that; what came by way of an
+// external network is no member of any group.
+//
+// An external network's table has learned prefixes, to which several borders may
+// lead, and hosts: those that routers advertise are delivered from there as in
+// their own VRF. While a border has not reported, what the switch has of it stays
+// among the VTEPs of its prefixes.
+//
+// # Network ACLs
+//
+// What a port of a network with ACLs sends goes through the tables 18 and 19, after its
+// policy, and what it receives through 58 and 59, before it. The first has the subnets
+// of each network: what is within one passes, what crosses its border goes to the rules
+// of the subnet's ACL, whose number, a hash of its name as a policy's, is in register
+// 4. The rules of an ACL are there once, their priorities in their order; then comes a
+// flow that drops. What the tables let pass goes on in the router's table, or in 60,
+// where a port without policy has a flow that hands it out.
 //
 // # Own marks
 //

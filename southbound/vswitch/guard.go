@@ -51,7 +51,7 @@ func guardOf(local map[intent.Ref]overlay.LocalPort) *guard {
 	for _, l := range local {
 		if l.Policy != nil {
 			g.policies[l.Policy.Key()] = l.Policy
-			g.crossed = g.crossed || l.Border != nil
+			g.crossed = g.crossed || l.ACLs != nil
 		}
 	}
 	if len(g.policies) == 0 {

@@ -55,9 +55,9 @@ func (d *Driver) counted(ctx context.Context, number uint32, tables ...uint8) (m
 // CountACL implements southbound.Judge.
 func (d *Driver) CountACL(ctx context.Context, a *overlay.ACL) (southbound.ACLCount, error) {
 	d.mu.Lock()
-	b := d.borders
+	b := d.acls
 	d.mu.Unlock()
-	if b == nil || !b.acls[a.Key()].Equal(a) {
+	if b == nil || !b.known[a.Key()].Equal(a) {
 		return southbound.ACLCount{}, d.fail(southbound.CodeNotReady, "read the counters of network ACL "+a.Key(), "wait a moment", errors.New("the device does not have these rules yet"))
 	}
 	number := b.numberOf(a)
@@ -123,12 +123,12 @@ func (d *Driver) PortFlows(ctx context.Context, l overlay.LocalPort) (lines []so
 		w.guard = g
 		cookies = append(cookies, policyCookie(g.numberOf(l)))
 	}
-	if l.Border != nil {
+	if l.ACLs != nil {
 		d.mu.Lock()
-		w.borders = d.borders
+		w.acls = d.acls
 		d.mu.Unlock()
-		for _, a := range l.Border.ACLs() {
-			cookies = append(cookies, policyCookie(w.borders.numberOf(a)))
+		for _, a := range l.ACLs.All() {
+			cookies = append(cookies, policyCookie(w.acls.numberOf(a)))
 		}
 	}
 	err = d.read(ctx, func(ctx context.Context, conn *openflow.Conn) error {

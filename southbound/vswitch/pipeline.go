@@ -22,12 +22,13 @@ const (
 	tableRulesOut   = 16
 	tableVerdictOut = 17
 
-	tableBorderOut = 18
+	tableSubnetOut = 18
 	tableACLOut    = 19
 
 	tableARP     = 20
 	tableND      = 21
 	tableNDReply = 22
+	tableLeak    = 23
 	tableRouter  = 24
 	tableRoute   = 25
 	tableNextHop = 26
@@ -37,7 +38,7 @@ const (
 	tableRemote  = 40
 	tableFlood   = 50
 
-	tableBorderIn = 58
+	tableSubnetIn = 58
 	tableACLIn    = 59
 
 	tableTrackIn   = 60
@@ -72,8 +73,8 @@ type pipeline struct {
 	vtep    netip.Addr                      // of this edge
 	tunnels map[intent.Encapsulation]uint32 // port numbers of the tunnel ports
 	encaps  map[intent.VNI]intent.Encapsulation
-	guard   *guard   // of the policies of its ports
-	borders *borders // of their networks
+	guard   *guard // of the policies of its ports
+	acls    *acls  // of their networks
 }
 
 // Marks, in lists of ports, of those to which packets go through their policy, or
@@ -86,7 +87,7 @@ const (
 // delivery is the port as it is in lists of ports.
 func delivery(l overlay.LocalPort) uint32 {
 	switch {
-	case l.Border != nil:
+	case l.ACLs != nil:
 		return l.OFPort | onlyJudged
 	case l.Policy != nil:
 		return l.OFPort | onlyFiltered
@@ -101,7 +102,7 @@ func hand(port uint32) []openflow.Action {
 	}
 	switch {
 	case port&onlyJudged != 0:
-		return through(tableBorderIn)
+		return through(tableSubnetIn)
 	case port&onlyFiltered != 0:
 		return through(tableTrackIn)
 	}
@@ -140,8 +141,8 @@ func (p pipeline) next(after uint8, l overlay.LocalPort) uint8 {
 		return tableService
 	case after < tableTrackOut && l.Policy != nil:
 		return tableTrackOut
-	case after < tableBorderOut && l.Border != nil:
-		return tableBorderOut
+	case after < tableSubnetOut && l.ACLs != nil:
+		return tableSubnetOut
 	case after < tableRouter && l.Routing != nil:
 		return tableRouter
 	}
@@ -194,9 +195,9 @@ func (p pipeline) row(v intent.VNI, r evpn.Row) []openflow.Flow {
 // usesTable reports whether the pipeline has flows in a table.
 func usesTable(t uint8) bool {
 	switch t {
-	case tableClassify, tableAdmission, tableQoS, tableService, tableARP, tableND, tableNDReply, tableRouter, tableRoute, tableNextHop, tableHost, tableICMP,
+	case tableClassify, tableAdmission, tableQoS, tableService, tableARP, tableND, tableNDReply, tableLeak, tableRouter, tableRoute, tableNextHop, tableHost, tableICMP,
 		tableLocal, tableRemote, tableFlood, tableDeliver,
-		tableBorderOut, tableACLOut, tableBorderIn, tableACLIn,
+		tableSubnetOut, tableACLOut, tableSubnetIn, tableACLIn,
 		tableTrackOut, tablePeersOut, tableRulesOut, tableVerdictOut, tableTrackIn, tablePeersIn, tableRulesIn, tableVerdictIn:
 		return true
 	}

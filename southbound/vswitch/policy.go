@@ -153,7 +153,7 @@ func (d filter) onward(crossed bool) []exit {
 	}
 	ways := []exit{{tableLocal, 0, routable | bordered}, {tableRouter, routable, routable | bordered}}
 	if crossed {
-		ways = append(ways, exit{tableBorderOut, bordered, routable | bordered})
+		ways = append(ways, exit{tableSubnetOut, bordered, routable | bordered})
 	}
 	return ways
 }
@@ -221,7 +221,7 @@ func (p pipeline) guardPort(l overlay.LocalPort) []openflow.Flow {
 	switch p.next(tableVerdictOut, l) {
 	case tableRouter:
 		verdict = routable
-	case tableBorderOut:
+	case tableSubnetOut:
 		verdict = bordered
 	}
 	fs := []openflow.Flow{flow(tableTrackIn, echoOfBroadcastPrority, c,

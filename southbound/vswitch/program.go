@@ -20,7 +20,7 @@ type programmed struct {
 	paths   map[intent.VNI]tunnelPath
 	routing
 	guard   *guard
-	borders *borders
+	acls    *acls
 	members members
 }
 
@@ -66,6 +66,7 @@ func (s *connection) dropKept(ctx context.Context) error {
 		}
 	}
 	s.dropKeptMembers(&c)
+	s.dropKeptVias(&c)
 	if err := s.send(ctx, &c); err != nil {
 		return err
 	}
@@ -108,8 +109,8 @@ func (s *connection) bringChanges(ctx context.Context) error {
 	s.bringPorts(&c, next.local, vnis)
 	s.bringMeters(&c, before, next.local)
 	s.bringGuard(&c, &next)
-	next.borders = s.pipe.borders
-	s.done.borders.change(&c, next.borders, func(v intent.VNI) bool { _, had := s.done.cursors[v]; return !had })
+	next.acls = s.pipe.acls
+	s.done.acls.change(&c, next.acls, func(v intent.VNI) bool { _, had := s.done.cursors[v]; return !had })
 	for _, v := range slices.Sorted(maps.Keys(vnis)) {
 		s.bringSegment(&c, &next, v, vnis[v])
 	}
@@ -117,6 +118,7 @@ func (s *connection) bringChanges(ctx context.Context) error {
 	for _, v := range slices.Sorted(maps.Keys(next.vrfs)) {
 		s.bringHosts(&c, &next, v)
 	}
+	next.prefixes = s.done.prefixes
 	fresh := arrivals(before, next.local)
 	c.putFor(greetingSeconds, greetings(fresh)...)
 	if err := s.send(ctx, &c); err != nil {

@@ -62,8 +62,8 @@ func (p pipeline) qos(l overlay.LocalPort) []openflow.Flow {
 func handTo(l overlay.LocalPort) openflow.Instructions {
 	next := uint8(tableDeliver)
 	switch {
-	case l.Border != nil:
-		next = tableBorderIn
+	case l.ACLs != nil:
+		next = tableSubnetIn
 	case l.Policy != nil:
 		next = tableTrackIn
 	case !qosIn(l):

@@ -16,8 +16,8 @@ import (
 type words struct {
 	port  overlay.LocalPort
 	guard *guard // nil for a port without policy
-	// borders are those of the edge; nil for a port of a network without ACLs.
-	borders *borders
+	// acls are those of the edge; nil for a port of a network without ACLs.
+	acls *acls
 }
 
 // concerns reports whether a flow is this port's: the cookie has only the end of
@@ -44,7 +44,7 @@ func sortLines(ls []southbound.FlowLine) {
 var tableNames = map[uint8]string{
 	tableClassify: "classify", tableAdmission: "admission", tableARP: "arp", tableND: "nd", tableNDReply: "nd reply", tableRouter: "router", tableICMP: "icmp", tableLocal: "local",
 	tableRemote: "remote", tableFlood: "flood", tableTrackOut: "egress tracking", tablePeersOut: "egress peers", tableRulesOut: "egress rules", tableVerdictOut: "egress verdict",
-	tableBorderOut: "border out", tableACLOut: "ACL out", tableBorderIn: "border in", tableACLIn: "ACL in",
+	tableSubnetOut: "border out", tableACLOut: "ACL out", tableSubnetIn: "border in", tableACLIn: "ACL in",
 	tableTrackIn: "ingress tracking", tablePeersIn: "ingress peers", tableRulesIn: "ingress rules", tableVerdictIn: "ingress verdict", tableDeliver: "deliver",
 }
 
@@ -69,7 +69,7 @@ func (w words) say(f openflow.Flow) string {
 		return fmt.Sprintf("who asks for %s is told MAC %s", a.Addr(), w.port.MAC)
 	case tableLocal:
 		switch {
-		case w.port.Border != nil:
+		case w.port.ACLs != nil:
 			return fmt.Sprintf("frames to MAC %s go to %s through the ACLs of its network", w.port.MAC, w.port.Interface)
 		case w.port.Policy != nil:
 			return fmt.Sprintf("frames to MAC %s go to %s through its policy", w.port.MAC, w.port.Interface)
@@ -129,8 +129,8 @@ func (w words) rule(f openflow.Flow) string {
 
 // acl says of which rule of a network ACL a flow is.
 func (w words) acl(f openflow.Flow) string {
-	for _, a := range w.port.Border.ACLs() {
-		number := w.borders.numberOf(a)
+	for _, a := range w.port.ACLs.All() {
+		number := w.acls.numberOf(a)
 		if n, _ := f.Match.Reg(regPolicy); n != number {
 			continue
 		}

@@ -18,8 +18,8 @@ type crossing struct {
 }
 
 var (
-	leaving  = crossing{tableBorderOut, tableACLOut, tableRouter, intent.Egress}
-	entering = crossing{tableBorderIn, tableACLIn, tableTrackIn, intent.Ingress}
+	leaving  = crossing{tableSubnetOut, tableACLOut, tableRouter, intent.Egress}
+	entering = crossing{tableSubnetIn, tableACLIn, tableTrackIn, intent.Ingress}
 )
 
 // Priorities of the border tables.
@@ -30,37 +30,37 @@ const (
 	transitPriority    = 110 // with neither end in a subnet
 )
 
-// borders are what an edge needs for network ACLs: those of the networks of its
+// acls are what an edge needs for network ACLs: those of the networks of its
 // ports, and the numbers of their ACLs, which follow from the ports alone. It is
 // immutable.
-type borders struct {
-	of      map[intent.VNI]*overlay.Border // by L2VNI
-	acls    map[string]*overlay.ACL        // by key
-	numbers map[string]uint32              // of the ACLs, from one on
+type acls struct {
+	of      map[intent.VNI]*overlay.NetworkACLs // by L2VNI
+	known   map[string]*overlay.ACL             // by key
+	numbers map[string]uint32                   // of the ACLs, from one on
 }
 
-// bordersOf makes what an edge's ports need.
-func bordersOf(local map[intent.Ref]overlay.LocalPort) *borders {
-	b := &borders{of: map[intent.VNI]*overlay.Border{}, acls: map[string]*overlay.ACL{}}
+// aclsOf makes what an edge's ports need.
+func aclsOf(local map[intent.Ref]overlay.LocalPort) *acls {
+	b := &acls{of: map[intent.VNI]*overlay.NetworkACLs{}, known: map[string]*overlay.ACL{}}
 	for _, l := range local {
-		if l.Border != nil && !l.Standby {
-			b.of[l.VNI] = l.Border
+		if l.ACLs != nil && !l.Standby {
+			b.of[l.VNI] = l.ACLs
 		}
 	}
 	for _, o := range b.of {
-		for _, a := range o.ACLs() {
-			b.acls[a.Key()] = a
+		for _, a := range o.All() {
+			b.known[a.Key()] = a
 		}
 	}
-	b.numbers = numberKeys(slices.Sorted(maps.Keys(b.acls)))
+	b.numbers = numberKeys(slices.Sorted(maps.Keys(b.known)))
 	return b
 }
 
 // empty reports whether no network has ACLs. A nil b has none.
-func (b *borders) empty() bool { return b == nil || len(b.of) == 0 }
+func (b *acls) empty() bool { return b == nil || len(b.of) == 0 }
 
 // numberOf is the number of an ACL; zero for none.
-func (b *borders) numberOf(a *overlay.ACL) uint32 {
+func (b *acls) numberOf(a *overlay.ACL) uint32 {
 	if b == nil || a == nil {
 		return 0
 	}
@@ -69,7 +69,7 @@ func (b *borders) numberOf(a *overlay.ACL) uint32 {
 
 // base are the flows that all networks with ACLs share: what stays on the link is
 // not judged, and where what was judged goes on.
-func (b *borders) base() []openflow.Flow {
+func (b *acls) base() []openflow.Flow {
 	fs := []openflow.Flow{flow(tableRouter, 0, cookieMark, openflow.NewMatch(openflow.Reg(vrfReg, 0)), openflow.NewInstructions(openflow.GotoTable(tableLocal)))}
 	for _, d := range []crossing{leaving, entering} {
 		on := openflow.NewInstructions(openflow.GotoTable(d.next))
@@ -102,7 +102,7 @@ func inPrefix(v4, v6 openflow.FieldID, p netip.Prefix) openflow.Field {
 
 // network are the flows of a network: which packets cross the border of a subnet
 // of it, and which ACL judges them.
-func (b *borders) network(v intent.VNI) []openflow.Flow {
+func (b *acls) network(v intent.VNI) []openflow.Flow {
 	if b == nil || b.of[v] == nil {
 		return nil
 	}
@@ -134,9 +134,9 @@ func (b *borders) network(v intent.VNI) []openflow.Flow {
 	return fs
 }
 
-// flows are all flows of borders and ACLs but for those of ports. An edge whose
+// flows are all flows of ACLs but for those of ports. An edge whose
 // networks have no ACLs has none.
-func (b *borders) flows() []openflow.Flow {
+func (b *acls) flows() []openflow.Flow {
 	if b.empty() {
 		return nil
 	}
@@ -144,16 +144,16 @@ func (b *borders) flows() []openflow.Flow {
 	for _, v := range slices.Sorted(maps.Keys(b.of)) {
 		fs = append(fs, b.network(v)...)
 	}
-	for _, key := range slices.Sorted(maps.Keys(b.acls)) {
-		fs = append(fs, aclFlows(b.numbers[key], b.acls[key])...)
+	for _, key := range slices.Sorted(maps.Keys(b.known)) {
+		fs = append(fs, aclFlows(b.numbers[key], b.known[key])...)
 	}
 	return fs
 }
 
-// change has the device go from one set of borders to another: it costs the
+// change has the device go from one set to another: it costs the
 // networks and the ACLs that changed. What left the edge with its VNI is not
 // deleted again.
-func (b *borders) change(c *changes, next *borders, left func(intent.VNI) bool) {
+func (b *acls) change(c *changes, next *acls, left func(intent.VNI) bool) {
 	var old, now []openflow.Flow
 	if b.empty() != next.empty() {
 		if next.empty() {
@@ -168,7 +168,7 @@ func (b *borders) change(c *changes, next *borders, left func(intent.VNI) bool) 
 				old = append(old, b.network(v)...)
 			}
 		}
-		for key, a := range b.acls {
+		for key, a := range b.known {
 			if !b.sameACL(next, a) {
 				old = append(old, aclFlows(b.numbers[key], a)...)
 			}
@@ -179,7 +179,7 @@ func (b *borders) change(c *changes, next *borders, left func(intent.VNI) bool) 
 			now = append(now, next.network(v)...)
 		}
 	}
-	for key, a := range next.acls {
+	for key, a := range next.known {
 		if !next.sameACL(b, a) {
 			now = append(now, aclFlows(next.numbers[key], a)...)
 		}
@@ -188,13 +188,13 @@ func (b *borders) change(c *changes, next *borders, left func(intent.VNI) bool) 
 }
 
 // sameACL reports whether an ACL's flows are the same in both.
-func (b *borders) sameACL(o *borders, a *overlay.ACL) bool {
-	return o != nil && o.acls[a.Key()].Equal(a) && o.numberOf(a) == b.numberOf(a)
+func (b *acls) sameACL(o *acls, a *overlay.ACL) bool {
+	return o != nil && o.known[a.Key()].Equal(a) && o.numberOf(a) == b.numberOf(a)
 }
 
 // sameNetwork reports whether a network's flows are the same in both: its ACLs may
 // have other rules.
-func (b *borders) sameNetwork(o *borders, v intent.VNI, x *overlay.Border) bool {
+func (b *acls) sameNetwork(o *acls, v intent.VNI, x *overlay.NetworkACLs) bool {
 	if o == nil || o.of[v] == nil {
 		return false
 	}
@@ -202,13 +202,13 @@ func (b *borders) sameNetwork(o *borders, v intent.VNI, x *overlay.Border) bool 
 	same := func(p, q *overlay.ACL) bool {
 		return (p == nil) == (q == nil) && (p == nil || p.Key() == q.Key() && b.numberOf(p) == o.numberOf(q))
 	}
-	return same(x.Rest, y.Rest) && slices.EqualFunc(x.Subnets, y.Subnets, func(p, q overlay.BorderSubnet) bool { return p.Prefix == q.Prefix && same(p.ACL, q.ACL) })
+	return same(x.Rest, y.Rest) && slices.EqualFunc(x.Subnets, y.Subnets, func(p, q overlay.ACLSubnet) bool { return p.Prefix == q.Prefix && same(p.ACL, q.ACL) })
 }
 
 // judged hands to a port without a policy, in the table that others enter theirs
 // by, what its network's ACLs let in.
 func (p pipeline) judged(l overlay.LocalPort) []openflow.Flow {
-	if l.Border == nil || l.Policy != nil {
+	if l.ACLs == nil || l.Policy != nil {
 		return nil
 	}
 	ins := openflow.NewInstructions(openflow.Apply(openflow.Output(l.OFPort)))
@@ -218,11 +218,11 @@ func (p pipeline) judged(l overlay.LocalPort) []openflow.Flow {
 	return []openflow.Flow{flow(tableTrackIn, policyPriority, macCookie(l.VNI, l.MAC), openflow.NewMatch(openflow.Reg(regPort, l.OFPort)), ins)}
 }
 
-// moveBorders notes the flows of borders and ACLs that changed since what the
+// moveACLs notes the flows of ACLs that changed since what the
 // device confirmed.
-func (s *connection) moveBorders(x *comparison) {
+func (s *connection) moveACLs(x *comparison) {
 	var c changes
-	s.done.borders.change(&c, x.borders, func(intent.VNI) bool { return false })
+	s.done.acls.change(&c, x.acls, func(intent.VNI) bool { return false })
 	for _, m := range c.mods() {
 		x.move(m.Flow)
 	}

@@ -40,32 +40,32 @@ func judgedModel() *Model {
 	return m
 }
 
-func (m *Model) borderOf(t *testing.T, port string) *Border {
+func (m *Model) aclsOf(t *testing.T, port string) *NetworkACLs {
 	a, ok := m.Attachment(intent.Ref{Kind: intent.KindPort, Tenant: "t", Name: port})
 	require.True(t, ok)
-	return a.Border
+	return a.ACLs
 }
 
 // An ACL that is not there allows nothing; which subnet has which does not depend on
 // the order in which they came.
-func TestBorders(t *testing.T) {
+func TestNetworkACLs(t *testing.T) {
 	m := judgedModel()
-	b := m.borderOf(t, "p0")
-	require.Equal(t, &Border{Rest: &ACL{Tenant: "t", Name: "edge"}, Subnets: []BorderSubnet{
+	b := m.aclsOf(t, "p0")
+	require.Equal(t, &NetworkACLs{Rest: &ACL{Tenant: "t", Name: "edge"}, Subnets: []ACLSubnet{
 		{netip.MustParsePrefix("10.0.0.0/24"), &ACL{Tenant: "t", Name: "edge"}}, {netip.MustParsePrefix("10.0.1.0/24"), &ACL{Tenant: "t", Name: "db"}}}}, b)
-	require.Nil(t, m.borderOf(t, "p1"))
+	require.Nil(t, m.aclsOf(t, "p1"))
 	m.Put(networkACL("edge", allowTCP, denyUDP))
-	b = m.borderOf(t, "p0")
+	b = m.aclsOf(t, "p0")
 	require.Equal(t, []intent.ACLRule{allowTCP, denyUDP}, b.Rest.Rules)
 	require.Same(t, b.Rest, b.Subnets[0].ACL)
 	require.Empty(t, b.Subnets[1].ACL.Rules)
 	require.Equal(t, []intent.Ref{{Kind: intent.KindNetwork, Tenant: "t", Name: "n0"}}, m.JudgedBy(networkACL("edge").Ref()))
 	m.Delete(networkACL("edge").Ref())
-	require.Empty(t, m.borderOf(t, "p0").Rest.Rules)
+	require.Empty(t, m.aclsOf(t, "p0").Rest.Rules)
 	n := network("n0", 100)
 	n.Spec.Subnets = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}
 	m.Put(n)
-	require.Nil(t, m.borderOf(t, "p0"))
+	require.Nil(t, m.aclsOf(t, "p0"))
 	require.Empty(t, m.JudgedBy(networkACL("edge").Ref()))
 	m.Put(networkACL("edge", allowTCP))
 	nodes, vnis := m.Touched()
@@ -99,7 +99,7 @@ func TestAnACLIsOnce(t *testing.T) {
 	m.Put(n)
 	for _, r := range []intent.ACLRule{allowTCP, denyUDP} {
 		m.Put(networkACL("edge", r))
-		require.Same(t, m.borderOf(t, "p0").Rest, m.borderOf(t, "p1").Rest)
-		require.Same(t, m.ACL(networkACL("edge").Ref()), m.borderOf(t, "p1").Rest)
+		require.Same(t, m.aclsOf(t, "p0").Rest, m.aclsOf(t, "p1").Rest)
+		require.Same(t, m.ACL(networkACL("edge").Ref()), m.aclsOf(t, "p1").Rest)
 	}
 }

@@ -25,33 +25,33 @@ func (a *ACL) Equal(b *ACL) bool {
 	return a != nil && b != nil && a.Tenant == b.Tenant && a.Name == b.Name && slices.EqualFunc(a.Rules, b.Rules, intent.ACLRule.Equal)
 }
 
-// Border says what judges the packets that cross the borders of a network's
+// NetworkACLs say what judges the packets that cross the borders of a network's
 // subnets: those with one end in a subnet and the other not. It is immutable, and
 // one for all ports of the network.
-type Border struct {
-	Subnets []BorderSubnet // all of the network, by prefix
+type NetworkACLs struct {
+	Subnets []ACLSubnet // all of the network, by prefix
 	// Rest judges packets that a station forwards, with neither end in a subnet;
 	// nil when nothing does.
 	Rest *ACL
 }
 
-// BorderSubnet is a subnet and what judges at its border; nil when nothing does.
-type BorderSubnet struct {
+// ACLSubnet is a subnet and what judges at its border; nil when nothing does.
+type ACLSubnet struct {
 	Prefix netip.Prefix
 	ACL    *ACL
 }
 
-// Equal reports whether two borders, or two nils, are the same.
-func (b *Border) Equal(o *Border) bool {
+// Equal reports whether two are the same, or both nil.
+func (b *NetworkACLs) Equal(o *NetworkACLs) bool {
 	if b == o {
 		return true
 	}
 	return b != nil && o != nil && b.Rest.Equal(o.Rest) &&
-		slices.EqualFunc(b.Subnets, o.Subnets, func(x, y BorderSubnet) bool { return x.Prefix == y.Prefix && x.ACL.Equal(y.ACL) })
+		slices.EqualFunc(b.Subnets, o.Subnets, func(x, y ACLSubnet) bool { return x.Prefix == y.Prefix && x.ACL.Equal(y.ACL) })
 }
 
-// ACLs are those of the border, each once.
-func (b *Border) ACLs() []*ACL {
+// All lists them, each once.
+func (b *NetworkACLs) All() []*ACL {
 	if b == nil {
 		return nil
 	}
@@ -68,20 +68,20 @@ func (b *Border) ACLs() []*ACL {
 	return out
 }
 
-// borders are what the model knows of network ACLs.
-type borders struct {
-	acls   map[intent.Ref]*ACL
+// acls are what the model knows of network ACLs.
+type acls struct {
+	known  map[intent.Ref]*ACL
 	judges map[intent.Ref]map[intent.Ref]struct{} // ACL -> networks that name it
-	of     map[intent.Ref]*Border                 // by network; only those with ACLs
+	of     map[intent.Ref]*NetworkACLs            // by network; only those with ACLs
 }
 
-func newBorders() borders {
-	return borders{acls: map[intent.Ref]*ACL{}, judges: map[intent.Ref]map[intent.Ref]struct{}{}, of: map[intent.Ref]*Border{}}
+func newACLs() acls {
+	return acls{known: map[intent.Ref]*ACL{}, judges: map[intent.Ref]map[intent.Ref]struct{}{}, of: map[intent.Ref]*NetworkACLs{}}
 }
 
 // setNetwork takes a network's ACLs in place of those that it had; either may be
 // nil. The caller settles its ports.
-func (b *borders) setNetwork(old, now *intent.Network) {
+func (b *acls) setNetwork(old, now *intent.Network) {
 	if old != nil {
 		for _, a := range old.ACLRefs() {
 			remove(b.judges, a, old.Ref())
@@ -99,8 +99,8 @@ func (b *borders) setNetwork(old, now *intent.Network) {
 	b.compile(now)
 }
 
-// compile makes the border of a network.
-func (b *borders) compile(n *intent.Network) {
+// compile makes those of a network.
+func (b *acls) compile(n *intent.Network) {
 	if len(n.Spec.ACLs) == 0 {
 		delete(b.of, n.Ref())
 		return
@@ -111,20 +111,20 @@ func (b *borders) compile(n *intent.Network) {
 			return nil
 		}
 		ref := n.ACLRef(n.Spec.ACLs[i])
-		if a := b.acls[ref]; a != nil {
+		if a := b.known[ref]; a != nil {
 			return a
 		}
 		return &ACL{Tenant: ref.Tenant, Name: ref.Name}
 	}
-	out := &Border{Rest: acl(netip.Prefix{})}
+	out := &NetworkACLs{Rest: acl(netip.Prefix{})}
 	for _, p := range n.Spec.Subnets {
 		a := acl(p)
 		if a == nil {
 			a = out.Rest
 		}
-		out.Subnets = append(out.Subnets, BorderSubnet{p, a})
+		out.Subnets = append(out.Subnets, ACLSubnet{p, a})
 	}
-	slices.SortFunc(out.Subnets, func(x, y BorderSubnet) int { return comparePrefixes(x.Prefix, y.Prefix) })
+	slices.SortFunc(out.Subnets, func(x, y ACLSubnet) int { return comparePrefixes(x.Prefix, y.Prefix) })
 	if !out.Equal(b.of[n.Ref()]) {
 		b.of[n.Ref()] = out
 	}
@@ -133,15 +133,15 @@ func (b *borders) compile(n *intent.Network) {
 // setACL takes an ACL, new or changed; nil when it is gone. The ports of the
 // networks that name it are settled.
 func (m *Model) setACL(ref intent.Ref, now *intent.NetworkACL) {
-	b := &m.borders
+	b := &m.acls
 	if now == nil {
-		delete(b.acls, ref)
+		delete(b.known, ref)
 	} else {
 		next := &ACL{Tenant: ref.Tenant, Name: ref.Name, Rules: now.Spec.Rules}
-		if next.Equal(b.acls[ref]) {
+		if next.Equal(b.known[ref]) {
 			return
 		}
-		b.acls[ref] = next
+		b.known[ref] = next
 	}
 	for n := range b.judges[ref] {
 		if o := m.networks[n]; o != nil {
@@ -154,7 +154,7 @@ func (m *Model) setACL(ref intent.Ref, now *intent.NetworkACL) {
 // JudgedBy lists the networks that name an ACL, by name.
 func (m *Model) JudgedBy(acl intent.Ref) []intent.Ref {
 	var out []intent.Ref
-	for n := range m.borders.judges[acl] {
+	for n := range m.acls.judges[acl] {
 		out = append(out, n)
 	}
 	slices.SortFunc(out, compareRefs)
@@ -162,4 +162,4 @@ func (m *Model) JudgedBy(acl intent.Ref) []intent.Ref {
 }
 
 // ACL is what edges have of an ACL; nil when the model does not know it.
-func (m *Model) ACL(ref intent.Ref) *ACL { return m.borders.acls[ref] }
+func (m *Model) ACL(ref intent.Ref) *ACL { return m.acls.known[ref] }
