@@ -20,6 +20,7 @@ type programmed struct {
 	paths   map[intent.VNI]tunnelPath
 	routing
 	guard   *guard
+	acls    *acls
 	members members
 }
 
@@ -108,6 +109,8 @@ func (s *connection) bringChanges(ctx context.Context) error {
 	s.bringPorts(&c, next.local, vnis)
 	s.bringMeters(&c, before, next.local)
 	s.bringGuard(&c, &next)
+	next.acls = s.pipe.acls
+	s.done.acls.change(&c, next.acls, func(v intent.VNI) bool { _, had := s.done.cursors[v]; return !had })
 	for _, v := range slices.Sorted(maps.Keys(vnis)) {
 		s.bringSegment(&c, &next, v, vnis[v])
 	}
