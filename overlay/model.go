@@ -42,6 +42,9 @@ type LocalPort struct {
 	// Services are what the station is told, nil when it is told nothing.
 	Services *Services
 	QoS      *QoS // nil when there are no limits
+	// TenantQoS limits all ports of the tenant that the edge has, together; nil
+	// when nothing does.
+	TenantQoS *QoS
 	// Policy filters what the port sends and receives; nil for a port in no
 	// security group.
 	Policy *Policy
@@ -63,7 +66,7 @@ type Learned struct {
 // Equal reports whether two local ports are the same in all.
 func (p LocalPort) Equal(q LocalPort) bool {
 	return p.Port == q.Port && p.VNI == q.VNI && p.Interface == q.Interface && p.VLAN == q.VLAN && p.OFPort == q.OFPort && p.MAC == q.MAC && p.Encap == q.Encap && p.Standby == q.Standby && slices.Equal(p.Addresses, q.Addresses) &&
-		p.Routing.Equal(q.Routing) && p.Services.Equal(q.Services) && p.QoS.Equal(q.QoS) &&
+		p.Routing.Equal(q.Routing) && p.Services.Equal(q.Services) && p.QoS.Equal(q.QoS) && p.TenantQoS.Equal(q.TenantQoS) &&
 		p.Domain == q.Domain && p.Policy.Equal(q.Policy) && p.ACLs.Equal(q.ACLs)
 }
 
@@ -133,6 +136,7 @@ type Model struct {
 
 	security security
 	acls     acls
+	limits   limits
 	offences map[rowOf]map[evpn.Source]offence // by the rows of ports that others announce
 
 	// Clock tells the time of moves; time.Now when nil. It is set before use.
@@ -200,6 +204,7 @@ func NewModel() *Model {
 		offences:     map[rowOf]map[evpn.Source]offence{},
 		security:     newSecurity(),
 		acls:         newACLs(),
+		limits:       limits{},
 		touchedNodes: map[string]struct{}{}, touchedVNIs: map[intent.VNI]struct{}{}, served: newServed(), scratch: map[string]struct{}{},
 	}
 }
@@ -217,6 +222,8 @@ func (m *Model) Touched() (nodes []string, vnis []intent.VNI) {
 // are ignored.
 func (m *Model) Put(o intent.Object) {
 	switch o := o.(type) {
+	case *intent.Tenant:
+		m.setTenant(o.Metadata.Name, o)
 	case *intent.Network:
 		old := m.networks[o.Ref()]
 		m.networks[o.Ref()] = o
@@ -269,6 +276,8 @@ func (m *Model) Put(o intent.Object) {
 // Delete takes the deletion of an object.
 func (m *Model) Delete(r intent.Ref) {
 	switch r.Kind {
+	case intent.KindTenant:
+		m.setTenant(r.Name, nil)
 	case intent.KindNetworkACL:
 		m.setACL(r, nil)
 	case intent.KindSecurityGroup:

@@ -73,7 +73,7 @@ func (w *world) often(in int) bool { return w.IntN(in) != 0 }
 func (w *world) step() string {
 	// Nothing is taken for a duplicate that moves every hour.
 	w.now = w.now.Add(time.Hour)
-	switch w.IntN(17) {
+	switch w.IntN(18) {
 	case 0:
 		n := hypervisor(w.hv())
 		if w.IntN(2) == 0 {
@@ -123,8 +123,19 @@ func (w *world) step() string {
 		return w.putACL()
 	case 15:
 		return w.putOutside()
+	case 16:
+		return w.putTenant()
 	}
 	return w.route()
+}
+
+// putTenant puts the tenant, which may limit its ports.
+func (w *world) putTenant() string {
+	tenant := &intent.Tenant{Metadata: intent.Metadata{Name: "t"}}
+	if w.IntN(3) != 0 {
+		tenant.Spec.QoS = &intent.TenantQoS{In: intent.RateLimit{Rate: intent.BitRate(fmt.Sprintf("%dM", 1+w.IntN(2)))}}
+	}
+	return w.put(tenant)
 }
 
 // putRouter puts a router on up to three networks, of which others may name

@@ -75,6 +75,7 @@ type pipeline struct {
 	encaps  map[intent.VNI]intent.Encapsulation
 	guard   *guard // of the policies of its ports
 	acls    *acls  // of their networks
+	tenants *tenants
 }
 
 // Marks, in lists of ports, of those to which packets go through their policy, or

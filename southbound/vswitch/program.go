@@ -21,6 +21,7 @@ type programmed struct {
 	routing
 	guard   *guard
 	acls    *acls
+	tenants *tenants
 	members members
 }
 
@@ -109,7 +110,7 @@ func (s *connection) bringChanges(ctx context.Context) error {
 	s.bringPorts(&c, next.local, vnis)
 	s.bringMeters(&c, before, next.local)
 	s.bringGuard(&c, &next)
-	next.acls = s.pipe.acls
+	next.acls, next.tenants = s.pipe.acls, s.pipe.tenants
 	s.done.acls.change(&c, next.acls, func(v intent.VNI) bool { _, had := s.done.cursors[v]; return !had })
 	for _, v := range slices.Sorted(maps.Keys(vnis)) {
 		s.bringSegment(&c, &next, v, vnis[v])
@@ -181,9 +182,9 @@ func (p *programmed) forget(v intent.VNI) {
 func (s *connection) bringPorts(c *changes, local map[intent.Ref]overlay.LocalPort, vnis map[intent.VNI][]uint32) {
 	var old, now []openflow.Flow
 	before := s.pipe
-	before.guard = s.done.guard
+	before.guard, before.tenants = s.done.guard, s.done.tenants
 	same := func(o, n overlay.LocalPort) bool {
-		return o.Equal(n) && before.guard.numberOf(o) == s.pipe.guard.numberOf(n)
+		return o.Equal(n) && before.guard.numberOf(o) == s.pipe.guard.numberOf(n) && before.tenants.numberOf(o) == s.pipe.tenants.numberOf(n)
 	}
 	goes := func(l overlay.LocalPort) {
 		if _, ok := vnis[l.VNI]; ok {
