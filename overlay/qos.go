@@ -69,6 +69,9 @@ func (m *Model) setTenant(name string, t *intent.Tenant) {
 	}
 }
 
+// LimitsTenant reports whether a tenant has limits.
+func (m *Model) LimitsTenant(name string) bool { return m.limits[name] != nil }
+
 // PortsOfTenant yields the ports of a tenant by network and name.
 func (m *Model) PortsOfTenant(name string) iter.Seq[intent.Ref] {
 	return func(yield func(intent.Ref) bool) {

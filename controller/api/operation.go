@@ -84,6 +84,7 @@ func (s *Server) registerOperation() {
 			return s.routes(ctx, intent.Ref{Kind: intent.KindExternalNetwork, Name: in.Name})
 		})
 	s.registerCounters()
+	s.registerSharedCounters()
 }
 
 // tableOf is the VNI of the table that belongs to an object.

@@ -97,7 +97,7 @@ func (s *connection) bringChanges(ctx context.Context) error {
 		// anew.
 		_, stays := vnis[v]
 		if s.done.vrfs[v] != nil {
-			stays = !s.done.leaves(v, next.routing, s.done.paths, next.paths)
+			stays = next.vrfs[v] != nil
 		}
 		if !stays || next.paths[v] != s.done.paths[v] {
 			c.dropCookie(cookie(v), cookieVNIMask)
@@ -117,7 +117,7 @@ func (s *connection) bringChanges(ctx context.Context) error {
 	}
 	s.bringRouting(&c, next.routing)
 	for _, v := range slices.Sorted(maps.Keys(next.vrfs)) {
-		s.bringHosts(&c, &next, v)
+		s.bringHosts(&c, &next, v, s.done.rebridges(v, next.routing, s.done.paths, next.paths))
 	}
 	next.prefixes = s.done.prefixes
 	fresh := arrivals(before, next.local)
@@ -148,7 +148,7 @@ func (s *connection) bringRows(ctx context.Context, newer []intent.VNI) error {
 		case !overlay.IsVNI(v):
 			s.bringMembers(&c, &next, s.done.guard, v, s.done.cursors[v])
 		case s.done.vrfs[v] != nil:
-			s.bringHosts(&c, &next, v)
+			s.bringHosts(&c, &next, v, false)
 		default:
 			s.bringSegment(&c, &next, v, s.done.floods[v].ports)
 		}
