@@ -76,6 +76,7 @@ func (s *Server) registerKinds() {
 	register[intent.SecurityGroup](s, intent.KindSecurityGroup, "A security group is a set of ports of a tenant and what they may receive and send: stateful rules that allow.")
 	register[intent.Port](s, intent.KindPort, "A port attaches one interface of a VM or server to a network.")
 	register[intent.Router](s, intent.KindRouter, "A router routes between networks of a tenant: one VRF, with a distributed anycast gateway.")
+	register[intent.Interconnect](s, intent.KindInterconnect, "An interconnect stretches chosen networks to another fabric, by BGP EVPN between the two controllers.")
 }
 
 // resource has the operations of one kind.
@@ -322,6 +323,8 @@ func withStatus(o intent.Object, st *intent.Status) intent.Object {
 	case *intent.Port:
 		o.Status = st
 	case *intent.Router:
+		o.Status = st
+	case *intent.Interconnect:
 		o.Status = st
 	}
 	return o

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -16,7 +17,8 @@ import (
 	"github.com/weft-sdn/weft/southbound/leafstate"
 )
 
-// BGPPeer is an EVPN leaf as the speaker must know it.
+// BGPPeer is an EVPN leaf, or a speaker of another fabric, as the speaker must know
+// it.
 type BGPPeer struct {
 	Name      string
 	Address   netip.AddrPort
@@ -24,6 +26,10 @@ type BGPPeer struct {
 	Password  string
 	MaxRoutes uint32
 	Source    netip.Addr // to dial from; may be invalid
+	// Of a speaker of another fabric:
+	LocalASN uint32
+	HoldTime time.Duration
+	Passive  bool // it dials
 }
 
 // Speaker speaks BGP EVPN with the leaves; package southbound/evpn has one.
@@ -171,7 +177,7 @@ func (r *reflector) open() {
 func (r *reflector) complete() bool {
 	r.engine.mu.RLock()
 	defer r.engine.mu.RUnlock()
-	return r.engine.loaded && r.engine.model.OthersReported()
+	return r.engine.loaded && r.engine.model.OthersReported() && (r.engine.crossings == nil || r.engine.crossings.heard())
 }
 
 // bring announces what changed since the last time.
@@ -339,7 +345,7 @@ func (e *Engine) bgpPeers() []BGPPeer {
 func (e *Engine) TakeRoutes(peer string, changes []overlay.RouteChange) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.model.Node(peer) == nil {
+	if e.model.Node(peer) == nil && !e.model.IsPeer(peer) {
 		return // it left the intent
 	}
 	e.model.TakeRoutes(peer, changes)
@@ -351,17 +357,39 @@ func (e *Engine) TakeRoutes(peer string, changes []overlay.RouteChange) {
 // that has announced all that it has (End-of-RIB, RFC 4724 section 2) has
 // reported by that.
 func (e *Engine) PeerChanged(peer string) {
-	session, _ := e.config.Speaker.Peer(peer)
+	session := e.bgpSession(peer)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if session.Synced && e.model.Node(peer) != nil {
+	if session.Synced && (e.model.Node(peer) != nil || e.model.IsPeer(peer)) {
 		e.model.Synced(peer)
 		e.wakeTouched()
+	}
+	if e.bgp != nil && e.bgp.waiting() {
+		e.bgp.notify()
+	}
+	if e.crossings != nil {
+		e.crossings.notify()
 	}
 	if s := e.sessions[peer]; s != nil {
 		s.notify()
 	}
 	e.broadcast()
+}
+
+// bgpSession is the state of the session with a leaf, or a speaker of another
+// fabric.
+func (e *Engine) bgpSession(peer string) (session intent.BGPSession) {
+	if _, ok := overlay.InterconnectOf(peer); !ok {
+		session, _ = e.config.Speaker.Peer(peer)
+		return session
+	}
+	e.mu.RLock()
+	fabric := e.fabricOf(peer)
+	e.mu.RUnlock()
+	if fabric != nil {
+		session, _ = fabric.Peer(peer)
+	}
+	return session
 }
 
 // PeerAlarm raises or ends an alarm about an EVPN leaf.
@@ -372,7 +400,7 @@ func (e *Engine) PeerAlarm(peer string, key southbound.AlarmKey, message string)
 // Route is a row of a segment table, for people.
 type Route struct {
 	evpn.Row
-	Node string // that has the VTEP
+	Node string // that has the VTEP, or the interconnect behind which it is
 	Best bool
 }
 
@@ -432,7 +460,12 @@ func (e *Engine) Routes(network intent.Ref) []Route {
 		for i, p := range seg.Paths(k) {
 			row := rows[k]
 			row.Path = p
-			out = append(out, Route{row, names[p.VTEP], i == 0})
+			node := names[p.VTEP]
+			if p.Origin == evpn.OriginFabric {
+				peer, _, _ := strings.Cut(string(p.Source), "/")
+				node, _ = overlay.InterconnectOf(peer)
+			}
+			out = append(out, Route{row, node, i == 0})
 		}
 	}
 	return out

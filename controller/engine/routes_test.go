@@ -311,12 +311,12 @@ func TestKeepersAreWokenByEachReport(t *testing.T) {
 	d := b.edge("hv1")
 	d.set(func() { d.awaits = true })
 	away := func(n int) func() bool {
-		return func() bool { d.mu.Lock(); defer d.mu.Unlock(); return len(d.away) == n }
+		return func() bool { d.mu.Lock(); defer d.mu.Unlock(); return d.away.Len() == n }
 	}
 	b.until("three have not reported", away(3))
 	b.PeerChanged("leaf2")
 	b.until("one has", away(2))
 	b.del(l3.Ref())
 	b.until("one left the intent", away(1))
-	require.Contains(t, d.away, l1.Spec.VTEP)
+	require.True(t, d.away.Has(l1.Spec.VTEP))
 }

@@ -61,6 +61,8 @@ func encode(o intent.Object) ([]byte, error) {
 		return pack(&o.Metadata, &o.Spec)
 	case *intent.Router:
 		return pack(&o.Metadata, &o.Spec)
+	case *intent.Interconnect:
+		return pack(&o.Metadata, &o.Spec)
 	}
 	return nil, fmt.Errorf("%T is not an object of the store", o)
 }
@@ -84,6 +86,8 @@ func decode(r intent.Ref, value []byte, rev int64) (intent.Object, error) {
 	case *intent.SecurityGroup:
 		err = unpack(r, rev, value, &o.Metadata, &o.Spec)
 	case *intent.Router:
+		err = unpack(r, rev, value, &o.Metadata, &o.Spec)
+	case *intent.Interconnect:
 		err = unpack(r, rev, value, &o.Metadata, &o.Spec)
 	}
 	if err != nil {

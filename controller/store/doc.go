@@ -17,6 +17,7 @@
 //	/weft/claim/vtep/<address>
 //	/weft/claim/group/<number>
 //	/weft/claim/router/<tenant>/<network>/
+//	/weft/claim/fabricpeer/<address>
 //
 // VNIs of networks and L3VNIs of routers are claimed from one space. A router
 // claims its address in each subnet of its networks like a port does; since
@@ -28,6 +29,7 @@
 //	/weft/claim/member/<tenant>/<group>/<port>
 //	/weft/claim/rule/<tenant>/<group>/<group whose rules name it>
 //	/weft/claim/hop/<tenant>/<port>/<router whose routes name it>
+//	/weft/claim/stretch/<tenant>/<network>/<interconnect that stretches it>
 //
 // Parts of a key are percent-encoded, so that an interface such as Ethernet1/1
 // stays one part.

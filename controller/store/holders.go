@@ -24,7 +24,7 @@ type holder struct {
 func (k keyspace) holders(r intent.Ref) []string {
 	switch r.Kind {
 	case intent.KindNetwork:
-		return []string{k.onRouter(r)}
+		return []string{k.onRouter(r), k.stretches(r)}
 	case intent.KindPort:
 		return []string{k.hops(r.Tenant)}
 	case intent.KindSecurityGroup:

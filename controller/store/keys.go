@@ -111,8 +111,13 @@ func (k keyspace) onRouter(n intent.Ref) string { return k.dir("claim", "router"
 // whole tenant; hopsOf of one port.
 func (k keyspace) hops(tenant string) string  { return k.dir("claim", "hop", tenant) }
 func (k keyspace) hopsOf(p intent.Ref) string { return k.dir("claim", "hop", p.Tenant, p.Name) }
-func (k keyspace) links(node string) string   { return k.dir("claim", "link", node) }
-func (k keyspace) binds(node string) string   { return k.dir("claim", "bind", node) }
+
+// stretches is the prefix of the keys of interconnects that stretch a network.
+func (k keyspace) stretches(n intent.Ref) string {
+	return k.dir("claim", "stretch", n.Tenant, n.Name)
+}
+func (k keyspace) links(node string) string { return k.dir("claim", "link", node) }
+func (k keyspace) binds(node string) string { return k.dir("claim", "bind", node) }
 
 // claim is a key that one object at most may own. One without a field has its
 // owner's name in it: nobody else can have it, it only tells what the owner
@@ -174,6 +179,13 @@ func (k keyspace) claims(o intent.Object) []claim {
 		}
 		for _, p := range hopPorts(o) {
 			add("", "", "hop", p.Tenant, p.Name, o.Metadata.Name)
+		}
+	case *intent.Interconnect:
+		for _, n := range o.Spec.Networks {
+			add("", "", "stretch", n.Tenant, n.Network, o.Metadata.Name)
+		}
+		for i, p := range o.Spec.Peers {
+			add(fmt.Sprintf("spec.peers[%d].address", i), p.Address.String(), "fabricpeer", p.Address.String())
 		}
 	case *intent.Node:
 		if a := o.Spec.VTEP; a.IsValid() {

@@ -329,7 +329,7 @@ func ours(l *leaf, r table.Route) table.Route {
 func appendAttributes(b []byte, r *table.Route, list []byte) []byte {
 	hop := appendAddr([]byte{0, bgp.AFI_L2VPN, bgp.SAFI_EVPN, byte(r.VTEP.BitLen() / 8)}, r.VTEP)
 	b = appendAttribute(b, flagsOptional, bgp.BGP_ATTR_TYPE_MP_REACH_NLRI, append(append(hop, 0), list...))
-	return appendOthers(b, r)
+	return appendOthers(b, r, 0)
 }
 
 // appendRoutes appends the UPDATEs that announce routes. Neighbours in the

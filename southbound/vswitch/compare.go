@@ -129,7 +129,7 @@ func (s *connection) segment(v intent.VNI) *compiled {
 
 // compile makes what the device should have from the feed. Flows of the edge alone
 // are added one by one; what edges share comes from tables.
-func (s *connection) compile(has *openflow.Described, away map[netip.Addr]struct{}, tell bool) *comparison {
+func (s *connection) compile(has *openflow.Described, away overlay.Away, tell bool) *comparison {
 	x := &comparison{segs: map[intent.VNI]*expected{}, programmed: programmed{local: s.local(), cursors: map[intent.VNI]evpn.Revision{}, floods: map[intent.VNI]replication{}}}
 	x.paths = s.pipe.paths()
 	x.add(s.pipe.base()...)
@@ -142,9 +142,7 @@ func (s *connection) compile(has *openflow.Described, away map[netip.Addr]struct
 		s.compileSegment(x, v, vnis[v], stay[v])
 	}
 	s.compileRouting(x)
-	away = maps.Clone(away)
-	delete(away, s.vtep)
-	s.compileGuard(x, has, away)
+	s.compileGuard(x, has, away.Without(s.vtep))
 	if tell {
 		s.compileMoving(x)
 	}

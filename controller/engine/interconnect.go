@@ -1,0 +1,443 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/overlay"
+	"github.com/weft-sdn/weft/overlay/evpn"
+)
+
+// Fabric speaks BGP EVPN with the speakers of one other fabric; package
+// southbound/evpn has one. Its table has only what is announced here.
+type Fabric interface {
+	Speaker
+	// Run works until ctx ends.
+	Run(ctx context.Context) error
+	// Release lets peers be sent routes: all that are to be there are announced.
+	Release()
+	// Heard reports whether no peer is waited for any longer.
+	Heard() bool
+	// Routes returns what a peer announces now.
+	Routes(peer string) []evpn.Route
+}
+
+// crossings keep a Fabric for each interconnect, each one more reader of the
+// tables of the networks that it stretches.
+//
+// At the start the sessions begin as soon as intent is loaded, so that what other
+// fabrics have is known when EVPN leaves are told all there is; they are sent
+// nothing before all edges have reported, since what is missing at End-of-RIB
+// counts as gone (RFC 4724 section 4.1).
+type crossings struct {
+	engine *Engine
+	wake   chan struct{}
+
+	// Guarded by the engine's lock.
+	all     map[string]*crossing
+	changed bool // interconnects did
+}
+
+// crossing is one interconnect's.
+type crossing struct {
+	fabric Fabric
+	asn    uint32 // of the other fabric
+	stop   context.CancelFunc
+	done   chan struct{}
+
+	// Guarded by the engine's lock.
+	spec     *intent.Interconnect // for which the peers were set
+	peers    []string
+	released bool
+	touched  map[intent.VNI]struct{}
+	cursors  map[intent.VNI]evpn.Revision // up to which was announced
+	targets  map[intent.VNI]intent.RouteTarget
+}
+
+func newCrossings(e *Engine) *crossings {
+	return &crossings{engine: e, wake: make(chan struct{}, 1), all: map[string]*crossing{}}
+}
+
+func (c *crossings) notify() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// touch notes that a table changed. The caller holds the engine's lock.
+func (c *crossings) touch(v intent.VNI) {
+	for _, x := range c.all {
+		x.touched[v] = struct{}{}
+	}
+}
+
+// run works until ctx ends.
+func (c *crossings) run(ctx context.Context) {
+	defer c.end()
+	for {
+		c.bring(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.wake:
+		}
+	}
+}
+
+// end waits for all speakers, whose ctx has ended: peers are told nothing and keep
+// what they have.
+func (c *crossings) end() {
+	c.engine.mu.Lock()
+	all := c.all
+	c.all = map[string]*crossing{}
+	c.engine.mu.Unlock()
+	for _, x := range all {
+		x.stop()
+		<-x.done
+	}
+}
+
+// work is what a crossing's speaker is to be told.
+type work struct {
+	*crossing
+	name     string
+	peers    []BGPPeer // when set
+	set      bool
+	add      []evpn.Route
+	withdraw []evpn.RouteID
+	release  bool
+}
+
+// bring makes the speakers those of the interconnects, and announces what changed.
+func (c *crossings) bring(ctx context.Context) {
+	e := c.engine
+	e.mu.Lock()
+	var leaving []*crossing
+	var todo []work
+	if c.changed {
+		c.changed = false
+		leaving = c.settle(ctx)
+	}
+	for name, x := range c.all {
+		todo = append(todo, c.workOf(name, x))
+	}
+	e.mu.Unlock()
+	for _, x := range leaving {
+		c.leave(x)
+	}
+	if len(leaving) > 0 {
+		c.notify() // in place of one that left there may be another to start
+	}
+	for _, w := range todo {
+		if w.set {
+			if err := w.fabric.SetPeers(w.peers); err != nil {
+				e.log.Warn("set the peers of an interconnect", "interconnect", w.name, "err", err)
+			}
+			w.fabric.Open()
+		}
+		if len(w.add)+len(w.withdraw) > 0 {
+			if err := w.fabric.Announce(w.add, w.withdraw); err != nil {
+				e.log.Warn("announcing routes to another fabric failed", "interconnect", w.name, "err", err)
+			}
+		}
+		if w.release {
+			w.fabric.Release()
+		}
+	}
+}
+
+// settle starts the speakers of new interconnects and returns those that are to
+// leave. One whose AS changed leaves, and is started once it has. The caller holds
+// the engine's lock.
+func (c *crossings) settle(ctx context.Context) (leaving []*crossing) {
+	m := c.engine.model
+	for name, x := range c.all {
+		if spec := m.Interconnect(name); spec == nil || spec.Spec.ASN != x.asn {
+			delete(c.all, name)
+			leaving = append(leaving, x)
+			c.changed = c.changed || spec != nil
+		}
+	}
+	for _, name := range m.Interconnects() {
+		if c.all[name] != nil || c.changed {
+			continue
+		}
+		asn := m.Interconnect(name).Spec.ASN
+		x := &crossing{fabric: c.engine.config.NewFabric(name, asn), asn: asn, done: make(chan struct{}), touched: map[intent.VNI]struct{}{},
+			cursors: map[intent.VNI]evpn.Revision{}, targets: map[intent.VNI]intent.RouteTarget{}}
+		c.all[name] = x
+		run, stop := context.WithCancel(ctx)
+		x.stop = stop
+		go func() {
+			defer close(x.done)
+			if err := x.fabric.Run(run); err != nil && run.Err() == nil {
+				c.engine.log.Error("the BGP speaker of an interconnect ended", "interconnect", name, "err", err)
+			}
+		}()
+	}
+	return leaving
+}
+
+// leave tells the peers that they are none any longer, and ends the speaker.
+func (c *crossings) leave(x *crossing) {
+	if err := x.fabric.SetPeers(nil); err != nil {
+		c.engine.log.Warn("end the sessions of an interconnect", "err", err)
+	}
+	x.stop()
+	<-x.done
+	e := c.engine
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, p := range x.peers {
+		e.alarms.endDevice(p)
+		e.model.TakePeerLost(p)
+	}
+	e.wakeTouched()
+	e.broadcast()
+}
+
+// workOf is what changed for a crossing. The caller holds the engine's lock.
+func (c *crossings) workOf(name string, x *crossing) (w work) {
+	e := c.engine
+	w = work{crossing: x, name: name}
+	wanted := map[intent.VNI]intent.RouteTarget{}
+	spec := e.model.Interconnect(name)
+	if spec == nil {
+		return w // it leaves with the next change
+	}
+	for _, sn := range spec.Spec.Networks {
+		if n := e.model.Network(sn.Ref()); n != nil && e.model.NetworkOf(n.Spec.VNI) == n && n.Spec.Encapsulation.Standard() {
+			wanted[n.Spec.VNI] = sn.Target()
+		}
+	}
+	if spec != x.spec {
+		x.spec = spec
+		w.set, w.peers = true, e.fabricPeers(spec)
+		gone := slices.Clone(x.peers)
+		x.peers = nil
+		for _, p := range w.peers {
+			x.peers = append(x.peers, p.Name)
+			gone = slices.DeleteFunc(gone, func(name string) bool { return name == p.Name })
+		}
+		for _, p := range gone {
+			e.alarms.endDevice(p)
+		}
+	}
+	for v := range x.cursors {
+		if _, ok := wanted[v]; !ok {
+			w.withdraw = append(w.withdraw, x.retract(e, v)...)
+		}
+	}
+	for v, target := range wanted {
+		_, touched := x.touched[v]
+		if _, known := x.cursors[v]; touched || !known || x.targets[v] != target {
+			add, withdraw := x.changes(e, v, target)
+			w.add, w.withdraw = append(w.add, add...), append(w.withdraw, withdraw...)
+		}
+	}
+	clear(x.touched)
+	if !x.released && e.loaded && e.model.AllReported() {
+		x.released, w.release = true, true
+	}
+	return w
+}
+
+// changes lists what is to be announced of a table's changes.
+func (x *crossing) changes(e *Engine, v intent.VNI, target intent.RouteTarget) (add []evpn.Route, withdraw []evpn.RouteID) {
+	seg := e.model.Segment(v)
+	if seg == nil {
+		delete(x.cursors, v)
+		delete(x.targets, v)
+		return nil, nil
+	}
+	since := x.cursors[v]
+	if x.targets[v] != target {
+		since = 0
+	}
+	x.cursors[v], x.targets[v] = seg.Rev(), target
+	e.trims[v] = struct{}{}
+	targets := []intent.RouteTarget{target}
+	for row := range seg.Changes(since) {
+		route := evpn.Route{Key: row.Key, RD: evpn.NewRD(e.config.ASN, v), VNI: v, Targets: targets, VTEP: row.VTEP, Seq: row.Seq, Sticky: row.Sticky}
+		if crosses(row) {
+			add = append(add, route)
+		} else {
+			withdraw = append(withdraw, route.ID())
+		}
+	}
+	return add, withdraw
+}
+
+// crosses reports whether a row is announced to other fabrics: what is here. What
+// another fabric announces goes no further, so that fabrics that are all joined
+// with each other can't loop.
+func crosses(row evpn.Row) bool {
+	return !row.Deleted && row.Origin != evpn.OriginFabric && (row.Type == evpn.MACIP || row.Type == evpn.IMET)
+}
+
+// retract lists what was announced of a table that is not stretched any longer.
+func (x *crossing) retract(e *Engine, v intent.VNI) (withdraw []evpn.RouteID) {
+	delete(x.cursors, v)
+	delete(x.targets, v)
+	seg := e.model.Segment(v)
+	if seg == nil {
+		return nil
+	}
+	e.trims[v] = struct{}{}
+	for row := range seg.Changes(0) {
+		route := evpn.Route{Key: row.Key, RD: evpn.NewRD(e.config.ASN, v)}
+		withdraw = append(withdraw, route.ID())
+	}
+	return withdraw
+}
+
+// reading is how far the crossings have read a table, of those that do.
+func (c *crossings) reading(v intent.VNI, seg *evpn.Segment) (read evpn.Revision, readers int) {
+	read = seg.Rev()
+	for _, x := range c.all {
+		if at, ok := x.cursors[v]; ok && (seg.Len() > 0 || at < seg.Rev()) {
+			read = min(read, at)
+			readers++
+		}
+	}
+	return read, readers
+}
+
+// forget forgets a table that was given up.
+func (c *crossings) forget(v intent.VNI) {
+	for _, x := range c.all {
+		delete(x.cursors, v)
+		delete(x.targets, v)
+	}
+}
+
+// heard reports whether all other fabrics have told what they have, or can't. The
+// caller holds the engine's lock.
+func (c *crossings) heard() bool {
+	m := c.engine.model
+	if m.FabricsReported() {
+		return true
+	}
+	if c.changed || len(c.all) < len(m.Interconnects()) {
+		return false
+	}
+	for _, x := range c.all {
+		if x.spec == nil || !x.fabric.Heard() {
+			return false
+		}
+		for _, p := range x.peers {
+			// What it has told may be on its way to the model.
+			if st, _ := x.fabric.Peer(p); st.Synced && m.IsAbsent(p) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// fabricPeers lists an interconnect's peers. The caller holds the lock.
+func (e *Engine) fabricPeers(c *intent.Interconnect) []BGPPeer {
+	out := make([]BGPPeer, len(c.Spec.Peers))
+	for i, p := range c.Spec.Peers {
+		out[i] = BGPPeer{Name: overlay.PeerName(c.Metadata.Name, p.Address), Address: p.At(), ASN: c.Spec.ASN, LocalASN: e.config.ASN, Password: p.Password,
+			MaxRoutes: p.MaxRoutes, Source: e.config.BGPSource, HoldTime: p.Hold(), Passive: p.Passive}
+		if p.MaxRoutes == 0 {
+			out[i].MaxRoutes = defaultMaxRoutes
+		}
+	}
+	return out
+}
+
+// fabricOf is the speaker of a peer's interconnect, nil when there is none. The
+// caller holds the lock.
+func (e *Engine) fabricOf(peer string) Fabric {
+	name, ok := overlay.InterconnectOf(peer)
+	if !ok || e.crossings == nil || e.crossings.all[name] == nil {
+		return nil
+	}
+	return e.crossings.all[name].fabric
+}
+
+// interconnectStatus is what the sessions with another fabric say. The caller holds
+// the lock.
+func (e *Engine) interconnectStatus(c *intent.Interconnect) *intent.Status {
+	known := e.model.Interconnect(c.Metadata.Name)
+	if known == nil || known.Metadata.Revision < c.Metadata.Revision {
+		return pending("Loading", "controller", "wait a moment", "the controller has not taken revision %d yet", c.Metadata.Revision)
+	}
+	st := &intent.Status{Phase: intent.PhaseReady, Applied: c.Metadata.Revision}
+	var routes []evpn.Route
+	up := 0
+	for _, p := range known.Spec.Peers {
+		name := overlay.PeerName(c.Metadata.Name, p.Address)
+		b := intent.BGPSession{State: "Idle"}
+		if f := e.fabricOf(name); f != nil {
+			b, _ = f.Peer(name)
+			routes = append(routes, f.Routes(name)...)
+		}
+		st.Peers = append(st.Peers, intent.PeerSession{Peer: p.Address.String(), BGPSession: b})
+		switch {
+		case b.State != "Established":
+			st.Reasons = append(st.Reasons, intent.Reason{Device: name, Code: "Session", Message: fmt.Sprintf("the BGP session is %s: %s", b.State, orElse(b.LastError, "it is being set up")),
+				Action: "look at the interconnect at the other end: its peers, asn and passwords"})
+		case !b.Synced:
+			st.Reasons = append(st.Reasons, intent.Reason{Device: name, Code: "Programming", Message: "the peer has not announced all that it has", Action: "wait a moment"})
+		default:
+			up++
+		}
+	}
+	switch {
+	case up == 0:
+		st.Phase, st.Applied = intent.PhasePending, 0
+	case up < len(known.Spec.Peers):
+		st.Phase, st.Applied = intent.PhaseDegraded, 0
+	}
+	for _, sn := range known.Spec.Networks {
+		st.Stretched = append(st.Stretched, e.stretchedView(sn, routes))
+	}
+	return st
+}
+
+func orElse(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+// stretchedView counts what crosses of a network, routes being all that the other
+// fabric announces.
+func (e *Engine) stretchedView(sn intent.StretchedNetwork, routes []evpn.Route) intent.StretchedView {
+	v := intent.StretchedView{Network: sn.Tenant + "/" + sn.Network}
+	target := sn.Target()
+	for i := range routes {
+		if slices.Contains(routes[i].Targets, target) {
+			v.Received++
+		}
+	}
+	n := e.model.Network(sn.Ref())
+	if n == nil {
+		return v
+	}
+	v.VNI = n.Spec.VNI
+	seg := e.model.Segment(v.VNI)
+	if seg == nil {
+		return v
+	}
+	for row := range seg.Rows() {
+		switch {
+		case crosses(row):
+			v.Sent++
+		case row.Origin == evpn.OriginFabric:
+			v.Used++
+			if row.Type == evpn.IMET {
+				v.VTEPs = append(v.VTEPs, row.VTEP.String())
+			}
+		}
+	}
+	slices.Sort(v.VTEPs)
+	return v
+}
