@@ -163,7 +163,7 @@ func (a *app) describe(o intent.Object) error {
 func (a *app) describeFabric(s *intent.Status) error {
 	if len(s.Peers) > 0 {
 		fmt.Fprintln(a.out, "Peers:")
-		t := table{header: []string{"  PEER", "STATE", "SINCE", "RECEIVED", "ADVERTISED", "FLAPS", "LAST-ERROR"}}
+		t := table{header: []string{"PEER", "STATE", "SINCE", "RECEIVED", "ADVERTISED", "FLAPS", "LAST-ERROR"}}
 		for _, p := range s.Peers {
 			since := ""
 			if !p.Since.IsZero() {
@@ -173,7 +173,7 @@ func (a *app) describeFabric(s *intent.Status) error {
 			if p.Restarting {
 				state += ", its routes are kept"
 			}
-			t.add("  "+p.Peer, state, since, fmt.Sprint(p.Received), fmt.Sprint(p.Advertised), fmt.Sprint(p.Flaps), p.LastError)
+			t.add(p.Peer, state, since, fmt.Sprint(p.Received), fmt.Sprint(p.Advertised), fmt.Sprint(p.Flaps), p.LastError)
 		}
 		if err := t.print(a.out, true); err != nil {
 			return err
@@ -181,9 +181,9 @@ func (a *app) describeFabric(s *intent.Status) error {
 	}
 	if len(s.Stretched) > 0 {
 		fmt.Fprintln(a.out, "Stretched:")
-		t := table{header: []string{"  NETWORK", "VNI", "SENT", "RECEIVED", "USED", "VTEPS-THERE"}}
+		t := table{header: []string{"NETWORK", "VNI", "SENT", "RECEIVED", "USED", "VTEPS-THERE"}}
 		for _, n := range s.Stretched {
-			t.add("  "+n.Network, fmt.Sprint(n.VNI), fmt.Sprint(n.Sent), fmt.Sprint(n.Received), fmt.Sprint(n.Used), strings.Join(n.VTEPs, ", "))
+			t.add(n.Network, fmt.Sprint(n.VNI), fmt.Sprint(n.Sent), fmt.Sprint(n.Received), fmt.Sprint(n.Used), strings.Join(n.VTEPs, ", "))
 		}
 		return t.print(a.out, true)
 	}

@@ -381,6 +381,13 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string) {
 			return
 		}
 		v.SetUint(u)
+	case reflect.Uint64:
+		u, err := strconv.ParseUint(n.Value, 10, 64)
+		if err != nil {
+			d.fail(n.Line, path, "%q is not a whole number", n.Value)
+			return
+		}
+		v.SetUint(u)
 	default:
 		d.fail(n.Line, path, "can't be given in a file")
 	}

@@ -23,7 +23,11 @@ type Listener struct {
 
 // Listen opens a listener at an address and port.
 func Listen(at netip.AddrPort) (*Listener, error) {
-	tcp, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(at))
+	network := "tcp" // of IPv6, and at :: of IPv4, too
+	if at.Addr().Is4() {
+		network = "tcp4"
+	}
+	tcp, err := net.ListenTCP(network, net.TCPAddrFromAddrPort(at))
 	if err != nil {
 		return nil, fmt.Errorf("listen for BGP at %s: %w", at, err)
 	}
