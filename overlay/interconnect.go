@@ -111,7 +111,7 @@ func (m *Model) routesOfPeers(name string) map[taken]struct{} {
 // settleStretched takes the routes again of the fabrics to which a network is
 // stretched, when that concerns them. Either may be nil.
 func (m *Model) settleStretched(old, now *intent.Network) {
-	if len(m.interconnects) == 0 || old != nil && now != nil && old.Spec.VNI == now.Spec.VNI && old.Spec.Encapsulation.Standard() == now.Spec.Encapsulation.Standard() {
+	if len(m.interconnects) == 0 || importsAlike(old, now) && old.Spec.Encapsulation.Standard() == now.Spec.Encapsulation.Standard() {
 		return
 	}
 	ref := cmp.Or(now, old).Ref()

@@ -302,8 +302,7 @@ func (m *Model) importers(targets []intent.RouteTarget) []intent.VNI {
 // settleNetwork keeps the VNI's network, its import targets and policy, and
 // takes those routes again that this concerns. Either may be nil.
 func (m *Model) settleNetwork(old, now *intent.Network) {
-	same := old != nil && now != nil && old.Spec.VNI == now.Spec.VNI && slices.Equal(old.Spec.RouteTargets.Import, now.Spec.RouteTargets.Import) &&
-		slices.Equal(old.Spec.RouteTargets.Export, now.Spec.RouteTargets.Export)
+	same := importsAlike(old, now)
 	if old != nil && m.byVNI[old.Spec.VNI] == old {
 		delete(m.byVNI, old.Spec.VNI)
 		m.setImports(old, false)
@@ -334,6 +333,13 @@ func (m *Model) settleNetwork(old, now *intent.Network) {
 			m.retake(m.strays[now.Spec.VNI])
 		}
 	}
+}
+
+// importsAlike reports whether two states of a network, which may be nil, take the
+// same routes, and announce theirs alike.
+func importsAlike(old, now *intent.Network) bool {
+	return old != nil && now != nil && old.Spec.VNI == now.Spec.VNI && slices.Equal(old.Spec.RouteTargets.Import, now.Spec.RouteTargets.Import) &&
+		slices.Equal(old.Spec.RouteTargets.Export, now.Spec.RouteTargets.Export)
 }
 
 func (m *Model) setImports(n *intent.Network, yes bool) {

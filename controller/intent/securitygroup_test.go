@@ -211,5 +211,5 @@ func TestShortNamesOfKinds(t *testing.T) {
 		require.Equal(t, want, k, s)
 	}
 	_, err := ParseKind("vlans")
-	require.EqualError(t, err, `unknown kind "vlans": use one of tenants, nodes, links, networks, securitygroups, ports, routers`)
+	require.EqualError(t, err, `unknown kind "vlans": use one of tenants, nodes, links, networks, securitygroups, ports, routers, interconnects`)
 }
