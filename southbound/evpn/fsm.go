@@ -142,6 +142,7 @@ func (t *talk) opened(m message) error {
 		return refuse(bgp.BGP_ERROR_SUB_UNSUPPORTED_CAPABILITY, "the peer speaks no four-octet AS numbers (RFC 6793)")
 	}
 	t.caps, t.wait = caps, min(caps.hold, p.peer.hold())
+	t.waits = time.Time{} // the deadline in force is that for the OPEN
 	return nil
 }
 
