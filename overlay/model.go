@@ -116,7 +116,7 @@ type Model struct {
 
 	interconnects map[string]*interconnect
 
-	routers    map[intent.Ref]*router
+	routers    map[intent.Ref]*router // external networks among them
 	byL3VNI    map[intent.VNI]*router
 	vrfImports map[intent.RouteTarget]map[intent.VNI]struct{} // configured ones
 	staleNodes map[string]struct{}                            // leaves that began to route, or ended
@@ -124,7 +124,9 @@ type Model struct {
 	routersOf  map[intent.Ref]few[intent.Ref]                 // network -> routers that name it
 	mirrored   map[intent.VNI]intent.VNI                      // L2VNI -> L3VNI that has its stations
 	stale      map[intent.Ref]struct{}                        // routers to be compiled again
-	hopPorts   map[intent.Ref]few[intent.Ref]                 // next hops -> routers
+	unlinked   map[intent.Ref]struct{}                        // those that have something of a router which changed
+	shared     shared
+	hopPorts   map[intent.Ref]few[intent.Ref] // next hops -> routers
 	hopAddrs   map[address]few[intent.Ref]
 	compiling  bool
 	awaiting   bool // some edge has not reported
@@ -193,7 +195,7 @@ func NewModel() *Model {
 		strays: map[intent.VNI]map[taken]struct{}{}, owners: map[address]intent.MAC{}, refused: map[address]map[taken]struct{}{},
 		hosts:   map[address][]taken{},
 		byL3VNI: map[intent.VNI]*router{}, vrfImports: map[intent.RouteTarget]map[intent.VNI]struct{}{}, staleNodes: map[string]struct{}{}, staleVRFs: map[intent.VNI]struct{}{},
-		routers: map[intent.Ref]*router{}, routersOf: map[intent.Ref]few[intent.Ref]{}, mirrored: map[intent.VNI]intent.VNI{}, stale: map[intent.Ref]struct{}{},
+		routers: map[intent.Ref]*router{}, routersOf: map[intent.Ref]few[intent.Ref]{}, mirrored: map[intent.VNI]intent.VNI{}, stale: map[intent.Ref]struct{}{}, unlinked: map[intent.Ref]struct{}{}, shared: newShared(),
 		hopPorts: map[intent.Ref]few[intent.Ref]{}, hopAddrs: map[address]few[intent.Ref]{},
 		offences:     map[rowOf]map[evpn.Source]offence{},
 		security:     newSecurity(),
@@ -249,14 +251,17 @@ func (m *Model) Put(o intent.Object) {
 			m.settleLearned(o.Metadata.Name, e)
 		}
 		m.settleAwaiting()
+		m.settleRouters()
 	case *intent.Interconnect:
 		m.putInterconnect(o.Metadata.Name, o)
 	case *intent.Router:
 		m.serveRouter(o.Ref(), o)
 		was := m.routerSpec(o.Ref())
 		m.putRouter(o.Ref(), o)
-		m.settleVRF(was, o)
+		m.settleVRF(o.Ref(), was, o)
 		m.settleStaleNodes()
+	case *intent.ExternalNetwork:
+		m.putOutside(o.Ref(), o)
 	}
 }
 
@@ -292,6 +297,8 @@ func (m *Model) Delete(r intent.Ref) {
 			delete(m.unreported, r.Name)
 			delete(m.nodes, r.Name)
 			m.settleAwaiting()
+			m.settleRouters()
+			m.settleStaleNodes()
 		}
 	case intent.KindInterconnect:
 		m.putInterconnect(r.Name, nil)
@@ -299,8 +306,12 @@ func (m *Model) Delete(r intent.Ref) {
 		m.serveRouter(r, nil)
 		was := m.routerSpec(r)
 		m.putRouter(r, nil)
-		m.settleVRF(was, nil)
+		m.settleVRF(r, was, nil)
 		m.settleStaleNodes()
+	case intent.KindExternalNetwork:
+		if m.routers[r] != nil {
+			m.putOutside(r, nil)
+		}
 	}
 }
 

@@ -143,8 +143,8 @@ func (m *Model) placed(node string, e *edge, r *evpn.Route) announced {
 // dropRoute takes back what was made of a route, but for the rows that it will
 // have again as what it is now.
 func (m *Model) dropRoute(node string, e *edge, id evpn.RouteID, a, now announced) {
-	if a.over != 0 && a.over != now.over {
-		m.unrouteOver(node, a.over, id)
+	if a.over != 0 && (a.over != now.over || routedKey(&a.route) != routedKey(&now.route)) {
+		m.unrouteOver(node, a.over, &a.route)
 	}
 	m.countRouterMAC(node, e, a.says, -1)
 	for _, v := range a.vnis {

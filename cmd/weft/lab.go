@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
@@ -73,7 +72,7 @@ controller. Topologies are containerlab files.`,
 	}
 	c.AddCommand(newLabGenerate(), newLabIntent(), newLabInspect(), newLabGraph(),
 		newLabUp(), newLabDown(), newLabStatus(), newLabCheck(), newLabExec(), newLabLogs(),
-		newLabCapture(), newLabKill(), newLabRestartController(), newLabJoin())
+		newLabCapture(), newLabKill(), newLabRestartController(), newLabExport(), newLabTag(), newLabJoin())
 	return c
 }
 
@@ -125,9 +124,19 @@ func newLabUp() *cobra.Command {
 	var o lab.Options
 	var without bool
 	var site int
+	var runtime string
 	c := &cobra.Command{
 		Use: "up FILE", Short: "Bring a lab up; does nothing when it is up already", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := checkRuntime(runtime); err != nil {
+				return err
+			}
+			if runtime == runtimeContainerlab {
+				if without {
+					return usageError{errors.New("--no-controller goes with --runtime netns only: a lab of containerlab's has its controller as a node")}
+				}
+				return upByContainerlab(c, args[0])
+			}
 			s, notes, err := planOf(args[0], site)
 			if err != nil {
 				return err
@@ -160,13 +169,21 @@ func newLabUp() *cobra.Command {
 	c.Flags().BoolVar(&without, "no-controller", false, "only the underlay: no controller is started")
 	c.Flags().IntVar(&site, "site", 0, "of a lab that is to be joined with others, 0 to 3: each needs one of its own")
 	c.Flags().DurationVar(&o.Timeout, "timeout", 2*time.Minute, "give up after this time")
+	addRuntime(c, &runtime)
 	return c
 }
 
 func newLabDown() *cobra.Command {
-	return &cobra.Command{
+	var runtime string
+	c := &cobra.Command{
 		Use: "down FILE|NAME", Short: "Take a lab down and leave nothing of it", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := checkRuntime(runtime); err != nil {
+				return err
+			}
+			if runtime == runtimeContainerlab {
+				return downByContainerlab(c, args[0])
+			}
 			name, err := lab.NameOf(args[0])
 			if err != nil {
 				return err
@@ -179,42 +196,8 @@ func newLabDown() *cobra.Command {
 			return err
 		},
 	}
-}
-
-func newLabJoin() *cobra.Command {
-	return &cobra.Command{
-		Use: "join LAB:LEAF LAB:LEAF", Short: "Join two running labs by a link between a border leaf of each", Args: cobra.ExactArgs(2),
-		Long: `Join two running labs of different sites, as their operators would: a link
-between a leaf of each, on which eBGP tells both where the other's VTEPs are,
-and a link between the controllers. No network crosses before an Interconnect
-on both says so.`,
-		Example: `  sudo weft lab up west.clab.yml
-  sudo weft lab up east.clab.yml --site 1
-  sudo weft lab join west:leaf1 east:leaf1`,
-		RunE: func(c *cobra.Command, args []string) error {
-			var labs [2]*lab.State
-			var leaves [2]string
-			for i, a := range args {
-				name, leaf, ok := strings.Cut(a, ":")
-				if !ok {
-					return usageError{fmt.Errorf("%q is not LAB:LEAF", a)}
-				}
-				s, err := lab.Load(name)
-				if err != nil {
-					return err
-				}
-				labs[i], leaves[i] = s, leaf
-			}
-			j, err := lab.Join(c.Context(), labs, leaves)
-			if err != nil {
-				return err
-			}
-			for i, s := range labs {
-				fmt.Fprintf(c.OutOrStdout(), "for an Interconnect on the controller of %s: asn: %d, peers: [{address: %s}]\n", s.Name, j.ASNs[1-i], j.Controllers[1-i])
-			}
-			return nil
-		},
-	}
+	addRuntime(c, &runtime)
+	return c
 }
 
 func newLabStatus() *cobra.Command {

@@ -113,9 +113,9 @@ func TestOnlyStretchedNetworksAreAnnounced(t *testing.T) {
 
 	// What is there is not sent back, not even when it takes the place of ours.
 	b.TakeRoutes(east, []overlay.RouteChange{{Route: evpn.Route{Key: evpn.MACKey(intent.MAC{2, 9}), RD: evpn.NewRD(64513, 100), VNI: 100, VTEP: netip.MustParseAddr("10.80.0.1"), Targets: r.Targets}}})
-	b.until("it is in the table", func() bool { return len(b.Routes(web().Ref())) == 4 })
+	b.until("it is in the table", func() bool { return len(b.Routes(100)) == 4 })
 	require.Equal(t, "east", func() string {
-		for _, r := range b.Routes(web().Ref()) {
+		for _, r := range b.Routes(100) {
 			if r.Origin == evpn.OriginFabric {
 				return r.Node
 			}

@@ -40,7 +40,7 @@ func TestInterconnectValidate(t *testing.T) {
 		c.Spec.Peers = append(c.Spec.Peers, FabricPeer{Address: netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)})})
 	}
 	c.Spec.Peers[0].Password = fmt.Sprintf("%081d", 0)
-	require.EqualError(t, c.Validate(), "Interconnect dc: metadata.tenant: must be left out: a interconnect belongs to no tenant; "+
+	require.EqualError(t, c.Validate(), "Interconnect dc: metadata.tenant: must be left out: an interconnect belongs to no tenant; "+
 		"Interconnect dc: spec.peers: has 9: an interconnect may have 8; Interconnect dc: spec.peers[0].password: has 81 octets: TCP-MD5 takes 80")
 }
 

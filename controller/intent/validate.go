@@ -59,7 +59,7 @@ func (f *Faults) header(h Header, m Metadata, k Kind) {
 		f.Add("apiVersion", "%q is not known: use %s", h.APIVersion, APIVersion)
 	}
 	if h.Kind != "" && h.Kind != k {
-		f.Add("kind", "is %q where a %s is expected", h.Kind, k)
+		f.Add("kind", "is %q where %s is expected", h.Kind, withArticle(string(k)))
 	}
 	f.name("metadata.name", m.Name)
 	switch {
@@ -68,7 +68,7 @@ func (f *Faults) header(h Header, m Metadata, k Kind) {
 	case k.Tenanted():
 		f.name("metadata.tenant", m.Tenant)
 	case m.Tenant != "":
-		f.Add("metadata.tenant", "must be left out: a %s belongs to no tenant", strings.ToLower(string(k)))
+		f.Add("metadata.tenant", "must be left out: %s belongs to no tenant", k.Word())
 	}
 }
 
@@ -288,6 +288,7 @@ func (n *Node) Validate() error {
 		if !n.Spec.VTEP.IsValid() {
 			f.Add("spec.vtep", "is missing: tunnels of a vSwitch need an address to end at")
 		}
+		f.sourceAddresses("spec.vswitch.sourceAddresses", n.Spec.VSwitch.SourceAddresses)
 	}
 	if h := n.Spec.HardwareVTEP; h != nil {
 		f.endpoint("spec.hardwareVTEP.ovsdb", h.OVSDB)

@@ -141,7 +141,7 @@ func (s *connection) compile(has *openflow.Described, away overlay.Away, tell bo
 	for _, v := range slices.Sorted(maps.Keys(vnis)) {
 		s.compileSegment(x, v, vnis[v], stay[v])
 	}
-	s.compileRouting(x)
+	s.compileRouting(x, has, away)
 	s.compileGuard(x, has, away.Without(s.vtep))
 	if tell {
 		s.compileMoving(x)
