@@ -162,7 +162,7 @@ func (s bgpSpeaker) SetPeers(peers []engine.BGPPeer) error {
 func (o controllerOptions) newEngine(st *store.Store, listener *evpn.Listener, log *slog.Logger) (*engine.Engine, *evpn.Speaker) {
 	var eng *engine.Engine
 	config := evpn.Config{
-		ASN: o.asn, RouterID: o.routerID, StaleTime: staleTime, Logger: log,
+		ASN: o.asn, RouterID: o.routerID, StaleTime: staleTime, Hold: true, Logger: log,
 		OnRoutes: func(peer string, changes []evpn.Change) {
 			out := make([]overlay.RouteChange, len(changes))
 			for i, c := range changes {
@@ -176,7 +176,7 @@ func (o controllerOptions) newEngine(st *store.Store, listener *evpn.Listener, l
 	leaves, fabrics := config, config
 	leaves.Admit = func(peer string, r *routes.Route) bool { return eng.Admit(peer, r) }
 	speaker := evpn.New(leaves)
-	fabrics.Fabric, fabrics.Hold, fabrics.Listener = true, true, listener
+	fabrics.Fabric, fabrics.Listener = true, listener
 	newFabric := func(_ string, asn uint32) engine.Fabric {
 		own := fabrics
 		if asn != o.asn {

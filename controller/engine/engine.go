@@ -294,7 +294,7 @@ func (e *Engine) wakeTouched() {
 		}
 		e.trims[v] = struct{}{}
 	}
-	if e.bgp != nil && (len(vnis) > 0 || e.bgp.waiting()) {
+	if e.bgp != nil && (len(vnis) > 0 || e.bgp.holding.Load()) {
 		e.bgp.notify()
 	}
 	if e.crossings != nil {

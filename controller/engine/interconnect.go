@@ -16,8 +16,6 @@ type Fabric interface {
 	Speaker
 	// Run works until ctx ends.
 	Run(ctx context.Context) error
-	// Release lets peers be sent routes: all that are to be there are announced.
-	Release()
 	// Heard reports whether no peer is waited for any longer.
 	Heard() bool
 	// Routes returns what a peer announces now.
@@ -27,10 +25,11 @@ type Fabric interface {
 // crossings keep a Fabric for each interconnect, each one more reader of the
 // tables of the networks that it stretches.
 //
-// At the start the sessions begin as soon as intent is loaded, so that what other
-// fabrics have is known when EVPN leaves are told all there is; they are sent
-// nothing before all edges have reported, since what is missing at End-of-RIB
-// counts as gone (RFC 4724 section 4.1).
+// At the start all sessions begin as soon as they can, and hear what leaves and other
+// fabrics have; what is missing at the End-of-RIB that is sent counts as gone (RFC 4724
+// section 4.1). So other fabrics are sent nothing before all edges have reported, and
+// leaves nothing before all fabrics have. Neither waits for what the other waits for,
+// also when the controllers of both fabrics start at once.
 type crossings struct {
 	engine *Engine
 	wake   chan struct{}

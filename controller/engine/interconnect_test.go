@@ -16,12 +16,11 @@ import (
 // otherFabric is a speaker towards another fabric that keeps what it was told.
 type otherFabric struct {
 	speaker
-	mu       sync.Mutex
-	asn      uint32
-	released bool
-	heard    bool
-	ended    bool
-	says     []evpn.Route
+	mu    sync.Mutex
+	asn   uint32
+	heard bool
+	ended bool
+	says  []evpn.Route
 }
 
 func (f *otherFabric) Run(ctx context.Context) error {
@@ -32,7 +31,6 @@ func (f *otherFabric) Run(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (f *otherFabric) Release() { f.set(func() { f.released = true }) }
 func (f *otherFabric) Heard() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -104,7 +102,7 @@ func TestOnlyStretchedNetworksAreAnnounced(t *testing.T) {
 	require.Equal(t, BGPPeer{Name: east, Address: netip.MustParseAddrPort("192.0.2.1:179"), ASN: 64513, LocalASN: 64512, Password: "p", MaxRoutes: defaultMaxRoutes,
 		HoldTime: toEast().Spec.Peers[0].Hold()}, f.peers[0])
 	b.until("the rows of web are announced", func() bool { return f.announced() == 3 })
-	b.until("they may be sent", f.is(func() bool { return f.released }))
+	b.until("they may be sent", f.released)
 	r, ok := f.has(evpn.HostKey(p1.Spec.MAC, p1.Spec.Addresses[0]))
 	require.True(t, ok)
 	require.Equal(t, []intent.RouteTarget{toEast("web").Spec.Networks[0].Target()}, r.Targets, "the target between the fabrics, and no other")
@@ -157,31 +155,41 @@ func TestOnlyStretchedNetworksAreAnnounced(t *testing.T) {
 }
 
 // EVPN leaves are told all there is at once after a start: what is in other fabrics,
-// too, as long as these can be reached.
+// too, as long as these can be reached. These are told what leaves have.
 func TestLeavesWaitForOtherFabrics(t *testing.T) {
 	b, s, made := newFabricBed(t, evpnLeaf(), web(), toEast("web"))
 	f := made(0)
-	b.until("the session may start", func() bool { f.speaker.mu.Lock(); defer f.speaker.mu.Unlock(); return f.opened })
+	b.until("both sessions may start", func() bool { return f.open() && s.open() })
 	b.PeerChanged("leaf1")
-	s.mu.Lock()
-	require.False(t, s.opened)
-	s.mu.Unlock()
+	require.False(t, s.released() || f.released())
 	f.synced(east)
 	b.PeerChanged(east)
-	b.until("leaves may be told", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.opened })
-	require.False(t, f.is(func() bool { return f.released })(), "the other fabric is told once the leaves were heard")
+	b.until("leaves may be told", s.released)
+	require.False(t, f.released(), "the other fabric is told once the leaves were heard")
 	s.synced("leaf1")
 	b.PeerChanged("leaf1")
-	b.until("all is known", f.is(func() bool { return f.released }))
+	b.until("all is known", f.released)
+}
+
+// Two controllers that start at once wait for each other's leaves, and not for each
+// other's leaves to have been told.
+func TestOtherFabricsDoNotWaitForLeavesToBeTold(t *testing.T) {
+	b, s, made := newFabricBed(t, evpnLeaf(), web(), toEast("web"))
+	f := made(0)
+	b.until("both sessions may start", func() bool { return f.open() && s.open() })
+	s.synced("leaf1")
+	b.PeerChanged("leaf1")
+	b.until("the other fabric may be told", f.released)
+	require.False(t, s.released())
 }
 
 func TestLeavesDoNotWaitForAFabricThatIsNotThere(t *testing.T) {
 	b, s, made := newFabricBed(t, evpnLeaf(), web(), toEast("web"))
 	f := made(0)
-	b.until("the session may start", func() bool { f.speaker.mu.Lock(); defer f.speaker.mu.Unlock(); return f.opened })
+	b.until("both sessions may start", func() bool { return f.open() && s.open() })
 	f.set(func() { f.heard = true })
 	b.PeerChanged(east)
-	b.until("leaves may be told", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.opened })
+	b.until("leaves may be told", s.released)
 	st := b.Status(toEast("web"))
 	require.Equal(t, intent.PhasePending, st.Phase)
 	require.Equal(t, east, st.Reasons[0].Device)

@@ -41,6 +41,8 @@ type Speaker interface {
 	Announce(add []evpn.Route, withdraw []evpn.RouteID) error
 	// Open lets sessions start: what was to be announced first is announced.
 	Open()
+	// Release lets peers be sent routes: all that were to be heard are announced.
+	Release()
 	// Refresh judges all routes of a leaf again by Admit.
 	Refresh(name string) error
 	// Peer tells the state of a session.
@@ -54,7 +56,8 @@ type reflector struct {
 	speaker Speaker
 	wake    chan struct{}
 
-	opened atomic.Bool
+	opened  atomic.Bool
+	holding atomic.Bool // leaves are sent nothing yet
 
 	// Guarded by the engine's lock.
 	touched map[intent.VNI]struct{}
@@ -75,8 +78,10 @@ type reflector struct {
 const openWait = 20 * time.Second
 
 func newReflector(e *Engine, s Speaker) *reflector {
-	return &reflector{engine: e, speaker: s, wake: make(chan struct{}, 1), touched: map[intent.VNI]struct{}{},
+	r := &reflector{engine: e, speaker: s, wake: make(chan struct{}, 1), touched: map[intent.VNI]struct{}{},
 		cursors: map[intent.VNI]evpn.Revision{}, targets: map[intent.VNI]string{}, routers: map[intent.VNI]bool{}, external: map[intent.VNI]bool{}, idle: true, doubts: map[string]time.Time{}}
+	r.holding.Store(true)
+	return r
 }
 
 func (r *reflector) notify() {
@@ -95,14 +100,20 @@ func (r *reflector) run(ctx context.Context) {
 	<-again.C
 	defer again.Stop()
 	for {
+		complete, heard := r.complete() || timeUp, r.heard() || timeUp // before what that is made of is announced
 		if err := r.bring(); err != nil {
 			r.engine.log.Warn("announcing routes failed", "err", err)
 		}
 		if next := r.refresh(); next > 0 {
 			again.Reset(next)
 		}
-		if r.waiting() && (timeUp || r.complete()) {
-			r.open()
+		if r.waiting() && complete {
+			r.opened.Store(true)
+			r.speaker.Open()
+		}
+		if r.holding.Load() && !r.waiting() && heard {
+			r.holding.Store(false)
+			r.speaker.Release()
 		}
 		select {
 		case <-ctx.Done():
@@ -170,17 +181,20 @@ func (e *Engine) Admit(peer string, r *evpn.Route) bool {
 // waiting reports whether sessions were not let start yet.
 func (r *reflector) waiting() bool { return !r.opened.Load() }
 
-func (r *reflector) open() {
-	r.opened.Store(true)
-	r.speaker.Open()
-}
-
 // complete reports whether all edges but the EVPN leaves have reported: all
 // that the controller originates is in the tables.
 func (r *reflector) complete() bool {
 	r.engine.mu.RLock()
 	defer r.engine.mu.RUnlock()
-	return r.engine.loaded && r.engine.model.OthersReported() && (r.engine.crossings == nil || r.engine.crossings.heard())
+	return r.engine.loaded && r.engine.model.OthersReported()
+}
+
+// heard reports whether all other fabrics have told what they have: so that leaves
+// are told that, too, in the first table that they get.
+func (r *reflector) heard() bool {
+	r.engine.mu.RLock()
+	defer r.engine.mu.RUnlock()
+	return r.engine.loaded && (r.engine.crossings == nil || r.engine.crossings.heard())
 }
 
 // bring announces what changed since the last time.
@@ -368,7 +382,7 @@ func (e *Engine) PeerChanged(peer string) {
 		e.model.Synced(peer)
 		e.wakeTouched()
 	}
-	if e.bgp != nil && e.bgp.waiting() {
+	if e.bgp != nil && e.bgp.holding.Load() {
 		e.bgp.notify()
 	}
 	if e.crossings != nil {

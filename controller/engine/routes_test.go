@@ -22,6 +22,7 @@ type speaker struct {
 	routes map[evpn.RouteID]evpn.Route
 	before int // routes when it was opened
 	opened bool
+	free   bool // released
 
 	refreshed []string
 	all       map[string]bool // peers that have announced all
@@ -51,6 +52,15 @@ func (s *speaker) Open() {
 	defer s.mu.Unlock()
 	s.opened, s.before = true, len(s.routes)
 }
+
+func (s *speaker) Release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.free = true
+}
+
+func (s *speaker) open() bool     { s.mu.Lock(); defer s.mu.Unlock(); return s.opened }
+func (s *speaker) released() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.free }
 
 func (s *speaker) Refresh(name string) error {
 	s.mu.Lock()
