@@ -27,8 +27,9 @@ func InterconnectOf(peer string) (name string, ok bool) {
 
 // interconnect is an Interconnect as the model keeps it.
 type interconnect struct {
-	spec    *intent.Interconnect
-	targets map[intent.RouteTarget]intent.Ref // networks by the target that they have between the fabrics
+	spec     *intent.Interconnect
+	targets  map[intent.RouteTarget]intent.Ref // networks by the target that they have between the fabrics
+	networks map[intent.Ref]struct{}           // the same
 }
 
 // putInterconnect keeps an interconnect, nil when it is gone, and takes the routes
@@ -40,9 +41,10 @@ func (m *Model) putInterconnect(name string, now *intent.Interconnect) {
 	if now == nil {
 		delete(m.interconnects, name)
 	} else {
-		x := &interconnect{spec: now, targets: make(map[intent.RouteTarget]intent.Ref, len(now.Spec.Networks))}
+		x := &interconnect{spec: now, targets: make(map[intent.RouteTarget]intent.Ref, len(now.Spec.Networks)), networks: make(map[intent.Ref]struct{}, len(now.Spec.Networks))}
 		for _, n := range now.Spec.Networks {
 			x.targets[n.Target()] = n.Ref()
+			x.networks[n.Ref()] = struct{}{}
 		}
 		m.interconnects[name] = x
 		m.touchStretched(x)
@@ -86,7 +88,7 @@ func (m *Model) touchStretched(x *interconnect) {
 	if x == nil {
 		return
 	}
-	for _, ref := range x.targets {
+	for ref := range x.networks {
 		if n := m.networks[ref]; n != nil && n.Spec.VNI != 0 {
 			m.touchedVNIs[n.Spec.VNI] = struct{}{}
 		}
@@ -116,11 +118,8 @@ func (m *Model) settleStretched(old, now *intent.Network) {
 	}
 	ref := cmp.Or(now, old).Ref()
 	for name, x := range m.interconnects {
-		for _, n := range x.targets {
-			if n == ref {
-				m.retake(m.routesOfPeers(name))
-				break
-			}
+		if _, ok := x.networks[ref]; ok {
+			m.retake(m.routesOfPeers(name))
 		}
 	}
 	m.settleRouters()

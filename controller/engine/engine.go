@@ -238,10 +238,10 @@ func (e *Engine) put(o intent.Object) {
 	e.model.Put(o)
 }
 
-// noteInterconnect has the crossings looked at when an interconnect changed.
+// noteInterconnect has the interconnects looked at when an object changed.
 func (e *Engine) noteInterconnect(r intent.Ref) {
-	if r.Kind == intent.KindInterconnect && e.crossings != nil {
-		e.crossings.changed = true
+	if e.crossings != nil {
+		e.crossings.note(r.Kind)
 	}
 }
 
@@ -289,16 +289,13 @@ func (e *Engine) wakeTouched() {
 		if e.bgp != nil && overlay.IsVNI(v) {
 			e.bgp.touched[v] = struct{}{}
 		}
-		if e.crossings != nil {
-			e.crossings.touch(v)
-		}
 		e.trims[v] = struct{}{}
 	}
 	if e.bgp != nil && (len(vnis) > 0 || e.bgp.holding.Load()) {
 		e.bgp.notify()
 	}
 	if e.crossings != nil {
-		e.crossings.notify()
+		e.crossings.touch(vnis)
 	}
 	e.takeAlarms()
 	e.takeMoved()

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"github.com/weft-sdn/weft/controller/intent"
@@ -36,7 +35,7 @@ type crossings struct {
 
 	// Guarded by the engine's lock.
 	all     map[string]*crossing
-	changed bool // interconnects did
+	changed bool // interconnects, or networks, did
 }
 
 // crossing is one interconnect's.
@@ -50,9 +49,10 @@ type crossing struct {
 	spec     *intent.Interconnect // for which the peers were set
 	peers    []string
 	released bool
-	touched  map[intent.VNI]struct{}
-	cursors  map[intent.VNI]evpn.Revision // up to which was announced
-	targets  map[intent.VNI]intent.RouteTarget
+	wanted   map[intent.VNI]intent.RouteTarget // tables that are to be announced
+	touched  map[intent.VNI]struct{}           // those of them that changed
+	cursors  map[intent.VNI]evpn.Revision      // up to which was announced
+	targets  map[intent.VNI]intent.RouteTarget // with which it was
 }
 
 func newCrossings(e *Engine) *crossings {
@@ -66,10 +66,29 @@ func (c *crossings) notify() {
 	}
 }
 
-// touch notes that a table changed. The caller holds the engine's lock.
-func (c *crossings) touch(v intent.VNI) {
+// note has all looked at again after an object changed, if that may concern them. The
+// caller holds the engine's lock.
+func (c *crossings) note(k intent.Kind) {
+	if k == intent.KindInterconnect || k == intent.KindNetwork && len(c.all) > 0 {
+		c.changed = true
+	}
+}
+
+// touch notes which tables changed, and has them announced. The caller holds the
+// engine's lock.
+func (c *crossings) touch(vnis []intent.VNI) {
+	work := c.changed
 	for _, x := range c.all {
-		x.touched[v] = struct{}{}
+		for _, v := range vnis {
+			if _, ok := x.wanted[v]; ok {
+				x.touched[v] = struct{}{}
+				work = true
+			}
+		}
+		work = work || !x.released
+	}
+	if work {
+		c.notify()
 	}
 }
 
@@ -116,12 +135,13 @@ func (c *crossings) bring(ctx context.Context) {
 	e.mu.Lock()
 	var leaving []*crossing
 	var todo []work
-	if c.changed {
+	all := c.changed
+	if all {
 		c.changed = false
 		leaving = c.settle(ctx)
 	}
 	for name, x := range c.all {
-		todo = append(todo, c.workOf(name, x))
+		todo = append(todo, c.workOf(name, x, all))
 	}
 	e.mu.Unlock()
 	for _, x := range leaving {
@@ -198,41 +218,22 @@ func (c *crossings) leave(x *crossing) {
 	e.broadcast()
 }
 
-// workOf is what changed for a crossing. The caller holds the engine's lock.
-func (c *crossings) workOf(name string, x *crossing) (w work) {
+// workOf is what changed for a crossing, with all when objects did. The caller holds
+// the engine's lock.
+func (c *crossings) workOf(name string, x *crossing, all bool) (w work) {
 	e := c.engine
 	w = work{crossing: x, name: name}
-	wanted := map[intent.VNI]intent.RouteTarget{}
-	spec := e.model.Interconnect(name)
-	if spec == nil {
-		return w // it leaves with the next change
-	}
-	for _, sn := range spec.Spec.Networks {
-		if n := e.model.Network(sn.Ref()); n != nil && e.model.NetworkOf(n.Spec.VNI) == n && n.Spec.Encapsulation.Standard() {
-			wanted[n.Spec.VNI] = sn.Target()
+	if spec := e.model.Interconnect(name); all && spec != nil {
+		w.set = x.follow(e, spec)
+		w.peers = e.fabricPeers(spec)
+		for v := range x.cursors {
+			if _, ok := x.wanted[v]; !ok {
+				w.withdraw = append(w.withdraw, x.retract(e, v)...)
+			}
 		}
 	}
-	if spec != x.spec {
-		x.spec = spec
-		w.set, w.peers = true, e.fabricPeers(spec)
-		gone := slices.Clone(x.peers)
-		x.peers = nil
-		for _, p := range w.peers {
-			x.peers = append(x.peers, p.Name)
-			gone = slices.DeleteFunc(gone, func(name string) bool { return name == p.Name })
-		}
-		for _, p := range gone {
-			e.alarms.endDevice(p)
-		}
-	}
-	for v := range x.cursors {
-		if _, ok := wanted[v]; !ok {
-			w.withdraw = append(w.withdraw, x.retract(e, v)...)
-		}
-	}
-	for v, target := range wanted {
-		_, touched := x.touched[v]
-		if _, known := x.cursors[v]; touched || !known || x.targets[v] != target {
+	for v := range x.touched {
+		if target, ok := x.wanted[v]; ok {
 			add, withdraw := x.changes(e, v, target)
 			w.add, w.withdraw = append(w.add, add...), append(w.withdraw, withdraw...)
 		}
@@ -242,6 +243,37 @@ func (c *crossings) workOf(name string, x *crossing) (w work) {
 		x.released, w.release = true, true
 	}
 	return w
+}
+
+// follow takes the interconnect and its networks as they are now, and reports whether
+// the peers may be others.
+func (x *crossing) follow(e *Engine, spec *intent.Interconnect) (peers bool) {
+	x.wanted = map[intent.VNI]intent.RouteTarget{}
+	for _, sn := range spec.Spec.Networks {
+		n := e.model.Network(sn.Ref())
+		if n == nil || e.model.NetworkOf(n.Spec.VNI) != n || !n.Spec.Encapsulation.Standard() {
+			continue
+		}
+		v, target := n.Spec.VNI, sn.Target()
+		x.wanted[v] = target
+		if _, known := x.cursors[v]; !known || x.targets[v] != target {
+			x.touched[v] = struct{}{}
+		}
+	}
+	if spec == x.spec {
+		return false
+	}
+	gone := x.peers
+	x.spec, x.peers = spec, nil
+	for _, p := range spec.Spec.Peers {
+		x.peers = append(x.peers, overlay.PeerName(spec.Metadata.Name, p.Address))
+	}
+	for _, p := range gone {
+		if !slices.Contains(x.peers, p) {
+			e.alarms.endDevice(p)
+		}
+	}
+	return true
 }
 
 // changes lists what is to be announced of a table's changes.
@@ -358,85 +390,4 @@ func (e *Engine) fabricOf(peer string) Fabric {
 		return nil
 	}
 	return e.crossings.all[name].fabric
-}
-
-// interconnectStatus is what the sessions with another fabric say. The caller holds
-// the lock.
-func (e *Engine) interconnectStatus(c *intent.Interconnect) *intent.Status {
-	known := e.model.Interconnect(c.Metadata.Name)
-	if known == nil || known.Metadata.Revision < c.Metadata.Revision {
-		return pending("Loading", "controller", "wait a moment", "the controller has not taken revision %d yet", c.Metadata.Revision)
-	}
-	st := &intent.Status{Phase: intent.PhaseReady, Applied: c.Metadata.Revision}
-	var routes []evpn.Route
-	up := 0
-	for _, p := range known.Spec.Peers {
-		name := overlay.PeerName(c.Metadata.Name, p.Address)
-		b := intent.BGPSession{State: "Idle"}
-		if f := e.fabricOf(name); f != nil {
-			b, _ = f.Peer(name)
-			routes = append(routes, f.Routes(name)...)
-		}
-		st.Peers = append(st.Peers, intent.PeerSession{Peer: p.Address.String(), BGPSession: b})
-		switch {
-		case b.State != "Established":
-			st.Reasons = append(st.Reasons, intent.Reason{Device: name, Code: "Session", Message: fmt.Sprintf("the BGP session is %s: %s", b.State, orElse(b.LastError, "it is being set up")),
-				Action: "look at the interconnect at the other end: its peers, asn and passwords"})
-		case !b.Synced:
-			st.Reasons = append(st.Reasons, intent.Reason{Device: name, Code: "Programming", Message: "the peer has not announced all that it has", Action: "wait a moment"})
-		default:
-			up++
-		}
-	}
-	switch {
-	case up == 0:
-		st.Phase, st.Applied = intent.PhasePending, 0
-	case up < len(known.Spec.Peers):
-		st.Phase, st.Applied = intent.PhaseDegraded, 0
-	}
-	for _, sn := range known.Spec.Networks {
-		st.Stretched = append(st.Stretched, e.stretchedView(sn, routes))
-	}
-	return st
-}
-
-func orElse(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
-}
-
-// stretchedView counts what crosses of a network, routes being all that the other
-// fabric announces.
-func (e *Engine) stretchedView(sn intent.StretchedNetwork, routes []evpn.Route) intent.StretchedView {
-	v := intent.StretchedView{Network: sn.Tenant + "/" + sn.Network}
-	target := sn.Target()
-	for i := range routes {
-		if slices.Contains(routes[i].Targets, target) {
-			v.Received++
-		}
-	}
-	n := e.model.Network(sn.Ref())
-	if n == nil {
-		return v
-	}
-	v.VNI = n.Spec.VNI
-	seg := e.model.Segment(v.VNI)
-	if seg == nil {
-		return v
-	}
-	for row := range seg.Rows() {
-		switch {
-		case crosses(row):
-			v.Sent++
-		case row.Origin == evpn.OriginFabric:
-			v.Used++
-			if row.Type == evpn.IMET {
-				v.VTEPs = append(v.VTEPs, row.VTEP.String())
-			}
-		}
-	}
-	slices.Sort(v.VTEPs)
-	return v
 }
