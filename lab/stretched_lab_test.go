@@ -28,7 +28,7 @@ type fabrics struct {
 
 const (
 	redVNI, blueVNI = intent.VNI(10100), intent.VNI(10200)
-	redTarget       = "65500:10100"
+	betweenTarget   = "65500:10100"
 	interconnected  = "dc"
 )
 
@@ -78,7 +78,7 @@ func newFabrics(t testing.TB) *fabrics {
 func (f *fabrics) interconnect(i int) *intent.Interconnect {
 	return &intent.Interconnect{Header: intent.Header{APIVersion: intent.APIVersion, Kind: intent.KindInterconnect}, Metadata: intent.Metadata{Name: interconnected},
 		Spec: intent.InterconnectSpec{ASN: f.joined.ASNs[1-i], Peers: []intent.FabricPeer{{Address: f.joined.Controllers[1-i], Password: "between us", Passive: i == 1, HoldTime: 3}},
-			Networks: []intent.StretchedNetwork{{Tenant: "red", Network: "red", RouteTarget: redTarget}}}}
+			Networks: []intent.StretchedNetwork{{Tenant: "red", Network: "red", RouteTarget: betweenTarget}}}}
 }
 
 func (f *fabrics) stretch() {
@@ -299,7 +299,7 @@ func TestTenantsStretched(t *testing.T) {
 		}
 		return nil
 	})
-	a := west.raised(interconnected+"@"+f.joined.Controllers[1].String(), "UnknownVNI", "route target "+redTarget)
+	a := west.raised(interconnected+"@"+f.joined.Controllers[1].String(), "UnknownVNI", "route target "+betweenTarget)
 	require.Contains(t, a.Message, "no network of interconnect dc has")
 	f.apart()
 	west.put(f.interconnect(0))

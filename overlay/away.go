@@ -25,11 +25,17 @@ func AwayVTEPs(vteps ...netip.Addr) Away {
 
 // Has reports whether a VTEP is in the set.
 func (a Away) Has(vtep netip.Addr) bool {
-	if _, ok := a.vteps[vtep]; ok {
+	if a.HasEdge(vtep) {
 		return true
 	}
 	_, here := a.ours[vtep]
 	return a.ours != nil && !here
+}
+
+// HasEdge reports whether a VTEP is in the set that is one of this fabric.
+func (a Away) HasEdge(vtep netip.Addr) bool {
+	_, ok := a.vteps[vtep]
+	return ok
 }
 
 // None reports whether the set is empty.
@@ -40,7 +46,7 @@ func (a Away) Len() int { return len(a.vteps) }
 
 // Without is the set without a VTEP of this fabric.
 func (a Away) Without(vtep netip.Addr) Away {
-	if _, ok := a.vteps[vtep]; ok {
+	if a.HasEdge(vtep) {
 		a.vteps = maps.Clone(a.vteps)
 		delete(a.vteps, vtep)
 	}

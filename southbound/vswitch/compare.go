@@ -143,6 +143,8 @@ func (s *connection) compile(has *openflow.Described, away overlay.Away, tell bo
 	}
 	s.compileRouting(x, has, away)
 	s.compileGuard(x, has, away.Without(s.vtep))
+	x.acls = s.pipe.acls
+	x.add(x.acls.flows()...)
 	if tell {
 		s.compileMoving(x)
 	}
@@ -180,6 +182,7 @@ func (s *connection) compileMoving(x *comparison) {
 	}
 	s.moveRouting(x)
 	s.moveGuard(x)
+	s.moveACLs(x)
 	for v := range s.done.cursors {
 		if _, ok := x.cursors[v]; !ok {
 			x.whole[v] = true
