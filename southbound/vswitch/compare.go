@@ -26,6 +26,7 @@ type comparison struct {
 	changes    changes
 	found      findings
 	fresh      []overlay.LocalPort // ports that have a policy here from now on
+	spoiled    []uint16            // zones in which something is translated otherwise from now on
 	// moving are the flows that changed since the device was last brought up to
 	// date: that they differ on the device is no fault. Nil when nobody asks.
 	// Of segments that come or go all flows do.
@@ -145,6 +146,8 @@ func (s *connection) compile(has *openflow.Described, away map[netip.Addr]struct
 	away = maps.Clone(away)
 	delete(away, s.vtep)
 	s.compileGuard(x, has, away)
+	x.nat = s.pipe.nat
+	x.add(x.nat.flows()...)
 	if tell {
 		s.compileMoving(x)
 	}
@@ -182,6 +185,7 @@ func (s *connection) compileMoving(x *comparison) {
 	}
 	s.moveRouting(x)
 	s.moveGuard(x)
+	s.moveNAT(x)
 	for v := range s.done.cursors {
 		if _, ok := x.cursors[v]; !ok {
 			x.whole[v] = true
