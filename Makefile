@@ -14,13 +14,20 @@ LAB_TESTS = $(shell grep -rl --include='*_test.go' '^//go:build lab' . | xargs -
 VM_TESTS = $(shell grep -rl --include='*_test.go' '^//go:build vm' . | xargs -n1 dirname | sort -u)
 
 .DEFAULT_GOAL := help
-.PHONY: help build install-deps install-test-deps demo test test-unit test-lab test-vm test-edges test-tenants lint fuzz bench bench-lab bench-churn bench-moves bench-scale bench-plot bench-evpn bench-check oracle generate clean
+.PHONY: help build image install-deps install-test-deps demo test test-unit test-lab test-vm test-edges test-tenants test-fabric lint fuzz bench bench-lab bench-churn bench-moves bench-scale bench-plot bench-evpn bench-check oracle generate clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/weft
 	$(GO) build -trimpath -o $(BIN) ./cmd/weft
+
+IMAGE = weft-node:latest
+DOCKER = docker
+image: ## build the container image of an exported lab's nodes: IMAGE=weft-node:latest DOCKER=docker (or podman)
+	@$(DOCKER) info >/dev/null 2>&1 || { echo "$(DOCKER) is missing here, or its daemon does not run: https://docs.docker.com/engine/install/"; exit 1; }
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/image/weft ./cmd/weft
+	$(DOCKER) build -t $(IMAGE) -f lab/image/Dockerfile bin/image
 
 # $(call install,PROGRAMS,PACKAGES)
 define install
@@ -60,6 +67,11 @@ test-edges: install-test-deps build ## every kind of edge in one network, with p
 test-tenants: install-test-deps build ## what tenants ask for beside networks and ports: routers, leases, advertisements, limits, with real clients and packets (root)
 	$(GO) test -tags lab -count 1 -timeout 15m -v -run Tenants ./lab
 	$(GO) test -tags lab -p 1 -count 1 -timeout 10m -run 'Requests|Rogue|Limits|Meter|Routers|Routing|Routes' ./southbound/vswitch ./southbound/openflow
+
+# Another part of test-lab.
+test-fabric: install-test-deps build ## the fabric itself: shapes and protocols, all their paths in the kernels, and the exported lab, with packets (root)
+	$(GO) test -tags lab -count 1 -timeout 15m -v -run 'TestFabric|TestContainerlabFiles' ./lab
+	$(GO) test -tags lab -count 1 -timeout 10m ./southbound/frr
 
 lint: ## gofmt, go vet and staticcheck
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt: $$out"; exit 1; }

@@ -3,6 +3,8 @@ package store
 import (
 	"errors"
 	"net/netip"
+	"slices"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -143,4 +145,163 @@ func TestPutOutsideErrors(t *testing.T) {
 		`Node hv: spec.vswitch.sourceAddresses[0].addresses[0]: 198.51.100.1 is in no pool of ExternalNetwork internet, which has [203.0.113.0/24 2001:db8:f::/64]`:                  sourced("hv", "10.255.0.9", "internet", "198.51.100.1"),
 		`Node hv: spec.vswitch.sourceAddresses[0].addresses[0]: 203.0.113.10 is in use by FloatingIP blue/f`:                                                                         sourced("hv", "10.255.0.9", "internet", "203.0.113.10"),
 	})
+}
+
+// What is left out is chosen once and kept; what no longer fits is chosen anew.
+func TestFloatingIPsKeepTheirAddresses(t *testing.T) {
+	s := abroad(t)
+	put(t, s, port("blue", "db", "two", "10.1.0.20", "10.1.0.21"))
+	f := put(t, s, floating("blue", "x", "internet", "two", "", ""))
+	require.Equal(t, "203.0.113.1", f.Spec.Address.String(), "the first that is free")
+	require.Equal(t, "10.1.0.20", f.Spec.Fixed.String())
+	again, err := s.Put(t.Context(), floating("blue", "x", "internet", "two", "", ""), PutOptions{})
+	require.NoError(t, err)
+	require.False(t, again.Changed)
+
+	put(t, s, floating("blue", "x", "internet", "two", "203.0.113.77", "10.1.0.21"))
+	f = put(t, s, floating("blue", "x", "internet", "two", "", ""))
+	require.Equal(t, "203.0.113.77 10.1.0.21", f.Spec.Address.String()+" "+f.Spec.Fixed.String())
+	put(t, s, port("blue", "db", "other", "10.1.0.30"))
+	f = put(t, s, floating("blue", "x", "internet", "other", "", ""))
+	require.Equal(t, "203.0.113.77 10.1.0.30", f.Spec.Address.String()+" "+f.Spec.Fixed.String(), "another port keeps the address")
+
+	// The port's other addresses come and go.
+	put(t, s, floating("blue", "x", "internet", "two", "", "10.1.0.21"))
+	put(t, s, port("blue", "db", "two", "10.1.0.21", "10.1.0.22"))
+}
+
+func TestFloatingIPsAreAllocatedUntilPoolsAreEmpty(t *testing.T) {
+	s := abroad(t)
+	put(t, s, outside("small", []string{"198.51.100.8/31", "198.51.100.16/30"}))
+	put(t, s, network("red", "n", "10.1.0.0/24", "fd00::/64"))
+	put(t, s, leading(vrf("red", "r", "n"), "small"))
+	var all []intent.Object
+	for _, name := range []string{"a", "b", "c", "d", "e"} {
+		put(t, s, port("red", "n", name))
+		all = append(all, floating("red", name, "small", name, "", ""))
+	}
+	out := s.PutAll(t.Context(), all, false)
+	var got []string
+	for _, w := range out[:4] {
+		require.NoError(t, w.Err)
+		got = append(got, w.Object.(*intent.FloatingIP).Spec.Address.String())
+	}
+	require.ElementsMatch(t, []string{"198.51.100.8", "198.51.100.9", "198.51.100.17", "198.51.100.18"}, got)
+	require.ErrorIs(t, out[4].Err, ErrExhausted)
+	require.EqualError(t, out[4].Err, "FloatingIP red/e: spec.address: no IPv4 address is free in the pools [198.51.100.8/31 198.51.100.16/30] of ExternalNetwork small: add one, or delete a floating IP")
+	_, err := s.Put(t.Context(), floating("red", "six", "small", "a", "", "fd00::2"), PutOptions{})
+	require.EqualError(t, err, "FloatingIP red/six: spec.address: no IPv6 address is free in the pools [198.51.100.8/31 198.51.100.16/30] of ExternalNetwork small: add one, or delete a floating IP")
+	_, err = s.Delete(t.Context(), ref(intent.KindFloatingIP, "red", "b"), DeleteOptions{})
+	require.NoError(t, err)
+	put(t, s, floating("red", "e", "small", "e", "", ""))
+}
+
+// A hypervisor may be written before the external network that it names, and
+// has its addresses as soon as that is there.
+func TestSourceAddresses(t *testing.T) {
+	s := tiers(t)
+	sources := func(name string) []netip.Addr {
+		o, err := s.Get(t.Context(), ref(intent.KindNode, "", name))
+		require.NoError(t, err)
+		return sourcesOf(o.(*intent.Node))[0].Addresses
+	}
+	put(t, s, sourced("hv1", "10.255.9.1", "internet"))
+	put(t, s, sourced("hv2", "10.255.9.2", "internet", "203.0.113.1"))
+	require.Empty(t, sources("hv1"))
+	_, err := s.Put(t.Context(), outside("internet", []string{"198.51.100.0/24"}), PutOptions{})
+	require.EqualError(t, err, "ExternalNetwork internet: spec.pools: leave out addresses in use: 203.0.113.1 of Node hv2; change these first")
+
+	put(t, s, outside("internet", []string{"203.0.113.0/24", "2001:db8::/64"}))
+	require.Equal(t, []netip.Addr{netip.MustParseAddr("203.0.113.2"), netip.MustParseAddr("2001:db8::1")}, sources("hv1"))
+	require.Equal(t, []netip.Addr{netip.MustParseAddr("203.0.113.1")}, sources("hv2"), "what is given stays")
+	again, err := s.Put(t.Context(), sourced("hv1", "10.255.9.1", "internet"), PutOptions{})
+	require.NoError(t, err)
+	require.False(t, again.Changed, "what was chosen is kept")
+	put(t, s, sourced("hv2", "10.255.9.2", "internet"))
+	require.Equal(t, []netip.Addr{netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("2001:db8::2")}, sources("hv2"), "a family that was missing is added")
+
+	// A pool that is too small for all gives to some.
+	out := s.PutAll(t.Context(), []intent.Object{outside("tiny", []string{"192.0.2.1/32"}), sourced("hv3", "10.255.9.3", "tiny"), sourced("hv4", "10.255.0.4", "tiny")}, false)
+	noErrors(t, out)
+	require.Len(t, append(sources("hv3"), sources("hv4")...), 1)
+
+	_, err = s.Delete(t.Context(), ref(intent.KindExternalNetwork, "", "internet"), DeleteOptions{})
+	require.NoError(t, err, "source addresses don't hold it")
+	_, err = s.Delete(t.Context(), ref(intent.KindNode, "", "hv2"), DeleteOptions{})
+	require.NoError(t, err)
+	_, err = s.Put(t.Context(), outside("internet", []string{"203.0.113.2/32", "2001:db8::/127"}), PutOptions{})
+	require.NoError(t, err, "what the deleted node had is free")
+}
+
+func TestDeleteOutside(t *testing.T) {
+	s := abroad(t)
+	internet, border := ref(intent.KindExternalNetwork, "", "internet"), ref(intent.KindNode, "", "evpn")
+	r, d, f := ref(intent.KindRouter, "blue", "r"), ref(intent.KindPort, "blue", "d"), ref(intent.KindFloatingIP, "blue", "f")
+	put(t, s, peering(outside("internet", []string{"203.0.113.0/24", "2001:db8:f::/64"}, "evpn"), "eth3", "192.0.2.0/31", "192.0.2.1"))
+	before := dump(t, s)
+	for _, cascade := range []bool{false, true} {
+		for o, want := range map[intent.Ref]string{
+			internet: "ExternalNetwork internet is in use by FloatingIP blue/f, Router blue/r: give these something else, or delete them first",
+			border:   "Node evpn is in use by ExternalNetwork internet: take it out of these first",
+			r:        "Router blue/r is in use by FloatingIP blue/f: delete these first",
+			d:        "Port blue/d is in use by FloatingIP blue/f, Router blue/r: give these something else, or delete them first",
+		} {
+			_, err := s.Delete(t.Context(), o, DeleteOptions{Cascade: cascade})
+			require.EqualError(t, err, want)
+		}
+	}
+	require.Equal(t, before, dump(t, s))
+
+	res, err := s.Delete(t.Context(), ref(intent.KindTenant, "", "blue"), DeleteOptions{Cascade: true})
+	require.NoError(t, err)
+	require.Contains(t, res.Deleted, f)
+	require.Less(t, slices.Index(res.Deleted, f), slices.Index(res.Deleted, d), "a floating IP before its port")
+	for _, o := range []intent.Ref{internet, border} {
+		_, err := s.Delete(t.Context(), o, DeleteOptions{})
+		require.NoError(t, err)
+	}
+}
+
+// A floating IP that comes while its port, its router or its external network
+// goes: one of both is refused.
+func TestFloatingIPRaces(t *testing.T) {
+	stores := open(t, 2)
+	s := stores[0]
+	put(t, s, tenant("t"))
+	put(t, s, network("t", "n", "10.0.0.0/24"))
+	for range 10 {
+		for name, against := range map[string]func(s *Store) error{
+			"port": func(s *Store) error {
+				_, err := s.Delete(t.Context(), ref(intent.KindPort, "t", "p"), DeleteOptions{})
+				return err
+			},
+			"address": func(s *Store) error {
+				_, err := s.Put(t.Context(), port("t", "n", "p", "10.0.0.6"), PutOptions{})
+				return err
+			},
+			"router": func(s *Store) error {
+				_, err := s.Delete(t.Context(), ref(intent.KindRouter, "t", "r"), DeleteOptions{})
+				return err
+			},
+			"way out":  func(s *Store) error { _, err := s.Put(t.Context(), vrf("t", "r", "n"), PutOptions{}); return err },
+			"pool":     func(s *Store) error { _, err := s.Put(t.Context(), outside("x", nil), PutOptions{}); return err },
+			"external": func(s *Store) error { _, err := s.Put(t.Context(), vrf("t", "r"), PutOptions{}); return err },
+		} {
+			put(t, s, outside("x", []string{"203.0.113.0/24"}))
+			put(t, s, port("t", "n", "p", "10.0.0.5"))
+			put(t, s, leading(vrf("t", "r", "n"), "x"))
+			var one, other error
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				_, one = stores[0].Put(t.Context(), floating("t", "f", "x", "p", "203.0.113.5", "10.0.0.5"), PutOptions{})
+			})
+			wg.Go(func() { other = against(stores[1]) })
+			wg.Wait()
+			require.NotEqual(t, one == nil, other == nil, "%s: %v; %v", name, one, other)
+			if one == nil {
+				_, err := s.Delete(t.Context(), ref(intent.KindFloatingIP, "t", "f"), DeleteOptions{})
+				require.NoError(t, err)
+			}
+		}
+	}
 }

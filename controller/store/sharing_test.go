@@ -110,3 +110,50 @@ func TestLeaksRace(t *testing.T) {
 		noErrors(t, out)
 	}
 }
+
+// Two that fit alone and not together are not written by one transaction.
+func TestPutAllOfLeaksThatMeet(t *testing.T) {
+	s := services(t)
+	put(t, s, importing(vrf("other", "both"), "65000:900"))
+	put(t, s, exporting(vrf("shop", "db", "db"), "65000:700", "65000:900"))
+	const apart = " which imports routes: spec.imports[0]: 10.8.0.0/24 of Router svc/r overlaps 10.8.0.0/16 of Router shop/db, which spec.imports[0] takes: a router can't tell them apart; take less by prefixes"
+	out := s.PutAll(t.Context(), []intent.Object{network("shop", "db", "10.2.0.0/24", "10.8.0.0/16"), network("svc", "dns", "10.9.0.0/24", "10.8.0.0/24")}, false)
+	require.NoError(t, out[0].Err)
+	require.EqualError(t, out[1].Err, "Network svc/dns: spec.subnets: don't fit Router other/both,"+apart)
+	out = s.PutAll(t.Context(), []intent.Object{exporting(vrf("other", "r", "dns"), "65000:901"), importing(vrf("shop", "r", "more"), "65000:901")}, false)
+	require.NoError(t, out[0].Err)
+	require.NoError(t, out[1].Err)
+	out = s.PutAll(t.Context(), []intent.Object{exporting(vrf("other", "r", "dns", "same"), "65000:901"), importing(vrf("shop", "r", "same"), "65000:901")}, false)
+	require.NoError(t, out[0].Err)
+	require.EqualError(t, out[1].Err, "Router shop/r: spec.imports[0]: 10.2.0.0/24 of Router other/r overlaps 10.2.0.0/24, a subnet of this router: a router can't tell them apart; take less by prefixes")
+	sound(t, s)
+}
+
+// The same of networks of routers that are there: those of two from which one
+// imports, and its own against those of one.
+func TestLeaksRaceOfNetworks(t *testing.T) {
+	stores := open(t, 2)
+	s := stores[0]
+	put(t, s, tenant("t"))
+	for _, n := range []string{"x", "y", "z"} {
+		put(t, s, network("t", n))
+	}
+	put(t, s, importing(importing(vrf("t", "x", "x"), "1:1"), "1:77"))
+	put(t, s, exporting(vrf("t", "y", "y"), "1:1"))
+	put(t, s, numbered(vrf("t", "z", "z"), 77))
+	for range 10 {
+		for _, pair := range [][2]string{{"x", "y"}, {"x", "z"}, {"y", "z"}} {
+			errs := make([]error, 2)
+			var wg sync.WaitGroup
+			for i, n := range pair {
+				wg.Go(func() { _, errs[i] = stores[i].Put(t.Context(), network("t", n, "10.0.0.0/24"), PutOptions{}) })
+			}
+			wg.Wait()
+			require.NotEqual(t, errs[0] == nil, errs[1] == nil, "%v: %v", pair, errs)
+			for _, n := range pair {
+				put(t, s, network("t", n))
+			}
+		}
+	}
+	sound(t, s)
+}
