@@ -25,6 +25,8 @@ func (e *Engine) Status(o intent.Object) *intent.Status {
 		return e.routerStatus(o)
 	case *intent.SecurityGroup:
 		return e.groupStatus(o)
+	case *intent.FloatingIP:
+		return e.floatingStatus(o)
 	case *intent.Tenant:
 		return &intent.Status{Phase: intent.PhaseReady, Applied: o.Metadata.Revision}
 	case *intent.Node:
