@@ -51,6 +51,9 @@ type LocalPort struct {
 	// Domain is the number under which the addresses around the port are known
 	// in the tables of groups; zero without a policy.
 	Domain intent.VNI
+	// ACLs judge what crosses the borders of the network's subnets; nil when
+	// nothing does.
+	ACLs *NetworkACLs
 }
 
 // Learned is a station that an edge learned from traffic on a segment.
@@ -64,7 +67,7 @@ type Learned struct {
 func (p LocalPort) Equal(q LocalPort) bool {
 	return p.Port == q.Port && p.VNI == q.VNI && p.Interface == q.Interface && p.VLAN == q.VLAN && p.OFPort == q.OFPort && p.MAC == q.MAC && p.Encap == q.Encap && p.Standby == q.Standby && slices.Equal(p.Addresses, q.Addresses) &&
 		p.Routing.Equal(q.Routing) && p.Services.Equal(q.Services) && p.QoS.Equal(q.QoS) && p.NAT.Equal(q.NAT) &&
-		p.Domain == q.Domain && p.Policy.Equal(q.Policy)
+		p.Domain == q.Domain && p.Policy.Equal(q.Policy) && p.ACLs.Equal(q.ACLs)
 }
 
 // Attachment is where a port was found and what was made of it.
@@ -132,8 +135,9 @@ type Model struct {
 	awaiting   bool // some edge has not reported
 
 	security    security
-	translating translating
+	acls        acls
 	offences    map[rowOf]map[evpn.Source]offence // by the rows of ports that others announce
+	translating translating
 
 	// Clock tells the time of moves; time.Now when nil. It is set before use.
 	Clock func() time.Time
@@ -198,8 +202,10 @@ func NewModel() *Model {
 		byL3VNI: map[intent.VNI]*router{}, vrfImports: map[intent.RouteTarget]map[intent.VNI]struct{}{}, staleNodes: map[string]struct{}{}, staleVRFs: map[intent.VNI]struct{}{},
 		routers: map[intent.Ref]*router{}, routersOf: map[intent.Ref]few[intent.Ref]{}, mirrored: map[intent.VNI]intent.VNI{}, stale: map[intent.Ref]struct{}{}, unlinked: map[intent.Ref]struct{}{}, shared: newShared(),
 		hopPorts: map[intent.Ref]few[intent.Ref]{}, hopAddrs: map[address]few[intent.Ref]{},
-		offences: map[rowOf]map[evpn.Source]offence{},
-		security: newSecurity(), translating: newTranslating(),
+		offences:     map[rowOf]map[evpn.Source]offence{},
+		security:     newSecurity(),
+		acls:         newACLs(),
+		translating:  newTranslating(),
 		touchedNodes: map[string]struct{}{}, touchedVNIs: map[intent.VNI]struct{}{}, served: newServed(), scratch: map[string]struct{}{},
 	}
 }
@@ -220,6 +226,7 @@ func (m *Model) Put(o intent.Object) {
 	case *intent.Network:
 		old := m.networks[o.Ref()]
 		m.networks[o.Ref()] = o
+		m.acls.setNetwork(old, o)
 		m.settleNetwork(old, o)
 		m.settleServices(o.Ref())
 		m.settleGateways(old, o)
@@ -235,6 +242,8 @@ func (m *Model) Put(o intent.Object) {
 		m.hopDeclared(o)
 		m.settle(o.Ref())
 		m.settleRouters()
+	case *intent.NetworkACL:
+		m.setACL(o.Ref(), o)
 	case *intent.SecurityGroup:
 		m.setGroup(o.Ref(), o)
 	case *intent.ExternalNetwork:
@@ -274,6 +283,8 @@ func (m *Model) Put(o intent.Object) {
 // Delete takes the deletion of an object.
 func (m *Model) Delete(r intent.Ref) {
 	switch r.Kind {
+	case intent.KindNetworkACL:
+		m.setACL(r, nil)
 	case intent.KindSecurityGroup:
 		m.setGroup(r, nil)
 	case intent.KindExternalNetwork:
@@ -285,6 +296,7 @@ func (m *Model) Delete(r intent.Ref) {
 	case intent.KindNetwork:
 		old := m.networks[r]
 		delete(m.networks, r)
+		m.acls.setNetwork(old, nil)
 		m.settleServices(r)
 		m.settleAll(m.portsOf[r])
 		m.settleNetwork(old, nil)

@@ -23,6 +23,8 @@ func (e *Engine) Status(o intent.Object) *intent.Status {
 		return e.networkStatus(o)
 	case *intent.Router:
 		return e.routerStatus(o)
+	case *intent.NetworkACL:
+		return e.aclStatus(o)
 	case *intent.SecurityGroup:
 		return e.groupStatus(o)
 	case *intent.FloatingIP:

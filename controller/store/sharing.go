@@ -81,9 +81,7 @@ func (w *write) shared(ctx context.Context, field string, r *intent.Router, n *i
 			}
 		}
 	}
-	for _, c := range w.s.keys.sharers(r) {
-		w.touch = append(w.touch, c)
-	}
+	w.touch = append(w.touch, w.s.keys.sharers(r)...)
 	return f.Err()
 }
 

@@ -148,6 +148,8 @@ func (s *connection) compile(has *openflow.Described, away map[netip.Addr]struct
 	s.compileGuard(x, has, away)
 	x.nat = s.pipe.nat
 	x.add(x.nat.flows()...)
+	x.acls = s.pipe.acls
+	x.add(x.acls.flows()...)
 	if tell {
 		s.compileMoving(x)
 	}
@@ -186,6 +188,7 @@ func (s *connection) compileMoving(x *comparison) {
 	s.moveRouting(x)
 	s.moveGuard(x)
 	s.moveNAT(x)
+	s.moveACLs(x)
 	for v := range s.done.cursors {
 		if _, ok := x.cursors[v]; !ok {
 			x.whole[v] = true

@@ -113,8 +113,8 @@ func apply(as ...openflow.Action) openflow.Instructions {
 	return openflow.NewInstructions(openflow.Apply(as...))
 }
 
-// crossing matches what goes from one VRF to another.
-func crossing(from, to intent.VNI) []openflow.Field {
+// betweenVRFs matches what goes from one VRF to another.
+func betweenVRFs(from, to intent.VNI) []openflow.Field {
 	fs := []openflow.Field{openflow.Reg(leakReg, uint32(from)), openflow.Reg(vrfReg, uint32(to))}
 	return fs[:2:2]
 }
@@ -144,7 +144,7 @@ func (p pipeline) floating(l overlay.LocalPort) []openflow.Flow {
 		return nil
 	}
 	c, x, y := macCookie(l.VNI, l.MAC), l.Routing.VRF.VNI, l.NAT.External
-	out, in, zone := crossing(x, y), crossing(y, x), p.nat.zone(x, zoneFloating)
+	out, in, zone := betweenVRFs(x, y), betweenVRFs(y, x), p.nat.zone(x, zoneFloating)
 	var fs []openflow.Flow
 	on := func(table uint8, priority uint16, m openflow.Match, as ...openflow.Action) {
 		fs = append(fs, flow(table, priority, c, m, apply(as...)))
@@ -199,7 +199,7 @@ func (n *nat) flows() []openflow.Flow {
 // come back the same way.
 func (n *nat) source(x intent.VNI, o *overlay.NAT) []openflow.Flow {
 	y := o.External
-	out, in := crossing(x, y), crossing(y, x)
+	out, in := betweenVRFs(x, y), betweenVRFs(y, x)
 	var fs []openflow.Flow
 	on := func(table uint8, priority uint16, m openflow.Match, as ...openflow.Action) {
 		fs = append(fs, flow(table, priority, cookieMark, m, apply(as...)))

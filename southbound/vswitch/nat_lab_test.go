@@ -47,7 +47,10 @@ func TestDriverFollowsTranslation(t *testing.T) {
 	b.Eventually("synced", b.synced)
 	b.plug("a")
 	b.plug("b")
-	b.change(func(m *overlay.Model) { m.Put(withSubnet(network("web", 100), 0)); m.Put(withSubnet(network("db", 200), 8)) })
+	b.change(func(m *overlay.Model) {
+		m.Put(withSubnet(network("web", 100), 0))
+		m.Put(withSubnet(network("db", 200), 8))
+	})
 	b.takes("subnets")
 	b.oracle()
 	before := b.flows()

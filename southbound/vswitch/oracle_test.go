@@ -36,6 +36,7 @@ func fromScratch(p pipeline, local map[intent.Ref]overlay.LocalPort, rows func(i
 	}
 	set.add(p.guard.flows()...)
 	set.add(p.nat.flows()...)
+	set.add(aclsOf(local).flows()...)
 	members := map[station]groupBits{}
 	for table, id := range p.guard.reads {
 		for _, row := range rows(table) {

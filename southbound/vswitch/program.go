@@ -21,6 +21,7 @@ type programmed struct {
 	routing
 	guard   *guard
 	nat     *nat
+	acls    *acls
 	members members
 }
 
@@ -110,6 +111,8 @@ func (s *connection) bringChanges(ctx context.Context) error {
 	s.bringMeters(&c, before, next.local)
 	s.bringGuard(&c, &next)
 	s.bringNAT(&c, &next)
+	next.acls = s.pipe.acls
+	s.done.acls.change(&c, next.acls, func(v intent.VNI) bool { _, had := s.done.cursors[v]; return !had })
 	for _, v := range slices.Sorted(maps.Keys(vnis)) {
 		s.bringSegment(&c, &next, v, vnis[v])
 	}
