@@ -35,6 +35,7 @@ func (e *Engine) routerStatus(r *intent.Router) *intent.Status {
 			st.Phase, st.Applied = intent.PhaseDegraded, 0
 		}
 	}
+	e.tellNotShared(st, ports)
 	for _, rn := range r.Spec.Networks {
 		if n := e.model.Network(r.NetworkRef(rn)); n != nil {
 			for _, s := range n.Spec.Subnets {

@@ -79,6 +79,9 @@ func (e *Engine) portStatus(p *intent.Port, lagging func(intent.VNI) []laggard) 
 	if why := e.notEnforced(a); why != nil {
 		st.Reasons = append(st.Reasons, *why)
 	}
+	if why := e.notShared(a); why != nil {
+		st.Reasons = append(st.Reasons, *why)
+	}
 	if len(st.Reasons) > 0 && st.Phase == intent.PhaseReady {
 		st.Phase = intent.PhaseDegraded
 	}

@@ -67,7 +67,7 @@ func (s *connection) dropKept(ctx context.Context) error {
 		}
 	}
 	s.dropKeptMembers(&c)
-	s.dropKeptVias(&c)
+	s.dropKeptVias(&c, nil)
 	if err := s.send(ctx, &c); err != nil {
 		return err
 	}
