@@ -42,6 +42,9 @@ type LocalPort struct {
 	// Services are what the station is told, nil when it is told nothing.
 	Services *Services
 	QoS      *QoS // nil when there are no limits
+	// NAT is how its packets to and from outside are translated; nil when its
+	// router leads to no external network.
+	NAT *NAT
 	// Policy filters what the port sends and receives; nil for a port in no
 	// security group.
 	Policy *Policy
@@ -63,7 +66,7 @@ type Learned struct {
 // Equal reports whether two local ports are the same in all.
 func (p LocalPort) Equal(q LocalPort) bool {
 	return p.Port == q.Port && p.VNI == q.VNI && p.Interface == q.Interface && p.VLAN == q.VLAN && p.OFPort == q.OFPort && p.MAC == q.MAC && p.Encap == q.Encap && p.Standby == q.Standby && slices.Equal(p.Addresses, q.Addresses) &&
-		p.Routing.Equal(q.Routing) && p.Services.Equal(q.Services) && p.QoS.Equal(q.QoS) &&
+		p.Routing.Equal(q.Routing) && p.Services.Equal(q.Services) && p.QoS.Equal(q.QoS) && p.NAT.Equal(q.NAT) &&
 		p.Domain == q.Domain && p.Policy.Equal(q.Policy) && p.ACLs.Equal(q.ACLs)
 }
 
@@ -134,9 +137,10 @@ type Model struct {
 	compiling  bool
 	awaiting   bool // some edge has not reported
 
-	security security
-	acls     acls
-	offences map[rowOf]map[evpn.Source]offence // by the rows of ports that others announce
+	security    security
+	acls        acls
+	offences    map[rowOf]map[evpn.Source]offence // by the rows of ports that others announce
+	translating translating
 
 	// Clock tells the time of moves; time.Now when nil. It is set before use.
 	Clock func() time.Time
@@ -178,6 +182,7 @@ type edge struct {
 	onVNI      map[intent.VNI]int        // local ports per VNI
 	reading    map[intent.VNI]int        // local ports that need a table beside their VNI's
 	floods     map[intent.VNI]netip.Addr // the IMET routes it originates
+	sourceRows map[sourceRow]netip.Addr  // of its source addresses, with the VTEP
 	learned    map[Learned]struct{}      // as reported
 	stated     map[Learned]netip.Addr    // those of them that are rows, with the VTEP
 	standby    map[intent.Ref]struct{}   // local ports that are in standby
@@ -204,6 +209,7 @@ func NewModel() *Model {
 		offences:     map[rowOf]map[evpn.Source]offence{},
 		security:     newSecurity(),
 		acls:         newACLs(),
+		translating:  newTranslating(),
 		touchedNodes: map[string]struct{}{}, touchedVNIs: map[intent.VNI]struct{}{}, served: newServed(), scratch: map[string]struct{}{},
 	}
 }
@@ -245,17 +251,24 @@ func (m *Model) Put(o intent.Object) {
 		m.setACL(o.Ref(), o)
 	case *intent.SecurityGroup:
 		m.setGroup(o.Ref(), o)
+	case *intent.ExternalNetwork:
+		m.putOutside(o.Ref(), o)
+	case *intent.FloatingIP:
+		m.putFloating(o.Ref(), o)
 	case *intent.Node:
 		e := m.edge(o.Metadata.Name)
-		was := e.vtep()
+		was, from := e.vtep(), e.spec
 		m.serviced -= e.serviced()
 		m.setLeaf(e, false)
 		e.spec = o
 		m.serviced += e.serviced()
 		m.setLeaf(e, true)
 		m.markReported(o.Metadata.Name, e)
-		if e.vtep() != was {
+		m.settleSources(e)
+		if e.vtep() != was || !sourcesAlike(from, o) {
 			m.settleNode(e)
+		}
+		if e.vtep() != was {
 			m.settleLearned(o.Metadata.Name, e)
 		}
 		m.settleAwaiting()
@@ -268,8 +281,9 @@ func (m *Model) Put(o intent.Object) {
 		m.putRouter(o.Ref(), o)
 		m.settleVRF(o.Ref(), was, o)
 		m.settleStaleNodes()
-	case *intent.ExternalNetwork:
-		m.putOutside(o.Ref(), o)
+		if was == nil || !outsideAlike(was.Spec.External, o.Spec.External) {
+			m.settleOutside(o)
+		}
 	}
 }
 
@@ -280,6 +294,12 @@ func (m *Model) Delete(r intent.Ref) {
 		m.setACL(r, nil)
 	case intent.KindSecurityGroup:
 		m.setGroup(r, nil)
+	case intent.KindExternalNetwork:
+		if m.routers[r] != nil {
+			m.putOutside(r, nil)
+		}
+	case intent.KindFloatingIP:
+		m.putFloating(r, nil)
 	case intent.KindNetwork:
 		old := m.networks[r]
 		delete(m.networks, r)
@@ -305,6 +325,8 @@ func (m *Model) Delete(r intent.Ref) {
 			m.forgetRoutes(r.Name, e)
 			m.serviced -= e.serviced()
 			m.setLeaf(e, false)
+			e.spec = nil
+			m.settleSources(e)
 			delete(m.unreported, r.Name)
 			delete(m.nodes, r.Name)
 			m.settleAwaiting()
@@ -319,10 +341,6 @@ func (m *Model) Delete(r intent.Ref) {
 		m.putRouter(r, nil)
 		m.settleVRF(r, was, nil)
 		m.settleStaleNodes()
-	case intent.KindExternalNetwork:
-		if m.routers[r] != nil {
-			m.putOutside(r, nil)
-		}
 	}
 }
 

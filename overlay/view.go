@@ -75,6 +75,12 @@ func (m *Model) PortsOf(network intent.Ref) []intent.Ref {
 	return slices.SortedFunc(maps.Keys(m.portsOf[network]), compareRefs)
 }
 
+// HasPool reports whether an external network has addresses of a family.
+func (m *Model) HasPool(external intent.Ref, v4 bool) bool {
+	r := m.routers[external]
+	return r != nil && r.outside != nil && slices.ContainsFunc(r.outside.Spec.Pools, func(p netip.Prefix) bool { return p.Addr().Is4() == v4 })
+}
+
 // Node returns a node's intent as the model knows it, or nil.
 func (m *Model) Node(name string) *intent.Node {
 	if e := m.nodes[name]; e != nil {

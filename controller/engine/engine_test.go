@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"net/netip"
 	"sync"
 	"testing"
@@ -116,7 +117,11 @@ func (d *edge) step() {
 	vnis := map[intent.VNI]bool{}
 	for _, p := range local {
 		vnis[p.VNI] = true
+		for _, v := range p.Reads() {
+			vnis[v] = vnis[v] || overlay.IsVNI(v)
+		}
 	}
+	maps.DeleteFunc(vnis, func(_ intent.VNI, yes bool) bool { return !yes })
 	for v := range vnis {
 		d.mu.Lock()
 		at := d.cursors[v]

@@ -27,6 +27,8 @@ func (e *Engine) Status(o intent.Object) *intent.Status {
 		return e.aclStatus(o)
 	case *intent.SecurityGroup:
 		return e.groupStatus(o)
+	case *intent.FloatingIP:
+		return e.floatingStatus(o)
 	case *intent.Interconnect:
 		return e.interconnectStatus(o)
 	case *intent.Tenant:

@@ -26,6 +26,7 @@ type comparison struct {
 	changes    changes
 	found      findings
 	fresh      []overlay.LocalPort // ports that have a policy here from now on
+	spoiled    []uint16            // zones in which something is translated otherwise from now on
 	// moving are the flows that changed since the device was last brought up to
 	// date: that they differ on the device is no fault. Nil when nobody asks.
 	// Of segments that come or go all flows do.
@@ -143,6 +144,8 @@ func (s *connection) compile(has *openflow.Described, away overlay.Away, tell bo
 	}
 	s.compileRouting(x, has, away)
 	s.compileGuard(x, has, away.Without(s.vtep))
+	x.nat = s.pipe.nat
+	x.add(x.nat.flows()...)
 	x.acls = s.pipe.acls
 	x.add(x.acls.flows()...)
 	if tell {
@@ -182,6 +185,7 @@ func (s *connection) compileMoving(x *comparison) {
 	}
 	s.moveRouting(x)
 	s.moveGuard(x)
+	s.moveNAT(x)
 	s.moveACLs(x)
 	for v := range s.done.cursors {
 		if _, ok := x.cursors[v]; !ok {

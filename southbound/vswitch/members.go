@@ -350,10 +350,15 @@ func strangers(now map[intent.Ref]overlay.LocalPort, has *openflow.Described) (f
 
 // forgetConnections has the switch forget what it knows of connections of ports
 // that came: it is of whoever had the port number before, or of the same VM when it
-// was here last.
-func (s *connection) forgetConnections(fresh []overlay.LocalPort) error {
+// was here last. So it does in zones in which something is translated otherwise.
+func (s *connection) forgetConnections(fresh []overlay.LocalPort, zones []uint16) error {
 	for _, l := range fresh {
 		if err := s.conn.FlushZone(uint16(l.OFPort)); err != nil {
+			return err
+		}
+	}
+	for _, z := range zones {
+		if err := s.conn.FlushZone(z); err != nil {
 			return err
 		}
 	}

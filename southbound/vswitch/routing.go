@@ -198,6 +198,11 @@ func (s *connection) icmpAnswer(p openflow.PacketIn) (openflow.PacketOut, bool) 
 	if f == nil {
 		return openflow.PacketOut{}, false
 	}
+	if in, _ := p.Value(openflow.FieldReg(vrfReg)); isTranslated(l, intent.VNI(in), f) {
+		// It quotes what was translated; the way back translates that, too.
+		return openflow.PacketOut{InPort: openflow.PortController, Metadata: []openflow.Field{openflow.Reg(vrfReg, uint32(in))},
+			Actions: []openflow.Action{openflow.Resubmit(tableRoute)}, Data: f}, true
+	}
 	return openflow.PacketOut{InPort: openflow.PortController, Actions: []openflow.Action{openflow.Output(p.InPort)}, Data: f}, true
 }
 
