@@ -38,6 +38,7 @@ func (r *run) startController(ctx context.Context) error {
 		args: []string{
 			r.opts.Weft, "controller", "--data-dir", s.controllerDir(), "--listen", "unix:" + s.controllerSocket(),
 			"--listen", fmt.Sprintf("127.0.0.1:%d", controllerPort), "--listen", s.controllerMgmtAPI(),
+			"--asn", fmt.Sprint(s.controllerASN()), "--bgp-router-id", s.controllerID().String(), "--bgp-listen", "0.0.0.0:179",
 		},
 		log: filepath.Join(s.dir, "controller.log"),
 	}, s.controllerSocket())

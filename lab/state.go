@@ -32,6 +32,7 @@ const (
 type State struct {
 	Name    string       `json:"name"`
 	Source  string       `json:"source"` // the topology file
+	Site    int          `json:"site,omitempty"`
 	Phase   Phase        `json:"phase"`
 	Created time.Time    `json:"created"`
 	Mgmt    netip.Prefix `json:"mgmt"`

@@ -22,7 +22,7 @@ func (s *Server) describe() huma.Config {
 	return huma.Config{
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI:    "3.1.0",
-			Info:       &huma.Info{Title: "Weft", Version: "v1", Description: "Northbound interface of the Weft controller: declare tenants, networks, routers, security groups, ports, nodes and links, and read what the devices made of them."},
+			Info:       &huma.Info{Title: "Weft", Version: "v1", Description: "Northbound interface of the Weft controller: declare tenants, networks, routers, security groups, ports, interconnects, nodes and links, and read what the devices made of them."},
 			Tags:       []*huma.Tag{},
 			Components: &huma.Components{Schemas: huma.NewMapRegistry("#/components/schemas/", schemaName)},
 		},

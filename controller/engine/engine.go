@@ -34,6 +34,9 @@ type Config struct {
 	// Speaker speaks BGP EVPN with the leaves; nil without any. It calls back
 	// TakeRoutes, PeerChanged and PeerAlarm.
 	Speaker Speaker
+	// NewFabric makes the speaker of an interconnect with a fabric of an AS; nil
+	// without any. It calls back as Speaker does.
+	NewFabric func(interconnect string, asn uint32) Fabric
 	// ASN is the controller's AS, from which route targets and distinguishers
 	// are made.
 	ASN uint32
@@ -47,15 +50,17 @@ type Config struct {
 
 // Engine is the controller's core. Make it with New, then call Run.
 type Engine struct {
-	config  Config
-	log     *slog.Logger
-	events  *ring
-	alarms  alarms
-	bgp     *reflector // nil without a speaker
-	moves   moveQueue
-	readers readers
-	wakes   wakes
-	wiring  *wiring
+	config Config
+	log    *slog.Logger
+	events *ring
+	alarms alarms
+	bgp    *reflector // nil without a speaker
+	moves  moveQueue
+	// crossings are nil without speakers to other fabrics.
+	crossings *crossings
+	readers   readers
+	wakes     wakes
+	wiring    *wiring
 
 	mu       sync.RWMutex
 	model    *overlay.Model
@@ -97,6 +102,9 @@ func New(c Config) *Engine {
 	if c.Speaker != nil {
 		e.bgp = newReflector(e, c.Speaker)
 	}
+	if c.NewFabric != nil {
+		e.crossings = newCrossings(e)
+	}
 	e.model.Hold(true)
 	e.ready = errors.New("intent is not loaded yet")
 	return e
@@ -116,6 +124,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	defer stop()
 	if e.bgp != nil {
 		wg.Go(func() { e.bgp.run(ctx) })
+	}
+	if e.crossings != nil {
+		wg.Go(func() { e.crossings.run(ctx) })
 	}
 	wg.Go(func() { e.finishMoves(ctx) })
 	wg.Go(func() { e.wakes.run(ctx) })
@@ -221,6 +232,7 @@ func (e *Engine) take(ctx context.Context, batch []store.Event) {
 
 func (e *Engine) put(o intent.Object) {
 	e.nodesChanged = e.nodesChanged || o.Ref().Kind == intent.KindNode
+	e.noteInterconnect(o.Ref())
 	e.objects[o.Ref()] = o.Meta().Revision
 	if p, ok := o.(*intent.Port); ok {
 		e.regroup(e.model.Port(p.Ref()), p)
@@ -229,8 +241,16 @@ func (e *Engine) put(o intent.Object) {
 	e.model.Put(o)
 }
 
+// noteInterconnect has the interconnects looked at when an object changed.
+func (e *Engine) noteInterconnect(r intent.Ref) {
+	if e.crossings != nil {
+		e.crossings.note(r.Kind)
+	}
+}
+
 func (e *Engine) delete(r intent.Ref) {
 	e.nodesChanged = e.nodesChanged || r.Kind == intent.KindNode
+	e.noteInterconnect(r)
 	delete(e.objects, r)
 	if r.Kind == intent.KindPort {
 		e.regroup(e.model.Port(r), nil)
@@ -278,8 +298,11 @@ func (e *Engine) wakeTouched() {
 		}
 		e.trims[v] = struct{}{}
 	}
-	if e.bgp != nil && (len(vnis) > 0 || e.bgp.waiting()) {
+	if e.bgp != nil && (len(vnis) > 0 || e.bgp.holding.Load()) {
 		e.bgp.notify()
+	}
+	if e.crossings != nil {
+		e.crossings.touch(vnis)
 	}
 	e.takeAlarms()
 	e.takeMoved()
@@ -288,7 +311,7 @@ func (e *Engine) wakeTouched() {
 // wakeKeepers wakes the sessions that kept something for edges that had not
 // reported, and can judge it now. The caller holds the lock.
 func (e *Engine) wakeKeepers() {
-	away, all := e.model.Away(), e.model.AllReported()
+	away, all := e.model.Away(), e.model.AllReported() && e.model.FabricsReported()
 	if away == e.away && all == e.allReported {
 		return
 	}
@@ -346,7 +369,14 @@ func (e *Engine) trim(v intent.VNI) bool {
 		read = min(read, e.bgp.cursors[v])
 		readers++
 	}
+	if e.crossings != nil {
+		at, n := e.crossings.reading(v, seg)
+		read, readers = min(read, at), readers+n
+	}
 	e.model.Trim(v, read, readers)
+	if e.crossings != nil && e.model.Segment(v) == nil {
+		e.crossings.forget(v)
+	}
 	if e.bgp != nil && e.model.Segment(v) == nil {
 		delete(e.bgp.cursors, v)
 		delete(e.bgp.targets, v)

@@ -28,6 +28,10 @@ func (e *Engine) Status(o intent.Object) *intent.Status {
 		return e.aclStatus(o)
 	case *intent.SecurityGroup:
 		return e.groupStatus(o)
+	case *intent.FloatingIP:
+		return e.floatingStatus(o)
+	case *intent.Interconnect:
+		return e.interconnectStatus(o)
 	case *intent.Tenant:
 		return &intent.Status{Phase: intent.PhaseReady, Applied: o.Metadata.Revision}
 	case *intent.Node:

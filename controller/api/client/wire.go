@@ -205,7 +205,7 @@ type Route struct {
 	RouterMAC string       `json:"routerMAC,omitempty" doc:"MAC by which the VTEP routes (RFC 9135 section 5); without it the station is bridged to"`
 	VTEP      netip.Addr   `json:"vtep" doc:"Next hop"`
 	Node      string       `json:"node,omitempty" doc:"Node that has the VTEP"`
-	Origin    string       `json:"origin" doc:"port: a port of the intent, where its edge has it; learned: by an edge from traffic; bgp: announced by an EVPN leaf" enum:"port,learned,bgp"`
+	Origin    string       `json:"origin" doc:"port: a port of the intent, where its edge has it; learned: by an edge from traffic; bgp: announced by an EVPN leaf; fabric: announced by another fabric" enum:"port,learned,bgp,fabric"`
 	Source    string       `json:"source" doc:"Who states the path: the node, and the port or the leaf's route distinguisher"`
 	Best      bool         `json:"best" doc:"The path in use"`
 	Sequence  uint32       `json:"sequence" doc:"MAC mobility sequence number (RFC 7432 section 7.7)"`
