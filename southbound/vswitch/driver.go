@@ -45,6 +45,7 @@ type Driver struct {
 	feed     southbound.Feed
 	gates    *Gates
 	log      *slog.Logger
+	patience time.Duration // viaTime, but in tests
 
 	mu      sync.Mutex
 	status  southbound.Status
@@ -63,7 +64,7 @@ type Driver struct {
 // New returns the driver of a node that has a vSwitch.
 func New(n *intent.Node, feed southbound.Feed, gates *Gates, log *slog.Logger) *Driver {
 	d := &Driver{name: n.Metadata.Name, spec: *n.Spec.VSwitch, vtep: n.Spec.VTEP, feed: feed, gates: gates,
-		log: log.With("device", n.Metadata.Name), status: southbound.Status{Since: time.Now()},
+		log: log.With("device", n.Metadata.Name), patience: viaTime, status: southbound.Status{Since: time.Now()},
 		speak: map[intent.Ref]overlay.LocalPort{}, poke: make(chan struct{}, 1)}
 	d.openflow, d.listen = openFlowEndpoint(d.spec)
 	return d
