@@ -79,9 +79,9 @@ func (w *natSite) sourceNAT() {
 			w.seenAs(vm, to, w.sources(w.vms[vm].hypervisor, v6))
 		}
 		// From one port of one address to the same place: they are two sessions.
-		one, err := w.seen("w1", "udp", to, 4444, 2*time.Second)
+		one, err := w.knownAs("w1", "udp", to, 4444, 2*time.Second)
 		require.NoError(w, err)
-		two, err := w.seen("x1", "udp", to, 4444, 2*time.Second)
+		two, err := w.knownAs("x1", "udp", to, 4444, 2*time.Second)
 		require.NoError(w, err)
 		require.Equal(w, one.Addr(), two.Addr())
 		require.NotEqual(w, one.Port(), two.Port())
@@ -183,7 +183,7 @@ func (w *natSite) noLeaks() {
 	w.leadsOutside("red", false)
 	to := netip.AddrPortFrom(server4, whoPort)
 	w.eventually(5*time.Second, func() error {
-		if _, err := w.seen("d1", "udp", to, 0, refusedAfter); err == nil {
+		if _, err := w.knownAs("d1", "udp", to, 0, refusedAfter); err == nil {
 			return fmt.Errorf("d1 is still translated")
 		}
 		return nil
@@ -208,15 +208,15 @@ func (w *natSite) groupsInside() {
 	w.ready(10 * time.Second)
 	at := netip.AddrPortFrom(floatingOf("w1", false), whoPort)
 	w.eventually(5*time.Second, func() error {
-		_, err := w.seen(internetNode, "udp", at, 0, refusedAfter)
+		_, err := w.knownAs(internetNode, "udp", at, 0, refusedAfter)
 		if err == nil {
 			return fmt.Errorf("UDP comes through")
 		}
 		return nil
 	})
-	_, err := w.seen(internetNode, "tcp", at, 0, time.Second)
+	_, err := w.knownAs(internetNode, "tcp", at, 0, time.Second)
 	require.NoError(w, err)
-	_, err = w.seen("d2", "tcp", at, 0, refusedAfter)
+	_, err = w.knownAs("d2", "tcp", at, 0, refusedAfter)
 	require.Error(w, err, "it is from another address")
 	w.unseen("w1", netip.AddrPortFrom(server4, whoPort)) // nothing may go out
 	w.put(w.vms["w1"].port())
@@ -285,7 +285,7 @@ func (w *natSite) floatingMoves() {
 func (w *natSite) floatingGoes() {
 	w.delete(intent.Ref{Kind: intent.KindFloatingIP, Tenant: "ink", Name: "x1-v4"})
 	w.eventually(5*time.Second, func() error {
-		if _, err := w.seen(internetNode, "udp", netip.AddrPortFrom(floatingOf("x1", false), whoPort), 0, refusedAfter); err == nil {
+		if _, err := w.knownAs(internetNode, "udp", netip.AddrPortFrom(floatingOf("x1", false), whoPort), 0, refusedAfter); err == nil {
 			return fmt.Errorf("it still answers")
 		}
 		return nil
