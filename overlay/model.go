@@ -95,6 +95,7 @@ type Model struct {
 
 	carriers   map[intent.VNI]map[string]struct{} // nodes with local ports, or ports that need the table
 	unreported map[string]struct{}                // edges that have never reported
+	absent     map[string]struct{}                // peers of other fabrics that have not, either
 
 	portsOf  map[intent.Ref]map[intent.Ref]struct{} // network -> ports
 	byIface  map[string]intent.Ref                  // iface-id -> port
@@ -118,6 +119,8 @@ type Model struct {
 	refused map[address]map[taken]struct{}                 // routes for addresses that a port owns
 	hosts   map[address][]taken                            // routes for addresses that are in the tables
 	alarms  []Alarm
+
+	interconnects map[string]*interconnect
 
 	routers    map[intent.Ref]*router // external networks among them
 	byL3VNI    map[intent.VNI]*router
@@ -170,6 +173,7 @@ func (m *Model) attachment(r intent.Ref) (Attachment, bool) {
 type edge struct {
 	key        string // in nodes
 	spec       *intent.Node
+	peerOf     string // interconnect of which it is a peer, and no edge of ours
 	reported   bool
 	ifaces     map[string]Interface
 	local      map[intent.Ref]LocalPort  // replaced rather than changed once it was lent
@@ -192,7 +196,7 @@ func NewModel() *Model {
 	return &Model{
 		networks: map[intent.Ref]*intent.Network{}, ports: map[intent.Ref]*intent.Port{},
 		nodes: map[string]*edge{}, segments: map[intent.VNI]*evpn.Segment{},
-		carriers: map[intent.VNI]map[string]struct{}{}, unreported: map[string]struct{}{},
+		carriers: map[intent.VNI]map[string]struct{}{}, unreported: map[string]struct{}{}, absent: map[string]struct{}{}, interconnects: map[string]*interconnect{},
 		portsOf: map[intent.Ref]map[intent.Ref]struct{}{}, byIface: map[string]intent.Ref{},
 		byPlace: map[place]few[intent.Ref]{}, seen: map[string]few[place]{},
 		attached: map[intent.Ref]attached{}, standby: map[intent.Ref][]Attachment{}, held: map[netip.Addr]int{}, left: map[intent.Ref]place{}, fresh: map[standbyPlace]struct{}{},
@@ -228,6 +232,7 @@ func (m *Model) Put(o intent.Object) {
 		m.networks[o.Ref()] = o
 		m.acls.setNetwork(old, o)
 		m.settleNetwork(old, o)
+		m.settleStretched(old, o)
 		m.settleServices(o.Ref())
 		m.settleGateways(old, o)
 		m.settleAll(m.portsOf[o.Ref()])
@@ -268,6 +273,8 @@ func (m *Model) Put(o intent.Object) {
 		}
 		m.settleAwaiting()
 		m.settleRouters()
+	case *intent.Interconnect:
+		m.putInterconnect(o.Metadata.Name, o)
 	case *intent.Router:
 		m.serveRouter(o.Ref(), o)
 		was := m.routerSpec(o.Ref())
@@ -300,6 +307,7 @@ func (m *Model) Delete(r intent.Ref) {
 		m.settleServices(r)
 		m.settleAll(m.portsOf[r])
 		m.settleNetwork(old, nil)
+		m.settleStretched(old, nil)
 		m.settleGateways(old, nil)
 	case intent.KindPort:
 		if p := m.ports[r]; p != nil {
@@ -325,6 +333,8 @@ func (m *Model) Delete(r intent.Ref) {
 			m.settleRouters()
 			m.settleStaleNodes()
 		}
+	case intent.KindInterconnect:
+		m.putInterconnect(r.Name, nil)
 	case intent.KindRouter:
 		m.serveRouter(r, nil)
 		was := m.routerSpec(r)
@@ -346,7 +356,13 @@ func (m *Model) Observe(node string, ifaces []Interface) {
 
 // Synced takes that an EVPN leaf has announced all the routes that it has: of
 // these edges, that is the report.
-func (m *Model) Synced(node string) { m.setReported(node, m.edge(node)) }
+// So it is of a speaker of another fabric.
+func (m *Model) Synced(node string) {
+	delete(m.absent, node)
+	if !m.IsPeer(node) {
+		m.setReported(node, m.edge(node))
+	}
+}
 
 func (m *Model) setReported(node string, e *edge) {
 	e.reported = true

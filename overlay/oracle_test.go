@@ -74,7 +74,7 @@ func (w *world) often(in int) bool { return w.IntN(in) != 0 }
 func (w *world) step() string {
 	// Nothing is taken for a duplicate that moves every hour.
 	w.now = w.now.Add(time.Hour)
-	switch w.IntN(18) {
+	switch w.IntN(20) {
 	case 0:
 		n := hypervisor(w.hv())
 		if w.IntN(2) == 0 {
@@ -132,6 +132,8 @@ func (w *world) step() string {
 		return w.putOutside()
 	case 16:
 		return w.putFloating()
+	case 17, 18:
+		return w.fabric()
 	}
 	return w.route()
 }
@@ -230,6 +232,12 @@ func (w *world) delete() string {
 		delete(w.learned, r.Name)
 		delete(w.routes, r.Name)
 		delete(w.synced, r.Name)
+	}
+	if r.Kind == intent.KindInterconnect {
+		for _, n := range []string{PeerName(r.Name, netip.MustParseAddr("192.0.2.1")), PeerName(r.Name, netip.MustParseAddr("192.0.2.2"))} {
+			delete(w.routes, n)
+			delete(w.synced, n)
+		}
 	}
 	return "delete " + r.String()
 }
@@ -447,6 +455,7 @@ func (w *world) compare(t *testing.T) {
 			require.True(t, p.Equal(got[r]), "%s: %s is %v, want %v", n, r, got[r], p)
 		}
 	}
+	require.Equal(t, want.Unreported(), w.m.Unreported())
 	for v, r := range w.readers {
 		r.read(w.m.Segment(v))
 		rows := 0

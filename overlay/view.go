@@ -110,26 +110,6 @@ func (m *Model) Carries(node string, v intent.VNI) bool {
 	return ok
 }
 
-// Unreported lists the VTEPs of edges that have never reported, or have ports
-// that are held back (see Hold): what is behind them is not known yet, and nothing
-// of it may be taken for gone.
-func (m *Model) Unreported() map[netip.Addr]struct{} {
-	vteps := make(map[netip.Addr]struct{}, len(m.unreported))
-	for name := range m.unreported {
-		vteps[m.nodes[name].vtep()] = struct{}{}
-	}
-	for vtep := range m.held {
-		vteps[vtep] = struct{}{}
-	}
-	return vteps
-}
-
-// Away is the number of reasons for which VTEPs are in Unreported.
-func (m *Model) Away() int { return len(m.unreported) + len(m.held) }
-
-// AllReported reports whether Unreported is empty.
-func (m *Model) AllReported() bool { return len(m.unreported) == 0 }
-
 // Place is a place that claims a port.
 type Place struct {
 	Node      string

@@ -130,7 +130,7 @@ func (s *connection) segment(v intent.VNI) *compiled {
 
 // compile makes what the device should have from the feed. Flows of the edge alone
 // are added one by one; what edges share comes from tables.
-func (s *connection) compile(has *openflow.Described, away map[netip.Addr]struct{}, tell bool) *comparison {
+func (s *connection) compile(has *openflow.Described, away overlay.Away, tell bool) *comparison {
 	x := &comparison{segs: map[intent.VNI]*expected{}, programmed: programmed{local: s.local(), cursors: map[intent.VNI]evpn.Revision{}, floods: map[intent.VNI]replication{}}}
 	x.paths = s.pipe.paths()
 	x.add(s.pipe.base()...)
@@ -143,9 +143,7 @@ func (s *connection) compile(has *openflow.Described, away map[netip.Addr]struct
 		s.compileSegment(x, v, vnis[v], stay[v])
 	}
 	s.compileRouting(x, has, away)
-	away = maps.Clone(away)
-	delete(away, s.vtep)
-	s.compileGuard(x, has, away)
+	s.compileGuard(x, has, away.Without(s.vtep))
 	x.nat = s.pipe.nat
 	x.add(x.nat.flows()...)
 	x.acls = s.pipe.acls

@@ -45,7 +45,7 @@ func byVNI(local map[intent.Ref]overlay.LocalPort) map[intent.VNI][]uint32 {
 // bring brings the device from what it has to what the feed says now, and
 // costs what changed.
 func (s *connection) bring(ctx context.Context) error {
-	judge := s.kept && len(s.feed.Unreported(false)) == 0 // before what is brought now is read
+	judge := s.kept && s.feed.Unreported(false).None() // before what is brought now is read
 	if err := s.bringChanges(ctx); err != nil || !judge {
 		return err
 	}
@@ -67,7 +67,7 @@ func (s *connection) dropKept(ctx context.Context) error {
 		}
 	}
 	s.dropKeptMembers(&c)
-	s.dropKeptVias(&c, nil)
+	s.dropKeptVias(&c, overlay.Away{})
 	if err := s.send(ctx, &c); err != nil {
 		return err
 	}

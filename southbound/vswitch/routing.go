@@ -3,7 +3,6 @@ package vswitch
 import (
 	"context"
 	"maps"
-	"net/netip"
 	"slices"
 
 	"github.com/weft-sdn/weft/controller/intent"
@@ -122,7 +121,7 @@ func (p pipeline) routedAnywhere(v intent.VNI, r evpn.Row) []openflow.Flow {
 }
 
 // compileRouting adds what the device should have of routers.
-func (s *connection) compileRouting(x *comparison, has *openflow.Described, away map[netip.Addr]struct{}) {
+func (s *connection) compileRouting(x *comparison, has *openflow.Described, away overlay.Away) {
 	x.routing = routingOf(x.local)
 	x.prefixes.late = s.late
 	for _, v := range slices.Sorted(maps.Keys(x.gateways)) {
