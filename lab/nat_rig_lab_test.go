@@ -183,17 +183,19 @@ func (w *natSite) leadsOutside(tenant string, snat bool) {
 }
 
 // floats gives an address of a VM a floating IP.
-func (w *natSite) floats(vm, address string) *intent.FloatingIP {
+func (w *natSite) floats(vm, address string) {
 	w.Helper()
+	w.put(w.floating(vm, address))
+}
+
+func (w *natSite) floating(vm, address string) *intent.FloatingIP {
 	v := w.vms[vm]
 	name := vm + "-v4"
 	if a := netip.MustParseAddr(address); a.Is6() {
 		name = vm + "-v6"
 	}
-	f := &intent.FloatingIP{Header: intent.Header{APIVersion: intent.APIVersion, Kind: intent.KindFloatingIP}, Metadata: intent.Metadata{Tenant: v.tenant, Name: name},
+	return &intent.FloatingIP{Header: intent.Header{APIVersion: intent.APIVersion, Kind: intent.KindFloatingIP}, Metadata: intent.Metadata{Tenant: v.tenant, Name: name},
 		Spec: intent.FloatingIPSpec{External: internetNode, Address: netip.MustParseAddr(address), Port: vm}}
-	w.put(f)
-	return f
 }
 
 // sources are a hypervisor's addresses in the external network.
@@ -293,7 +295,7 @@ func (w *site) seenAs(from string, at netip.AddrPort, want netip.Addr) {
 			return err
 		})
 	}
-	w.ping(from, at.Addr().String())
+	w.eventually(5*time.Second, func() error { return w.reach(from, at.Addr(), "ping", 0, time.Second) })
 }
 
 // unseen wants that nothing comes through.
