@@ -10,7 +10,8 @@ import (
 func init() { commands = append(commands, newFabricCommand) }
 
 func newFabricCommand(a *app) *cobra.Command {
-	c := &cobra.Command{Use: "fabric", Short: "Look at the underlay: its cables and neighbours"}
+	c := &cobra.Command{Use: "fabric", Short: "Look at the underlay: its cables and neighbours",
+		Example: "  weft fabric cabling\n  weft fabric neighbours leaf1"}
 	c.AddCommand(newFabricCabling(a), newFabricNeighbours(a))
 	return c
 }
