@@ -254,3 +254,28 @@ func TestWrongNetworksAreRefused(t *testing.T) {
 	_, err = n.Routes(Failure{Nodes: []string{"spine7"}})
 	require.EqualError(t, err, "failure: the fabric has no switch and no link between switches at spine7")
 }
+
+func FuzzParsePolicies(f *testing.F) {
+	f.Add("kind: SteeringPolicy\nmetadata: {name: a}\nspec: {scope: {from: leaf1}, weight: {spine1: 3, spine2: 1}, until: 2036-01-01T00:00:00Z}")
+	f.Add("kind: SteeringPolicy\nmetadata: {name: a}\nspec: {avoid: {links: ['leaf1:eth2'], nodes: [spine1]}}\n---\nkind: SteeringPolicy\nmetadata: {name: b}\nspec: {auto: {}}")
+	n, err := NewNetwork(cabled("leaf1:eth1 spine1:eth1", "leaf1:eth2 spine2:eth1", "leaf2:eth1 spine1:eth2", "leaf2:eth2 spine2:eth2"), Capacities{Default: 1e9})
+	require.NoError(f, err)
+	m, err := demand.New([]demand.Demand{{Key: demand.Key{From: "leaf1", To: "leaf2"}, Rate: 1e9}})
+	require.NoError(f, err)
+	traffic, err := NewTraffic(n, m)
+	require.NoError(f, err)
+	f.Fuzz(func(t *testing.T, text string) {
+		ps, err := ParsePolicies([]byte(text), "p.yaml")
+		if err != nil {
+			return
+		}
+		rules, err := Compile(n, ps, now)
+		if err != nil {
+			return
+		}
+		r, err := Simulate(traffic, rules, AllUp, Settings{})
+		require.NoError(t, err)
+		got := shares(n, r.Policy, "leaf1")
+		require.InDelta(t, 1e9, got[0]+got[1], 1)
+	})
+}
