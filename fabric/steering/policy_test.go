@@ -174,6 +174,55 @@ func TestElephantsGetOutOfEachOthersWay(t *testing.T) {
 	require.Less(t, apart, 16)
 }
 
+// Tenants that are named have a colour, then the largest; the others share an address.
+func TestColoursTellTenantsApart(t *testing.T) {
+	n := square(t)
+	traffic := matrix(t, n, "leaf1,leaf3,6G,red,1", "leaf1,leaf3,5G,blue,1", "leaf1,leaf3,1G,green,1", "leaf1,leaf3,1G,,", "leaf2,leaf3,1G,grey,1")
+	cells := func(colours int, named ...string) (out []string, have []string) {
+		c, have, err := traffic.Coloured(colours, named)
+		require.NoError(t, err)
+		for _, d := range c.Cells().Demands {
+			out = append(out, d.Key.String())
+		}
+		require.Equal(t, traffic.Cells().Total(), c.Cells().Total())
+		return out, have
+	}
+	got, have := cells(0)
+	require.Empty(t, have)
+	require.Equal(t, []string{"leaf1 → leaf3", "leaf2 → leaf3"}, got)
+	got, have = cells(2)
+	require.Equal(t, []string{"red", "blue"}, have)
+	require.Equal(t, []string{"leaf1 → leaf3", "leaf1 → leaf3 of blue", "leaf1 → leaf3 of red", "leaf2 → leaf3"}, got)
+	got, have = cells(2, "grey")
+	require.Equal(t, []string{"grey", "red"}, have)
+	require.Equal(t, []string{"leaf1 → leaf3", "leaf1 → leaf3 of red", "leaf2 → leaf3 of grey"}, got)
+	_, _, err := traffic.Coloured(1, []string{"blue", "red"})
+	require.EqualError(t, err, "policies name 2 tenants (blue, red), there are colours for 1")
+
+	// Without colours the elephants of a pair can't be told apart; with them they are.
+	together := 0
+	for seed := range uint64(16) {
+		worst := func(colours int) float64 {
+			c, _, err := traffic.Coloured(colours, nil)
+			require.NoError(t, err)
+			r, err := Simulate(c, nil, AllUp, Settings{Seed: seed})
+			require.NoError(t, err)
+			ecmp, _ := n.Worst(r.ECMP)
+			plain, err := Simulate(traffic, nil, AllUp, Settings{Seed: seed})
+			require.NoError(t, err)
+			same, _ := n.Worst(plain.ECMP)
+			require.InDelta(t, same, ecmp, 1e-9, "the hash is that of the flows, however they are steered")
+			auto, _ := n.Worst(r.Auto)
+			return auto
+		}
+		if worst(0) > 1 {
+			together++
+		}
+		require.Less(t, worst(2), 0.86)
+	}
+	require.Positive(t, together)
+}
+
 func TestMiceStayOnECMP(t *testing.T) {
 	n := square(t)
 	traffic := matrix(t, n, "leaf1,leaf3,3G,red,1", "leaf1,leaf3,3G,blue,1", "leaf1,leaf3,3G,green,1", "leaf1,leaf3,3G,grey,1", "leaf2,leaf3,10M,,")
