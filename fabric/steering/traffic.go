@@ -18,17 +18,26 @@ const maxHashed = 4096
 type cell struct {
 	demand.Demand     // in all
 	from, to      int // leaves
-	// of are the demands that it consists of, each with its own flows.
+	// of are the demands that it consists of, each with its own flows; nil when it is
+	// one.
 	of []demand.Demand
 }
 
+// parts are the demands that the cell consists of.
+func (c cell) parts() []demand.Demand {
+	if c.of == nil {
+		return []demand.Demand{c.Demand}
+	}
+	return c.of
+}
+
 // Whole reports whether the cell is one flow, which can't be divided.
-func (c cell) Whole() bool { return len(c.of) == 1 && c.of[0].Whole() }
+func (c cell) Whole() bool { return len(c.of) <= 1 && c.Demand.Whole() }
 
 // counted reports whether some of the traffic is of so few flows that each takes its
 // own way.
 func (c cell) counted() bool {
-	return slices.ContainsFunc(c.of, func(d demand.Demand) bool { return few(d) })
+	return few(c.Demand) || slices.ContainsFunc(c.of, few)
 }
 
 func few(d demand.Demand) bool { return d.Flows > 0 && d.Flows <= maxHashed }
@@ -56,10 +65,13 @@ func NewTraffic(n *Network, m demand.Matrix) (Traffic, error) {
 		if from == to || d.Rate == 0 {
 			continue
 		}
-		c := cell{Demand: d, from: from, to: to, of: []demand.Demand{d}}
+		c := cell{Demand: d, from: from, to: to}
 		c.From = n.names[from]
 		if t, ok := n.tunnel[d.To]; ok {
 			c.To = t
+		}
+		if c.Key != d.Key {
+			c.of = []demand.Demand{d}
 		}
 		cells = append(cells, c)
 	}
@@ -73,11 +85,10 @@ func merge(cells []cell) []cell {
 	for _, c := range cells {
 		if n := len(out); n > 0 && out[n-1].Key == c.Key {
 			last := &out[n-1]
+			last.of = slices.Concat(last.parts(), c.parts())
 			last.Demand = last.With(c.Demand)
-			last.of = append(last.of, c.of...)
 			continue
 		}
-		c.of = slices.Clone(c.of)
 		out = append(out, c)
 	}
 	return out
@@ -99,8 +110,9 @@ func (t Traffic) Coloured(colours int, named []string) (Traffic, []string, error
 	}
 	cells := slices.Clone(t.cells)
 	for i := range cells {
-		if !slices.Contains(have, cells[i].Tenant) {
-			cells[i].Tenant = ""
+		if c := &cells[i]; c.Tenant != "" && !slices.Contains(have, c.Tenant) {
+			c.of = c.parts()
+			c.Tenant = ""
 		}
 	}
 	return Traffic{t.network, merge(cells)}, have, nil
@@ -155,7 +167,7 @@ func (p *placed) fall(i int, parts []float64) []float64 {
 	}
 	n := len(p.problem.Commodities[i].Ways)
 	out := make([]float64, n)
-	for _, d := range c.of {
+	for _, d := range c.parts() {
 		if few(d) {
 			p.hash(d, d.Rate/c.Rate, parts, out)
 			continue
