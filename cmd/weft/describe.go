@@ -133,6 +133,8 @@ func statusOf(o intent.Object) *intent.Status {
 		return o.Status
 	case *intent.FloatingIP:
 		return o.Status
+	case *intent.Interconnect:
+		return o.Status
 	}
 	return nil
 }
@@ -184,11 +186,45 @@ func (a *app) describe(o intent.Object) error {
 			fmt.Fprintf(a.out, "%-11s %s\n", l[0]+":", l[1])
 		}
 	}
+	if err := a.describeFabric(s); err != nil {
+		return err
+	}
 	for _, r := range s.Reasons {
 		fmt.Fprintf(a.out, "Waits for:  %s (%s): %s\n", r.Device, r.Code, r.Message)
 		if r.Action != "" {
 			fmt.Fprintf(a.out, "  To do:    %s\n", r.Action)
 		}
+	}
+	return nil
+}
+
+// describeFabric prints the sessions of an interconnect and what crosses.
+func (a *app) describeFabric(s *intent.Status) error {
+	if len(s.Peers) > 0 {
+		fmt.Fprintln(a.out, "Peers:")
+		t := table{header: []string{"PEER", "STATE", "SINCE", "RECEIVED", "ADVERTISED", "FLAPS", "LAST-ERROR"}}
+		for _, p := range s.Peers {
+			since := ""
+			if !p.Since.IsZero() {
+				since = p.Since.Format("15:04:05")
+			}
+			state := p.State
+			if p.Restarting {
+				state += ", its routes are kept"
+			}
+			t.add(p.Peer, state, since, fmt.Sprint(p.Received), fmt.Sprint(p.Advertised), fmt.Sprint(p.Flaps), p.LastError)
+		}
+		if err := t.print(a.out, true); err != nil {
+			return err
+		}
+	}
+	if len(s.Stretched) > 0 {
+		fmt.Fprintln(a.out, "Stretched:")
+		t := table{header: []string{"NETWORK", "VNI", "SENT", "RECEIVED", "USED", "VTEPS-THERE"}}
+		for _, n := range s.Stretched {
+			t.add(n.Network, fmt.Sprint(n.VNI), fmt.Sprint(n.Sent), fmt.Sprint(n.Received), fmt.Sprint(n.Used), strings.Join(n.VTEPs, ", "))
+		}
+		return t.print(a.out, true)
 	}
 	return nil
 }
