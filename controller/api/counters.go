@@ -71,7 +71,7 @@ func (s *Server) routerCounters(ctx context.Context, in *routerCountersInput) (*
 			continue
 		}
 		of := client.RouterTotal{Routed: client.Count(e.Count.Routed), Received: client.Count(e.Count.Received)}
-		out.Edges = append(out.Edges, client.RouterCount{Node: e.Node, RouterTotal: of, Since: e.Count.Since.UTC()})
+		out.Edges = append(out.Edges, client.RouterCount{Node: e.Node, RouterTotal: of, Since: e.Count.Since})
 		total.Routed, total.Received = total.Routed.Plus(of.Routed), total.Received.Plus(of.Received)
 	}
 	if len(out.Missing) == 0 {

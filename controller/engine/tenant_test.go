@@ -71,8 +71,20 @@ func (c countingEdge) CountTenant(_ context.Context, tenant string) (southbound.
 
 // Each edge with ports is asked once, by name; those that do not count are named.
 func TestEdgesAreAskedWhatTheyCount(t *testing.T) {
-	r := vrf("web")
-	b := newBed(t, hv(1), hv(2), r, limitedTenant(1, "1M"), web(), vm(1), vm(2))
+	r, away := vrf("web"), errors.New("it is away")
+	b := newBedWith(t, func(c *Config) {
+		inner := c.NewDriver
+		c.NewDriver = func(n *intent.Node, f southbound.Feed) southbound.Driver {
+			d := inner(n, f)
+			switch n.Metadata.Name {
+			case "hv1":
+				return countingEdge{edge: d.(*edge)}
+			case "hv2":
+				return countingEdge{d.(*edge), away}
+			}
+			return d
+		}
+	}, hv(1), hv(2), hv(3), r, limitedTenant(1, "1M"), web(), vm(1), vm(2), vm(3))
 	_, ok := b.RouterCounters(t.Context(), intent.Ref{Kind: intent.KindRouter, Tenant: "t", Name: "nope"})
 	require.False(t, ok)
 	_, ok = b.TenantCounters(t.Context(), "nope")
@@ -80,27 +92,20 @@ func TestEdgesAreAskedWhatTheyCount(t *testing.T) {
 	c, ok := b.RouterCounters(t.Context(), r.Ref())
 	require.True(t, ok)
 	require.Empty(t, c)
-	b.edge("hv1").set(func() { b.edge("hv1").ifaces = tap(1) })
-	b.edge("hv2").set(func() { b.edge("hv2").ifaces = tap(2) })
+	for _, i := range []int{1, 2, 3} {
+		e := b.edge(hv(i).Metadata.Name)
+		e.set(func() { e.ifaces = tap(i) })
+	}
 	b.until("the edges have the ports", func() bool {
 		c, _ = b.RouterCounters(t.Context(), r.Ref())
-		return len(c.Uncounted) == 2
+		return len(c.Edges)+len(c.Uncounted) == 3
 	})
-	require.Equal(t, []string{"hv1", "hv2"}, c.Uncounted)
-
-	away := errors.New("it is away")
-	b.Engine.mu.Lock()
-	b.sessions["hv1"].driver = countingEdge{edge: b.edges["hv1"]}
-	b.sessions["hv2"].driver = countingEdge{b.edges["hv2"], away}
-	b.Engine.mu.Unlock()
-	c, _ = b.RouterCounters(t.Context(), r.Ref())
-	require.Empty(t, c.Uncounted)
-	require.Len(t, c.Edges, 2)
-	require.Equal(t, EdgeCount[southbound.RouterCount]{Node: "hv1", Count: southbound.RouterCount{Routed: southbound.Count{Packets: 900}}}, c.Edges[0])
-	require.Equal(t, "hv2", c.Edges[1].Node)
-	require.Equal(t, away, c.Edges[1].Err)
+	require.Equal(t, EdgeCounts[southbound.RouterCount]{Uncounted: []string{"hv3"}, Edges: []EdgeCount[southbound.RouterCount]{
+		{Node: "hv1", Count: southbound.RouterCount{Routed: southbound.Count{Packets: 900}}},
+		{Node: "hv2", Count: southbound.RouterCount{Routed: southbound.Count{Packets: 900}}, Err: away}}}, c)
 	tc, ok := b.TenantCounters(t.Context(), "t")
 	require.True(t, ok)
 	require.EqualValues(t, 1, tc.Edges[0].Count.Sent.Came.Packets)
 	require.Equal(t, away, tc.Edges[1].Err)
+	require.Equal(t, []string{"hv3"}, tc.Uncounted)
 }
