@@ -48,7 +48,7 @@ func TestTenantsStretchedRouted(t *testing.T) {
 		name, network string
 		site, host    int
 	}
-	vms := []vm{{"rw", "red", 0, 31}, {"gw", "green", 0, 32}, {"re", "red", 1, 33}, {"ge", "green", 1, 34}}
+	vms := []vm{{"rw", "red", 0, 131}, {"gw", "green", 0, 132}, {"re", "red", 1, 133}, {"ge", "green", 1, 134}}
 	subnets := map[string][]netip.Prefix{"red": red, "green": green}
 	for _, v := range vms {
 		w, mine := f.sites[v.site], at(subnets[v.network], byte(v.host))
