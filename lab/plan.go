@@ -121,7 +121,7 @@ func (p *planner) node(g topology.Node) error {
 	case g.Role.Switch():
 		if n.Router, err = p.router(g, c); err == nil {
 			n.EVPN = n.Router.Managed && p.servers(g)
-			n.Agent = n.EVPN
+			n.Agent = true
 		}
 	case g.Role == intent.RoleHypervisor:
 		p.hypervisor(&n)

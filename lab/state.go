@@ -70,7 +70,7 @@ type Node struct {
 	// Tags are the VLANs of a server's interfaces.
 	Tags []Tag `json:"tags,omitempty"`
 	// EVPN says that the node is a leaf with servers in tenants' networks: a
-	// BGP EVPN edge. Agent says that it is to run Weft's agent.
+	// BGP EVPN edge. Agent says that it is to run Weft's agent: each switch.
 	EVPN  bool `json:"evpn,omitempty"`
 	Agent bool `json:"agent,omitempty"`
 }

@@ -60,6 +60,7 @@ type Engine struct {
 	crossings *crossings
 	readers   readers
 	wakes     wakes
+	wiring    *wiring
 
 	mu       sync.RWMutex
 	model    *overlay.Model
@@ -94,7 +95,7 @@ func New(c Config) *Engine {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	e := &Engine{
-		config: c, log: c.Logger, events: newRing(eventsKept), moves: newMoveQueue(), wakes: newWakes(),
+		config: c, log: c.Logger, events: newRing(eventsKept), moves: newMoveQueue(), wakes: newWakes(), wiring: newWiring(),
 		model: overlay.NewModel(), objects: map[intent.Ref]int64{}, members: map[intent.Ref]map[intent.Ref]struct{}{}, sessions: map[string]*session{}, ending: map[string]*session{}, moving: map[intent.Ref]*moving{}, trims: map[intent.VNI]struct{}{},
 		changed: make(chan struct{}),
 	}
@@ -130,6 +131,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	wg.Go(func() { e.finishMoves(ctx) })
 	wg.Go(func() { e.wakes.run(ctx) })
 	wg.Go(func() { e.trimAll(ctx) })
+	wg.Go(func() { e.watchWiring(ctx) })
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		err := e.follow(ctx, func() { wait = 100 * time.Millisecond })
 		if ctx.Err() != nil {
@@ -235,6 +237,7 @@ func (e *Engine) put(o intent.Object) {
 	if p, ok := o.(*intent.Port); ok {
 		e.regroup(e.model.Port(p.Ref()), p)
 	}
+	e.wiring.put(o.Ref(), o)
 	e.model.Put(o)
 }
 
@@ -251,6 +254,10 @@ func (e *Engine) delete(r intent.Ref) {
 	delete(e.objects, r)
 	if r.Kind == intent.KindPort {
 		e.regroup(e.model.Port(r), nil)
+	}
+	e.wiring.put(r, nil)
+	if r.Kind == intent.KindNode {
+		e.alarms.end(r.Name, AlarmSilent, agentObject)
 	}
 	e.model.Delete(r)
 }
