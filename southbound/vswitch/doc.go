@@ -85,7 +85,8 @@
 // be zero, so that it happens once and there is no loop; the packet leaves with the
 // other VRF's L3VNI. In between table 23 lets pass only sources to which the other
 // VRF has a way back, so that no station can pretend to be one of the other VRF's.
-// Nothing that came out of a tunnel changes its VRF. A station of another router of
+// What came out of a tunnel changes its VRF only where it is from stations on EVPN
+// leaves, which send with the L3VNI of their router. A station of another router of
 // the tenant is known to policies by the domain of that; what came by way of an
 // external network is no member of any group.
 //
