@@ -90,6 +90,7 @@ func (f *fabrics) stretch() {
 		took := w.eventually(20*time.Second, func() error { return f.stretched(w) })
 		f.Logf("%s: red is stretched %s later", w.State.Name, took.Round(time.Millisecond))
 	}
+	f.Logf("all pairs reach each other %s after that", f.whole().Round(time.Millisecond)) // a hardware VTEP's own program takes its time
 }
 
 func (f *fabrics) status(w *site) intent.Status {
