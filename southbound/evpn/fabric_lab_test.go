@@ -63,7 +63,7 @@ router bgp 65001
  no bgp ebgp-requires-policy
  no bgp default ipv4-unicast
  neighbor 10.0.0.2 remote-as 65000
- neighbor 10.0.0.2 password between us
+ neighbor 10.0.0.2 password between-us
  neighbor 10.0.0.2 timers connect 1
  address-family l2vpn evpn
   neighbor 10.0.0.2 activate
@@ -81,7 +81,7 @@ router bgp 65001
 func TestAnotherFabricOfFRR(t *testing.T) {
 	b := newBench(t)
 	b.frrWith(frrFabricConf)
-	peer := Peer{Name: "frr", Address: netip.MustParseAddrPort("10.0.0.1:179"), ASN: 65001, LocalASN: 65000, Password: "between us", Passive: true, HoldTime: 9 * time.Second}
+	peer := Peer{Name: "frr", Address: netip.MustParseAddrPort("10.0.0.1:179"), ASN: 65001, LocalASN: 65000, Password: "between-us", Passive: true, HoldTime: 9 * time.Second}
 	c := child{Peer: peer, MACs: []byte{1, 2, 3}, Fabric: true}
 	controller := b.child(b.ctl, "controller", c)
 	b.until("FDB entries", func() bool { return b.forwards(1, 2, 3) })
