@@ -50,13 +50,15 @@ func PlanFabric(file *topology.File) (*fabric.Facts, error) {
 
 // Plan makes the state that a lab of the file is to have. The notes are what
 // the user should know.
-func Plan(file *topology.File) (s *State, notes []string, err error) {
+func Plan(file *topology.File) (s *State, notes []string, err error) { return PlanSite(file, 0) }
+
+func plan(file *topology.File, params fabric.Params) (s *State, notes []string, err error) {
 	if err := CheckName(file.Name); err != nil {
 		return nil, nil, fmt.Errorf("%s: name: %w", file.Source(), err)
 	}
-	facts, err := PlanFabric(file)
+	facts, err := fabric.Plan(file.Graph, params)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("%s: %w", file.Source(), err)
 	}
 	source, err := filepath.Abs(file.Source())
 	if err != nil {
@@ -132,7 +134,7 @@ func (p *planner) node(g topology.Node) error {
 	case g.Role.Switch():
 		if n.Router, err = p.router(g, c); err == nil {
 			n.EVPN = n.Router.Managed && p.servers(g)
-			n.Agent = n.EVPN
+			n.Agent = true
 		}
 	case g.Role == intent.RoleHypervisor:
 		p.hypervisor(&n)

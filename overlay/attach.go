@@ -114,7 +114,7 @@ func (m *Model) place(r intent.Ref, prefer place) (at Attachment, ok bool, stand
 		return Attachment{
 			LocalPort: LocalPort{Port: r, VNI: n.Spec.VNI, Interface: at.iface, VLAN: p.Spec.Binding.VLAN,
 				OFPort: e.ifaces[at.iface].OFPort, MAC: p.Spec.MAC, Addresses: p.Spec.Addresses,
-				Encap: n.Spec.Encapsulation.Full(), Standby: standby, Routing: routing, Services: m.served.by[n.Ref()], QoS: compileQoS(p.Spec.QoS), Policy: policy, Domain: domain},
+				Encap: n.Spec.Encapsulation.Full(), Standby: standby, Routing: routing, Services: m.served.by[n.Ref()], QoS: compileQoS(p.Spec.QoS), NAT: m.natOf(p, e), Policy: policy, Domain: domain, ACLs: m.acls.of[n.Ref()]},
 			Node: at.node, VTEP: e.vtep(), RouterMAC: routerMAC,
 		}
 	}
@@ -270,6 +270,7 @@ func (m *Model) originate(a Attachment) {
 		}
 	}
 	m.originateHosts(a)
+	m.originateFloating(a)
 }
 
 // withdraw takes back the rows that the old attachment originated and the new
@@ -292,6 +293,7 @@ func (m *Model) withdraw(old, now Attachment, has bool) {
 		}
 	}
 	m.withdrawHosts(old, now, has)
+	m.withdrawFloating(old, now, has)
 }
 
 // source names the place of an attachment: two places of one port are two

@@ -55,12 +55,14 @@ type tableReader struct {
 
 const (
 	oracleNodes, oracleLeaves, oracleNetworks, oraclePorts, oracleGroups = 5, 2, 6, 12, 3
+	oracleACLs                                                           = 2
 	firstVNI                                                             = intent.VNI(100)
 	lastVNI                                                              = firstVNI + oracleNetworks + 1
 	oracleRouters                                                        = 3
 	firstL3VNI                                                           = intent.VNI(900)
 	oracleOutside                                                        = 2 // external networks
 	lastL3VNI                                                            = firstL3VNI + oracleRouters + oracleOutside + 1
+	oracleFloating                                                       = 5
 )
 
 func (w *world) hv() int           { return 1 + w.IntN(oracleNodes) }
@@ -72,11 +74,17 @@ func (w *world) often(in int) bool { return w.IntN(in) != 0 }
 func (w *world) step() string {
 	// Nothing is taken for a duplicate that moves every hour.
 	w.now = w.now.Add(time.Hour)
-	switch w.IntN(16) {
+	switch w.IntN(20) {
 	case 0:
 		n := hypervisor(w.hv())
 		if w.IntN(2) == 0 {
 			n.Spec.VTEP = netip.AddrFrom4([4]byte{10, 0, 1, n.Spec.VTEP.As4()[3]})
+		}
+		for i := range oracleOutside {
+			if w.IntN(2) == 0 {
+				n.Spec.VSwitch.SourceAddresses = append(n.Spec.VSwitch.SourceAddresses, intent.SourceAddress{External: fmt.Sprintf("x%d", i),
+					Addresses: []netip.Addr{netip.AddrFrom4([4]byte{203, 0, byte(113 + i), 200 + n.Spec.VTEP.As4()[3] + 5*byte(w.IntN(2))})}})
+			}
 		}
 		return w.put(n)
 	case 1:
@@ -92,6 +100,11 @@ func (w *world) step() string {
 			n.Spec.Subnets = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 168, 0, byte(i%3) * 16}), 28)}
 			if w.IntN(2) == 0 {
 				n.Spec.DHCP = &intent.DHCP{Lease: intent.Seconds(w.IntN(2) * 600)}
+			}
+			for a := range oracleACLs { // the first for the whole network, the next for its subnet; they may not be there
+				if w.IntN(3) == 0 {
+					n.Spec.ACLs = append(n.Spec.ACLs, intent.SubnetACL{ACL: fmt.Sprintf("a%d", w.IntN(oracleACLs)), Subnet: []netip.Prefix{{}, n.Spec.Subnets[0]}[a]})
+				}
 			}
 		}
 		n.Spec.RouteTargets.Import = [][]string{nil, nil, {"1:1"}, {"1:1", "1:2"}}[w.IntN(4)]
@@ -114,7 +127,13 @@ func (w *world) step() string {
 	case 13:
 		return w.putGroup()
 	case 14:
+		return w.putACL()
+	case 15:
 		return w.putOutside()
+	case 16:
+		return w.putFloating()
+	case 17, 18:
+		return w.fabric()
 	}
 	return w.route()
 }
@@ -162,7 +181,7 @@ func (w *world) shares(r *intent.Router) {
 		}
 	}
 	if w.IntN(2) == 0 {
-		r.Spec.External = &intent.RouterExternal{Network: fmt.Sprintf("x%d", w.IntN(oracleOutside))}
+		r.Spec.External = &intent.RouterExternal{Network: fmt.Sprintf("x%d", w.IntN(oracleOutside)), SNAT: w.IntN(2) == 0}
 		if w.IntN(3) != 0 {
 			r.Spec.External.Advertise = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 168, 0, byte(w.IntN(6)) * 8}), 29)}
 		}
@@ -180,6 +199,18 @@ func (w *world) putOutside() string {
 	n.Spec.Import = [][]netip.Prefix{nil, {netip.MustParsePrefix("10.0.0.0/8")}}[w.IntN(2)]
 	n.Spec.Pools = [][]netip.Prefix{nil, {netip.MustParsePrefix("172.16.0.0/24")}}[w.IntN(2)]
 	return w.put(n)
+}
+
+// putFloating puts a floating IP for some port, which may not be there, and an
+// address that it may not have.
+func (w *world) putFloating() string {
+	i, x := w.IntN(oracleFloating), w.IntN(oracleOutside)
+	f := &intent.FloatingIP{Metadata: intent.Metadata{Name: fmt.Sprintf("f%d", i), Tenant: "t"},
+		Spec: intent.FloatingIPSpec{External: fmt.Sprintf("x%d", x), Address: netip.AddrFrom4([4]byte{203, 0, byte(113 + x), byte(10 + i)}), Port: w.port()}}
+	if w.IntN(4) == 0 {
+		f.Spec.Fixed = netip.AddrFrom4([4]byte{192, 168, 0, byte(w.IntN(48))})
+	}
+	return w.put(f)
 }
 
 func (w *world) put(o intent.Object) string {
@@ -201,6 +232,12 @@ func (w *world) delete() string {
 		delete(w.learned, r.Name)
 		delete(w.routes, r.Name)
 		delete(w.synced, r.Name)
+	}
+	if r.Kind == intent.KindInterconnect {
+		for _, n := range []string{PeerName(r.Name, netip.MustParseAddr("192.0.2.1")), PeerName(r.Name, netip.MustParseAddr("192.0.2.2"))} {
+			delete(w.routes, n)
+			delete(w.synced, n)
+		}
 	}
 	return "delete " + r.String()
 }
@@ -253,6 +290,15 @@ func (w *world) putGroup() string {
 		g.Spec.Rules = append(g.Spec.Rules, r)
 	}
 	return w.put(g)
+}
+
+// putACL puts an ACL that networks may name.
+func (w *world) putACL() string {
+	a := &intent.NetworkACL{Metadata: intent.Metadata{Name: fmt.Sprintf("a%d", w.IntN(oracleACLs)), Tenant: "t"}}
+	for i := range w.IntN(3) {
+		a.Spec.Rules = append(a.Spec.Rules, intent.ACLRule{Action: []intent.ACLAction{intent.Allow, intent.Deny}[w.IntN(2)], Direction: intent.Ingress, Protocol: []intent.Protocol{"tcp", "udp"}[i]})
+	}
+	return w.put(a)
 }
 
 func (w *world) observe() string {
@@ -409,6 +455,7 @@ func (w *world) compare(t *testing.T) {
 			require.True(t, p.Equal(got[r]), "%s: %s is %v, want %v", n, r, got[r], p)
 		}
 	}
+	require.Equal(t, want.Unreported(), w.m.Unreported())
 	for v, r := range w.readers {
 		r.read(w.m.Segment(v))
 		rows := 0

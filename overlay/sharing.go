@@ -241,6 +241,9 @@ func (m *Model) putOutside(ref intent.Ref, now *intent.ExternalNetwork) {
 		delete(m.routers, ref)
 	}
 	m.settleVRF(ref, was, spec)
+	if was == nil || spec == nil || was.Spec.VNI != spec.Spec.VNI {
+		m.settleAllSources()
+	}
 	if old != nil && now != nil && !slices.Equal(old.Spec.Import, now.Spec.Import) {
 		m.retake(m.routesOver(now.Spec.VNI))
 	}

@@ -46,6 +46,9 @@ func newDescribeCommand(a *app) *cobra.Command {
 				if p, ok := o.(*intent.Port); ok && len(p.Spec.SecurityGroups) > 0 {
 					a.describePolicy(c.Context(), cl, r)
 				}
+				if r.Kind == intent.KindNetworkACL {
+					a.describeACL(c.Context(), cl, r)
+				}
 				events, err := cl.Events(c.Context())
 				if err != nil {
 					return err
@@ -112,14 +115,43 @@ func statusOf(o intent.Object) *intent.Status {
 		return o.Status
 	case *intent.Network:
 		return o.Status
+	case *intent.NetworkACL:
+		return o.Status
 	case *intent.SecurityGroup:
 		return o.Status
 	case *intent.Port:
 		return o.Status
 	case *intent.Router:
 		return o.Status
+	case *intent.ExternalNetwork:
+		return o.Status
+	case *intent.FloatingIP:
+		return o.Status
+	case *intent.Interconnect:
+		return o.Status
 	}
 	return nil
+}
+
+// describeSharing prints in words what a router has from elsewhere.
+func (a *app) describeSharing(r *intent.Router) {
+	if x := r.Spec.External; x != nil {
+		way := "floating IPs only"
+		if x.SNAT {
+			way = "floating IPs, and source NAT by hypervisor"
+		}
+		if len(x.Advertise) > 0 {
+			way += fmt.Sprintf("; %s announced as they are", joined(x.Advertise))
+		}
+		fmt.Fprintf(a.out, "Outside:    %s: %s\n", x.Network, way)
+	}
+	for i, imp := range r.Spec.Imports {
+		what := "all subnets"
+		if len(imp.Prefixes) > 0 {
+			what = "what is inside " + joined(imp.Prefixes)
+		}
+		fmt.Fprintf(a.out, "%-11s %s of routers that export %s\n", fmt.Sprintf("Import %d:", i), what, imp.RouteTarget)
+	}
 }
 
 func (a *app) describe(o intent.Object) error {
@@ -134,6 +166,9 @@ func (a *app) describe(o intent.Object) error {
 			fmt.Fprintf(a.out, "%-11s %s\n", fmt.Sprintf("Rule %d:", i), r)
 		}
 	}
+	if r, ok := o.(*intent.Router); ok {
+		a.describeSharing(r)
+	}
 	s := statusOf(o)
 	if s == nil {
 		return nil
@@ -145,11 +180,45 @@ func (a *app) describe(o intent.Object) error {
 			fmt.Fprintf(a.out, "%-11s %s\n", l[0]+":", l[1])
 		}
 	}
+	if err := a.describeFabric(s); err != nil {
+		return err
+	}
 	for _, r := range s.Reasons {
 		fmt.Fprintf(a.out, "Waits for:  %s (%s): %s\n", r.Device, r.Code, r.Message)
 		if r.Action != "" {
 			fmt.Fprintf(a.out, "  To do:    %s\n", r.Action)
 		}
+	}
+	return nil
+}
+
+// describeFabric prints the sessions of an interconnect and what crosses.
+func (a *app) describeFabric(s *intent.Status) error {
+	if len(s.Peers) > 0 {
+		fmt.Fprintln(a.out, "Peers:")
+		t := table{header: []string{"PEER", "STATE", "SINCE", "RECEIVED", "ADVERTISED", "FLAPS", "LAST-ERROR"}}
+		for _, p := range s.Peers {
+			since := ""
+			if !p.Since.IsZero() {
+				since = p.Since.Format("15:04:05")
+			}
+			state := p.State
+			if p.Restarting {
+				state += ", its routes are kept"
+			}
+			t.add(p.Peer, state, since, fmt.Sprint(p.Received), fmt.Sprint(p.Advertised), fmt.Sprint(p.Flaps), p.LastError)
+		}
+		if err := t.print(a.out, true); err != nil {
+			return err
+		}
+	}
+	if len(s.Stretched) > 0 {
+		fmt.Fprintln(a.out, "Stretched:")
+		t := table{header: []string{"NETWORK", "VNI", "SENT", "RECEIVED", "USED", "VTEPS-THERE"}}
+		for _, n := range s.Stretched {
+			t.add(n.Network, fmt.Sprint(n.VNI), fmt.Sprint(n.Sent), fmt.Sprint(n.Received), fmt.Sprint(n.Used), strings.Join(n.VTEPs, ", "))
+		}
+		return t.print(a.out, true)
 	}
 	return nil
 }

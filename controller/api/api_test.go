@@ -25,6 +25,7 @@ import (
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/controller/store"
 	"github.com/weft-sdn/weft/southbound"
+	"github.com/weft-sdn/weft/southbound/switchstate"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -58,6 +59,8 @@ func TestMain(m *testing.M) {
 
 // devices says what devices would.
 type devices struct {
+	wired   []switchstate.Report
+	cabling engine.Cabling
 	mu      sync.Mutex
 	say     func(intent.Object) *intent.Status
 	changed chan struct{}
@@ -67,6 +70,7 @@ type devices struct {
 	routes  []engine.Route
 	leaf    engine.Leaf
 	policy  engine.PortPolicy
+	acl     engine.ACLCounters // of the ACL that is called edge
 	flows   []southbound.FlowLine
 	mute    error // why no device can be asked
 }
@@ -99,6 +103,27 @@ func (d *devices) Routes(intent.VNI) []engine.Route {
 	return d.routes
 }
 
+func (d *devices) TakeSwitch(node string, r switchstate.Report) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if node != "leaf1" {
+		return false
+	}
+	d.wired = append(d.wired, r)
+	return true
+}
+
+func (d *devices) SwitchPorts(node string) ([]switchstate.Port, time.Time, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if node != "leaf1" || len(d.wired) == 0 {
+		return nil, time.Time{}, false
+	}
+	return d.wired[len(d.wired)-1].Ports, time.Unix(7, 0).UTC(), true
+}
+
+func (d *devices) Cabling() engine.Cabling { return d.cabling }
+
 func (d *devices) ClearAlarm(id string) error {
 	switch id {
 	case "dup":
@@ -126,6 +151,10 @@ func (d *devices) Policy(context.Context, intent.Ref) (engine.PortPolicy, error)
 
 func (d *devices) Flows(context.Context, intent.Ref) (string, []southbound.FlowLine, error) {
 	return d.policy.Node, d.flows, d.mute
+}
+
+func (d *devices) ACLCounters(_ context.Context, ref intent.Ref) (engine.ACLCounters, bool) {
+	return d.acl, ref.Name == "edge"
 }
 
 func (d *devices) Leaf(node string) engine.Leaf {

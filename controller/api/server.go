@@ -21,6 +21,7 @@ import (
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/controller/store"
 	"github.com/weft-sdn/weft/southbound"
+	"github.com/weft-sdn/weft/southbound/switchstate"
 )
 
 // Store keeps the objects; *store.Store is one.
@@ -59,6 +60,9 @@ type Status interface {
 	ClearAlarm(id string) error
 	// Routes lists a network's segment table.
 	Routes(intent.VNI) []engine.Route
+	TakeSwitch(node string, r switchstate.Report) bool
+	Cabling() engine.Cabling
+	SwitchPorts(node string) (ports []switchstate.Port, at time.Time, ok bool)
 	// PortCounters asks a port's edge what it has counted; its error is
 	// engine.ErrNowhere, engine.ErrUncounted or a *southbound.OpError.
 	PortCounters(ctx context.Context, port intent.Ref) (node string, c southbound.PortCounters, err error)
@@ -66,6 +70,9 @@ type Status interface {
 	// Flows its flows in words. Their errors are *southbound.OpError.
 	Policy(ctx context.Context, port intent.Ref) (engine.PortPolicy, error)
 	Flows(ctx context.Context, port intent.Ref) (node string, flows []southbound.FlowLine, err error)
+	// ACLCounters asks the devices what they have counted for a network ACL; ok is
+	// false while the controller has not taken it.
+	ACLCounters(ctx context.Context, acl intent.Ref) (c engine.ACLCounters, ok bool)
 	// Leaf is the driver of a leaf that an agent serves, nil when there is none.
 	Leaf(node string) engine.Leaf
 }
@@ -131,6 +138,7 @@ func New(cfg Config) *Server {
 	s.registerMeta()
 	s.registerOperation()
 	s.registerPolicy()
+	s.registerACL()
 	s.registerApply()
 	s.registerStore()
 	s.registerAgent()

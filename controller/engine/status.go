@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/overlay"
@@ -23,8 +24,14 @@ func (e *Engine) Status(o intent.Object) *intent.Status {
 		return e.networkStatus(o)
 	case *intent.Router:
 		return e.routerStatus(o)
+	case *intent.NetworkACL:
+		return e.aclStatus(o)
 	case *intent.SecurityGroup:
 		return e.groupStatus(o)
+	case *intent.FloatingIP:
+		return e.floatingStatus(o)
+	case *intent.Interconnect:
+		return e.interconnectStatus(o)
 	case *intent.Tenant:
 		return &intent.Status{Phase: intent.PhaseReady, Applied: o.Metadata.Revision}
 	case *intent.Node:
@@ -73,6 +80,9 @@ func (e *Engine) portStatus(p *intent.Port, lagging func(intent.VNI) []laggard) 
 		}
 	}
 	if why := e.notEnforced(a); why != nil {
+		st.Reasons = append(st.Reasons, *why)
+	}
+	if why := e.notShared(a); why != nil {
 		st.Reasons = append(st.Reasons, *why)
 	}
 	if len(st.Reasons) > 0 && st.Phase == intent.PhaseReady {
@@ -290,9 +300,23 @@ func (e *Engine) networkStatus(n *intent.Network) *intent.Status {
 	return st
 }
 
+// switchStatus is what a switch's agent says, where the overlay has nothing to do with
+// it; nil while none ever reported.
+func (e *Engine) switchStatus(n *intent.Node) *intent.Status {
+	_, at, ok := e.wiring.portsOf(n.Metadata.Name)
+	switch silent := time.Since(at); {
+	case !ok:
+		return nil // nothing that the controller could read
+	case silent > silentAfter:
+		return &intent.Status{Phase: intent.PhaseDegraded, Reasons: []intent.Reason{{Device: n.Metadata.Name, Code: AlarmSilent,
+			Message: fmt.Sprintf("the agent has not reported for %s", silent.Round(time.Second)), Action: "see whether the switch runs and reaches the controller"}}}
+	}
+	return &intent.Status{Phase: intent.PhaseReady, Applied: n.Metadata.Revision}
+}
+
 func (e *Engine) nodeStatus(n *intent.Node) *intent.Status {
 	if !n.Spec.Edge() {
-		return nil // nothing that the controller could read
+		return e.switchStatus(n)
 	}
 	st := &intent.Status{}
 	if n.Spec.VTEP.IsValid() {

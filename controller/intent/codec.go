@@ -135,10 +135,18 @@ func (d *decoder) zeroes(o Object, spec *yaml.Node) {
 	switch o := o.(type) {
 	case *Network:
 		vni(o.Spec.VNI)
+		d.eachEmpty(spec, "acls", "to mean the whole network", "subnet")
+	case *NetworkACL:
+		d.eachEmpty(spec, "rules", "to match any", "protocol", "ports", "sourcePorts", "icmpType", "icmpCode", "source", "destination")
 	case *Router:
 		vni(o.Spec.VNI)
+		imports := value(spec, "imports")
+		for i := 0; imports != nil && i < len(imports.Content); i++ {
+			d.emptyList(fmt.Sprintf("spec.imports[%d].prefixes", i), value(imports.Content[i], "prefixes"), "all subnets")
+		}
 	case *ExternalNetwork:
 		vni(o.Spec.VNI)
+		d.emptyList("spec.import", value(spec, "import"), "all")
 	case *Port:
 		if n := value(value(spec, "binding"), "vlan"); n != nil && o.Spec.Binding.VLAN == 0 {
 			d.fail(n.Line, "spec.binding.vlan", "%s is outside 1..4094; leave it out for untagged frames", n.Value)
@@ -147,22 +155,31 @@ func (d *decoder) zeroes(o Object, spec *yaml.Node) {
 		if n := value(spec, "id"); n != nil && o.Spec.ID == 0 {
 			d.fail(n.Line, "spec.id", "%s is outside 1..%d; leave it out to have one allocated", n.Value, MaxGroupID)
 		}
-		rules := value(spec, "rules")
-		for i := 0; rules != nil && i < len(rules.Content); i++ {
-			d.emptyRule(fmt.Sprintf("spec.rules[%d]", i), rules.Content[i])
-		}
+		d.eachEmpty(spec, "rules", "to allow any", "protocol", "ports", "icmpType", "icmpCode", "cidr", "group")
 	}
 }
 
-// emptyRule refuses fields of a rule that are there and empty: left out they
-// allow everything, which a template without a value must not.
-func (d *decoder) emptyRule(field string, rule *yaml.Node) {
-	if rule.Kind == yaml.AliasNode {
-		rule = rule.Alias
+// emptyList refuses a filter that is there and empty: left out it takes
+// everything, which a template without a value must not.
+func (d *decoder) emptyList(field string, n *yaml.Node, all string) {
+	if n != nil && len(n.Content) == 0 && n.Kind != yaml.AliasNode {
+		d.fail(n.Line, field, "is empty: leave it out to take %s", all)
 	}
-	for _, f := range []string{"protocol", "ports", "icmpType", "icmpCode", "cidr", "group"} {
-		if n := value(rule, f); n != nil && n.Kind == yaml.ScalarNode && (n.Value == "" || n.Tag == "!!null") {
-			d.fail(n.Line, field+"."+f, "is empty: leave it out to allow any")
+}
+
+// eachEmpty refuses fields in the items of a list that are there and empty: left
+// out they mean everything, which a template without a value must not.
+func (d *decoder) eachEmpty(spec *yaml.Node, list, why string, fields ...string) {
+	items := value(spec, list)
+	for i := 0; items != nil && i < len(items.Content); i++ {
+		item := items.Content[i]
+		if item.Kind == yaml.AliasNode {
+			item = item.Alias
+		}
+		for _, f := range fields {
+			if n := value(item, f); n != nil && n.Kind == yaml.ScalarNode && (n.Value == "" || n.Tag == "!!null") {
+				d.fail(n.Line, fmt.Sprintf("spec.%s[%d].%s", list, i, f), "is empty: leave it out %s", why)
+			}
 		}
 	}
 }
@@ -380,6 +397,13 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string) {
 		}
 		if err != nil {
 			d.fail(n.Line, path, "%q is not a whole number from 0 to 4294967295", n.Value)
+			return
+		}
+		v.SetUint(u)
+	case reflect.Uint64:
+		u, err := strconv.ParseUint(n.Value, 10, 64)
+		if err != nil {
+			d.fail(n.Line, path, "%q is not a whole number from 0 to 18446744073709551615", n.Value)
 			return
 		}
 		v.SetUint(u)

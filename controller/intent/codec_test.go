@@ -45,6 +45,18 @@ func TestDecodeAndEncode(t *testing.T) {
 	require.Empty(t, none)
 }
 
+// What the API answers for an EVPN leaf can be shown and applied again: its
+// session counts in 64 bits.
+func TestStatusOfALeafInYAML(t *testing.T) {
+	n := &Node{Header: Header{APIVersion, KindNode}, Metadata: Metadata{Name: "leaf1"}, Spec: NodeSpec{Role: RoleLeaf},
+		Status: &Status{Phase: PhaseReady, Session: &BGPSession{State: "Established", Received: 1 << 40, Flaps: 2, Updates: Traffic{In: 3}}}}
+	out, err := EncodeYAML(n)
+	require.NoError(t, err)
+	again, err := Decode(out, "f")
+	require.NoError(t, err)
+	require.Equal(t, []Object{n}, again)
+}
+
 func TestDecodeRefuses(t *testing.T) {
 	for _, c := range []struct{ name, in, want string }{
 		{"broken YAML", "kind: Tenant\nmetadata: {name: a\nspec: b: c\n", "f.yaml:2: broken YAML: did not find expected"},
@@ -56,9 +68,9 @@ func TestDecodeRefuses(t *testing.T) {
 		{"a label twice", "kind: Tenant\nmetadata: {name: n, labels: {a: b, a: c}}\n", "f.yaml:2: Tenant n: metadata.labels.a: is given twice"},
 		{"a List without items", "kind: List\nitem: []\n", "f.yaml:2: item: is not a field of a List: use items"},
 		{"items that are no list", "kind: List\nitems: foo\n", "f.yaml:2: items: a list is expected"},
-		{"no kind", "metadata: {name: a}\n", "f.yaml:1: kind: is missing: use one of Tenant, Node, Link, ExternalNetwork, Network, SecurityGroup, Port, Router, FloatingIP"},
-		{"unknown kind", "kind: Vlan\n", `f.yaml:1: kind: "Vlan" is not known: use one of Tenant, Node, Link, ExternalNetwork, Network, SecurityGroup, Port, Router, FloatingIP`},
-		{"unknown field", "kind: Network\nmetadata: {name: n, tenant: t}\nspec:\n  vnid: 5\n", "f.yaml:4: Network t/n: spec.vnid: is not a field: use one of dhcp, encapsulation, mtu, routeTargets, spoofing, subnets, vni"},
+		{"no kind", "metadata: {name: a}\n", "f.yaml:1: kind: is missing: use one of Tenant, Node, Link, ExternalNetwork, NetworkACL, Network, SecurityGroup, Port, Router, FloatingIP"},
+		{"unknown kind", "kind: Vlan\n", `f.yaml:1: kind: "Vlan" is not known: use one of Tenant, Node, Link, ExternalNetwork, NetworkACL, Network, SecurityGroup, Port, Router, FloatingIP`},
+		{"unknown field", "kind: Network\nmetadata: {name: n, tenant: t}\nspec:\n  vnid: 5\n", "f.yaml:4: Network t/n: spec.vnid: is not a field: use one of acls, dhcp, encapsulation, mtu, routeTargets, spoofing, subnets, vni"},
 		{"a field twice", "kind: Network\nmetadata: {name: n, tenant: t}\nspec:\n  mtu: 1500\n  mtu: 1400\n", "f.yaml:5: Network t/n: spec.mtu: is given twice"},
 		{"VNI zero", "kind: Network\nmetadata: {name: n, tenant: t}\nspec: {vni: 0}\n", "f.yaml:3: Network t/n: spec.vni: 0 is outside 1..16777215; leave it out to have one allocated"},
 		{"VNI negative", "kind: Network\nmetadata: {name: n, tenant: t}\nspec: {vni: -1}\n", "f.yaml:3: Network t/n: spec.vni: -1 is outside 1..16777215"},

@@ -20,23 +20,44 @@ const (
 	KindLink   Kind = "Link"
 	// KindExternalNetwork comes after the nodes that are its borders.
 	KindExternalNetwork Kind = "ExternalNetwork"
-	KindNetwork         Kind = "Network"
+	// KindNetworkACL comes before the networks that it judges.
+	KindNetworkACL Kind = "NetworkACL"
+	KindNetwork    Kind = "Network"
 	// KindSecurityGroup comes before the ports that are in it.
 	KindSecurityGroup Kind = "SecurityGroup"
 	KindPort          Kind = "Port"
 	KindRouter        Kind = "Router"
 	// KindFloatingIP needs the router of its port's network.
 	KindFloatingIP Kind = "FloatingIP"
+	// KindInterconnect comes after the networks that it stretches.
+	KindInterconnect Kind = "Interconnect"
 )
 
 // Kinds lists all kinds in apply order; delete in the reverse order.
 func Kinds() []Kind {
-	return []Kind{KindTenant, KindNode, KindLink, KindExternalNetwork, KindNetwork, KindSecurityGroup, KindPort, KindRouter, KindFloatingIP}
+	return []Kind{KindTenant, KindNode, KindLink, KindExternalNetwork, KindNetworkACL, KindNetwork, KindSecurityGroup, KindPort, KindRouter, KindFloatingIP, KindInterconnect}
 }
 
 // Tenanted reports whether objects of the kind live inside a tenant.
 func (k Kind) Tenanted() bool {
-	return k == KindNetwork || k == KindPort || k == KindRouter || k == KindSecurityGroup || k == KindFloatingIP
+	return k == KindNetwork || k == KindPort || k == KindRouter || k == KindSecurityGroup || k == KindNetworkACL || k == KindFloatingIP
+}
+
+// Phrase is the kind in a sentence, with its article.
+func (k Kind) Phrase() string {
+	switch k {
+	case KindExternalNetwork:
+		return "an external network"
+	case KindFloatingIP:
+		return "a floating IP"
+	case KindSecurityGroup:
+		return "a security group"
+	case KindNetworkACL:
+		return "a network ACL"
+	case KindInterconnect:
+		return "an interconnect"
+	}
+	return "a " + strings.ToLower(string(k))
 }
 
 // Plural is the kind's name in URLs and on the command line: "networks".
@@ -53,6 +74,8 @@ func ParseKind(s string) (Kind, error) {
 	switch l {
 	case "net", "nets":
 		return KindNetwork, nil
+	case "acl", "acls":
+		return KindNetworkACL, nil
 	case "sg", "sgs":
 		return KindSecurityGroup, nil
 	case "rtr", "rtrs", "vrf", "vrfs":
@@ -61,6 +84,8 @@ func ParseKind(s string) (Kind, error) {
 		return KindExternalNetwork, nil
 	case "fip", "fips":
 		return KindFloatingIP, nil
+	case "dci", "dcis":
+		return KindInterconnect, nil
 	}
 	names := make([]string, 0, len(Kinds()))
 	for _, k := range Kinds() {
@@ -116,6 +141,8 @@ func New(k Kind) (Object, error) {
 		return &Node{Header: h}, nil
 	case KindLink:
 		return &Link{Header: h}, nil
+	case KindNetworkACL:
+		return &NetworkACL{Header: h}, nil
 	case KindNetwork:
 		return &Network{Header: h}, nil
 	case KindSecurityGroup:
@@ -128,6 +155,8 @@ func New(k Kind) (Object, error) {
 		return &ExternalNetwork{Header: h}, nil
 	case KindFloatingIP:
 		return &FloatingIP{Header: h}, nil
+	case KindInterconnect:
+		return &Interconnect{Header: h}, nil
 	}
 	return nil, fmt.Errorf("unknown kind %q", k)
 }
@@ -187,7 +216,7 @@ type Status struct {
 	Requested string `json:"requested,omitempty" yaml:"requested,omitempty" doc:"Port: NODE:INTERFACE that is prepared for it while it moves"`
 	// Network status.
 	VTEPs []string `json:"vteps,omitempty" yaml:"vteps,omitempty" doc:"Network: VTEPs that carry it"`
-	Ports *Counts  `json:"ports,omitempty" yaml:"ports,omitempty" doc:"Network, router, security group: ports in all and ports Ready"`
+	Ports *Counts  `json:"ports,omitempty" yaml:"ports,omitempty" doc:"Network, router, security group, network ACL: ports in all and ports Ready"`
 	// Router status.
 	Gateways []string `json:"gateways,omitempty" yaml:"gateways,omitempty" doc:"Router: NETWORK ADDRESS for each of its gateways"`
 	// Node status.
@@ -195,6 +224,9 @@ type Status struct {
 	Flows    int    `json:"flows,omitempty" yaml:"flows,omitempty" doc:"Node: our flows, read from the device"`
 	// Session is the BGP session of an EVPN leaf.
 	Session *BGPSession `json:"session,omitempty" yaml:"session,omitempty" doc:"Node: BGP session with an EVPN leaf"`
+	// Interconnect status.
+	Peers     []PeerSession   `json:"peers,omitempty" yaml:"peers,omitempty" doc:"Interconnect: BGP sessions with the other fabric"`
+	Stretched []StretchedView `json:"stretched,omitempty" yaml:"stretched,omitempty" doc:"Interconnect: what crosses of each network"`
 }
 
 // Counts are ports of a network or tenant.
@@ -216,14 +248,30 @@ type Reason struct {
 type BGPSession struct {
 	State      string    `json:"state" yaml:"state" doc:"State of the session: Idle, Connect, Active, OpenSent, OpenConfirm or Established (RFC 4271 section 8.2.2)"`
 	Since      time.Time `json:"since,omitzero" yaml:"since,omitempty" doc:"When it was established, or lost"`
-	Received   uint64    `json:"received" yaml:"received" doc:"EVPN routes that the leaf announces now"`
+	Received   uint64    `json:"received" yaml:"received" doc:"EVPN routes that the peer announces now"`
 	Advertised uint64    `json:"advertised" yaml:"advertised" doc:"EVPN routes announced to it"`
 	Updates    Traffic   `json:"updates" yaml:"updates" doc:"UPDATE messages"`
 	Flaps      uint32    `json:"flaps" yaml:"flaps" doc:"Times that an established session was lost"`
 	Malformed  uint64    `json:"malformed,omitempty" yaml:"malformed,omitempty" doc:"Routes taken as withdrawn because their UPDATE was malformed (RFC 7606)"`
 	LastError  string    `json:"lastError,omitempty" yaml:"lastError,omitempty" doc:"Why the session is not established, or was lost last"`
-	Synced     bool      `json:"synced" yaml:"synced" doc:"The leaf has announced all that it has (End-of-RIB)"`
-	Restarting bool      `json:"restarting,omitempty" yaml:"restarting,omitempty" doc:"The leaf is away and its routes are kept (RFC 4724)"`
+	Synced     bool      `json:"synced" yaml:"synced" doc:"The peer has announced all that it has (End-of-RIB)"`
+	Restarting bool      `json:"restarting,omitempty" yaml:"restarting,omitempty" doc:"The peer is away and its routes are kept (RFC 4724)"`
+}
+
+// PeerSession is the session with one speaker of another fabric.
+type PeerSession struct {
+	Peer       string `json:"peer" yaml:"peer" doc:"Address of the peer"`
+	BGPSession `yaml:",inline"`
+}
+
+// StretchedView is what crosses of a network, as the tables have it now.
+type StretchedView struct {
+	Network  string   `json:"network" yaml:"network" doc:"TENANT/NAME"`
+	VNI      VNI      `json:"vni" yaml:"vni" doc:"L2VNI of the network here"`
+	Sent     int      `json:"sent" yaml:"sent" doc:"EVPN routes announced to the other fabric"`
+	Received int      `json:"received" yaml:"received" doc:"EVPN routes that the other fabric announces"`
+	Used     int      `json:"used" yaml:"used" doc:"Rows of the network's table that lead to the other fabric"`
+	VTEPs    []string `json:"vteps,omitempty" yaml:"vteps,omitempty" doc:"VTEPs of the other fabric that have the network"`
 }
 
 // Traffic counts messages in both directions.

@@ -64,11 +64,11 @@ func (f *Faults) header(h Header, m Metadata, k Kind) {
 	f.name("metadata.name", m.Name)
 	switch {
 	case k.Tenanted() && m.Tenant == "":
-		f.Add("metadata.tenant", "is missing: a %s belongs to a tenant", strings.ToLower(string(k)))
+		f.Add("metadata.tenant", "is missing: %s belongs to a tenant", k.Phrase())
 	case k.Tenanted():
 		f.name("metadata.tenant", m.Tenant)
 	case m.Tenant != "":
-		f.Add("metadata.tenant", "must be left out: a %s belongs to no tenant", strings.ToLower(string(k)))
+		f.Add("metadata.tenant", "must be left out: %s belongs to no tenant", k.Phrase())
 	}
 }
 
@@ -137,6 +137,7 @@ func (n *Network) Validate() error {
 			}
 		}
 	}
+	f.acls(n)
 	f.dhcp(n)
 	if v6 && n.Spec.MTU != 0 && n.Spec.MTU < 1280 {
 		f.Add("spec.mtu", "%d is too small for IPv6, which needs 1280 (RFC 8200 section 5)", n.Spec.MTU)

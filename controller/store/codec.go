@@ -55,6 +55,8 @@ func encode(o intent.Object) ([]byte, error) {
 		return pack(&o.Metadata, &o.Spec)
 	case *intent.Network:
 		return pack(&o.Metadata, &o.Spec)
+	case *intent.NetworkACL:
+		return pack(&o.Metadata, &o.Spec)
 	case *intent.Port:
 		return pack(&o.Metadata, &o.Spec)
 	case *intent.SecurityGroup:
@@ -64,6 +66,8 @@ func encode(o intent.Object) ([]byte, error) {
 	case *intent.ExternalNetwork:
 		return pack(&o.Metadata, &o.Spec)
 	case *intent.FloatingIP:
+		return pack(&o.Metadata, &o.Spec)
+	case *intent.Interconnect:
 		return pack(&o.Metadata, &o.Spec)
 	}
 	return nil, fmt.Errorf("%T is not an object of the store", o)
@@ -83,6 +87,8 @@ func decode(r intent.Ref, value []byte, rev int64) (intent.Object, error) {
 		err = unpack(r, rev, value, &o.Metadata, &o.Spec)
 	case *intent.Network:
 		err = unpack(r, rev, value, &o.Metadata, &o.Spec)
+	case *intent.NetworkACL:
+		err = unpack(r, rev, value, &o.Metadata, &o.Spec)
 	case *intent.Port:
 		err = unpack(r, rev, value, &o.Metadata, &o.Spec)
 	case *intent.SecurityGroup:
@@ -92,6 +98,8 @@ func decode(r intent.Ref, value []byte, rev int64) (intent.Object, error) {
 	case *intent.ExternalNetwork:
 		err = unpack(r, rev, value, &o.Metadata, &o.Spec)
 	case *intent.FloatingIP:
+		err = unpack(r, rev, value, &o.Metadata, &o.Spec)
+	case *intent.Interconnect:
 		err = unpack(r, rev, value, &o.Metadata, &o.Spec)
 	}
 	if err != nil {

@@ -23,6 +23,9 @@ func mentions(o intent.Object) []intent.Ref {
 	switch o := o.(type) {
 	case *intent.Network:
 		refs = append(refs, intent.Ref{Kind: intent.KindTenant, Name: o.Metadata.Tenant})
+		refs = append(refs, o.ACLRefs()...)
+	case *intent.NetworkACL:
+		refs = append(refs, intent.Ref{Kind: intent.KindTenant, Name: o.Metadata.Tenant})
 	case *intent.SecurityGroup:
 		refs = append(refs, intent.Ref{Kind: intent.KindTenant, Name: o.Metadata.Tenant})
 		refs = append(refs, namedGroups(o)...)
@@ -32,6 +35,21 @@ func mentions(o intent.Object) []intent.Ref {
 			refs = append(refs, o.NetworkRef(n))
 		}
 		refs = append(refs, hopPorts(o)...)
+		if o.Spec.External != nil {
+			refs = append(refs, o.Spec.External.Ref())
+		}
+	case *intent.ExternalNetwork:
+		for _, b := range o.Spec.Borders {
+			refs = append(refs, b.NodeRef())
+		}
+	case *intent.FloatingIP:
+		refs = append(refs, intent.Ref{Kind: intent.KindTenant, Name: o.Metadata.Tenant}, o.ExternalRef(), o.PortRef())
+	case *intent.Node:
+		if o.Spec.VSwitch != nil {
+			for _, s := range o.Spec.VSwitch.SourceAddresses {
+				refs = append(refs, intent.ExternalRef(s.External))
+			}
+		}
 	case *intent.Port:
 		refs = append(refs, o.NetworkRef())
 		for _, n := range []string{o.Spec.Binding.Node, o.Spec.Requested.Node} {
@@ -40,6 +58,10 @@ func mentions(o intent.Object) []intent.Ref {
 			}
 		}
 		refs = append(refs, o.GroupRefs()...)
+	case *intent.Interconnect:
+		for _, n := range o.Spec.Networks {
+			refs = append(refs, n.Ref())
+		}
 	case *intent.Link:
 		for _, e := range o.Spec.Endpoints {
 			refs = append(refs, intent.Ref{Kind: intent.KindNode, Name: e.Node})
@@ -116,14 +138,25 @@ func (w *write) check(ctx context.Context, have map[intent.Ref]found, rev int64)
 	switch o := w.want.(type) {
 	case *intent.Network:
 		return w.network(ctx, o, named)
+	case *intent.NetworkACL:
+		return w.inTenant(o, named)
 	case *intent.SecurityGroup:
 		return w.group(ctx, o, named)
 	case *intent.Port:
 		return w.port(ctx, o, named)
 	case *intent.Router:
 		return w.router(ctx, o, named)
+	case *intent.Interconnect:
+		return w.interconnect(o, named)
 	case *intent.Node:
+		if err := w.sources(ctx, o, named); err != nil {
+			return err
+		}
 		return w.node(ctx, o)
+	case *intent.ExternalNetwork:
+		return w.externalNetwork(ctx, o, named)
+	case *intent.FloatingIP:
+		return w.floatingIP(ctx, o, named)
 	case *intent.Link:
 		return w.link(o, named)
 	}
@@ -134,7 +167,10 @@ func (w *write) network(ctx context.Context, n *intent.Network, have func(intent
 	if err := w.inTenant(n, have); err != nil {
 		return err
 	}
-	if err := w.encapsulation(ctx, n); err != nil {
+	if err := w.judged(n, have); err != nil {
+		return err
+	}
+	if err := w.capable(ctx, n); err != nil {
 		return err
 	}
 	if n.Spec.MTU == 0 {
@@ -240,7 +276,10 @@ func (w *write) port(ctx context.Context, p *intent.Port, have func(intent.Ref) 
 			return err
 		}
 	}
-	return intent.CheckPort(p, n)
+	if err := intent.CheckPort(p, n); err != nil {
+		return err
+	}
+	return w.floats(ctx, p)
 }
 
 // portNode checks that a node which a port names exists and can serve it.
@@ -253,7 +292,7 @@ func (w *write) portNode(f *intent.Faults, field, name string, n *intent.Network
 		f.Add(field, "names an unknown node %q", name)
 		return
 	}
-	if key := w.s.keys.object(node.Ref()); vSwitchOnly(n, p) {
+	if key := w.s.keys.object(node.Ref()); particular(n, p) {
 		w.deps = append(w.deps, unchanged(key, node)) // it must not become an edge that can't
 	} else {
 		w.deps = append(w.deps, exists(key))
@@ -263,11 +302,29 @@ func (w *write) portNode(f *intent.Faults, field, name string, n *intent.Network
 	}
 }
 
-// encapsulation checks that the nodes of a network's ports can do what is asked
-// for.
-func (w *write) encapsulation(ctx context.Context, n *intent.Network) error {
+// judged checks that a network's ACLs exist.
+func (w *write) judged(n *intent.Network, have func(intent.Ref) intent.Object) error {
+	f := intent.NewFaults(n.Ref())
+	for i, s := range n.Spec.ACLs {
+		if have(n.ACLRef(s)) == nil {
+			f.Add(fmt.Sprintf("spec.acls[%d].acl", i), "names an unknown network ACL %q of tenant %s", s.ACL, n.Metadata.Tenant)
+		}
+	}
+	for _, r := range n.ACLRefs() {
+		w.deps = append(w.deps, exists(w.s.keys.object(r)))
+	}
+	return f.Err()
+}
+
+// capable checks that the nodes of a network's ports can do what it asks for from
+// now on.
+func (w *write) capable(ctx context.Context, n *intent.Network) error {
 	old, _ := w.old.(*intent.Network)
-	if old == nil || n.Spec.Encapsulation.Standard() || n.Spec.Encapsulation.Full() == old.Spec.Encapsulation.Full() {
+	if old == nil {
+		return nil
+	}
+	encapsulation := !n.Spec.Encapsulation.Standard() && n.Spec.Encapsulation.Full() != old.Spec.Encapsulation.Full()
+	if !encapsulation && (len(n.Spec.ACLs) == 0 || len(old.Spec.ACLs) > 0) {
 		return nil
 	}
 	f := intent.NewFaults(n.Ref())
@@ -284,7 +341,10 @@ func (w *write) encapsulation(ctx context.Context, n *intent.Network) error {
 		return fmt.Errorf("read ports of %s: %w", n.Ref(), err)
 	}
 	w.deps = append(w.deps, untouched(prefix, w.rev))
-	return f.Err()
+	if err := f.Err(); err != nil {
+		return err
+	}
+	return w.stretched(ctx, n)
 }
 
 // portCan adds a fault when a port is on a node that can't carry the network.
@@ -304,7 +364,11 @@ func (w *write) portCan(ctx context.Context, f *intent.Faults, ref intent.Ref, n
 		}
 		if node, ok := o.(*intent.Node); ok {
 			if why := incapable(node, n, nil); why != "" {
-				f.Add("spec.encapsulation", "%s is bound there: %s", ref, why)
+				field := "spec.encapsulation"
+				if n.Spec.Encapsulation.Standard() {
+					field = "spec.acls"
+				}
+				f.Add(field, "%s is bound there: %s", ref, why)
 			}
 		}
 	}
@@ -321,10 +385,13 @@ func (w *write) at(ctx context.Context, r intent.Ref) (intent.Object, error) {
 }
 
 // node checks that a node which becomes another kind of edge can carry the
-// networks of its ports, and serve these.
+// networks of its ports, and serve these, and that a border stays one.
 func (w *write) node(ctx context.Context, n *intent.Node) error {
+	if err := w.staysBorder(ctx, n); err != nil {
+		return err
+	}
 	old, _ := w.old.(*intent.Node)
-	if old == nil || n.Spec.EVPN == nil && n.Spec.HardwareVTEP == nil || (old.Spec.EVPN != nil || old.Spec.HardwareVTEP != nil) {
+	if old == nil || edgeOnly(n) == "" || edgeOnly(n) == edgeOnly(old) {
 		return nil
 	}
 	f := intent.NewFaults(n.Ref())
@@ -346,6 +413,13 @@ func (w *write) node(ctx context.Context, n *intent.Node) error {
 			nw, _ := net.(*intent.Network)
 			if why := incapable(n, nw, port); why != "" {
 				f.Add("spec", "%s is bound here: %s", port.Ref(), why)
+			}
+			err = w.owners(ctx, w.s.keys.floatsOf(port.Ref()), func(_ string, owner intent.Ref) error {
+				f.Add("spec", "%s is bound here, for which %s stands: %s is a %s, which can't translate addresses", port.Ref(), owner, n.Metadata.Name, edgeOnly(n))
+				return nil
+			})
+			if err != nil {
+				return err
 			}
 		}
 		return nil

@@ -263,7 +263,7 @@ func TestHoldTime(t *testing.T) {
 	require.Equal(t, byte(bgp.BGP_ERROR_HOLD_TIMER_EXPIRED), code)
 	w.has("leaf")
 	st, _ := w.Peer("leaf")
-	require.Contains(t, st.LastError, "nothing came from the leaf for 3s")
+	require.Contains(t, st.LastError, "nothing came from the peer for 3s")
 }
 
 // A leaf that takes nothing holds up nobody, and costs its session after a while.

@@ -3,6 +3,7 @@
 package vswitch
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -63,7 +64,7 @@ func (f *feed) Behind(cursors map[intent.VNI]evpn.Revision) (uint64, []intent.VN
 	return f.model.Behind("hv1", cursors)
 }
 
-func (f *feed) Unreported(bool) map[netip.Addr]struct{} {
+func (f *feed) Unreported(bool) overlay.Away {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.model.Unreported()
@@ -140,6 +141,7 @@ type bed struct {
 	*feed
 	*Driver
 	*counter // between driver and switch, if there is one
+	waits    time.Duration
 	t        *testing.T
 	stop     func()
 }
@@ -178,6 +180,7 @@ func (b *bed) start() {
 		n.Spec.VSwitch.OpenFlow = b.at
 	}
 	b.Driver = New(n, b.feed, NewGates(), slog.New(slog.DiscardHandler))
+	b.Driver.patience = cmp.Or(b.waits, b.Driver.patience)
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); _ = b.Driver.Run(ctx) }()

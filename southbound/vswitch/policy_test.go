@@ -76,7 +76,7 @@ func TestGoldenPolicyFlows(t *testing.T) {
 		what  string
 		flows []openflow.Flow
 	}{
-		{"every edge with a policy", guardBase()},
+		{"every edge with a policy", guardBase(false)},
 		{"a port with a policy", p.port(one)},
 		{"an L2 port with a policy", p.port(two)},
 		{"a policy's denials", p.guard.denials(number, web)},
@@ -237,9 +237,9 @@ func TestKeptBitsAreThoseThatRulesShow(t *testing.T) {
 	x.guard = g
 	m := station{100, netip.MustParseAddr("10.0.0.9")}
 	has.add(g.memberFlows(m, g.in)...)
-	x.keepMembers(describes(t, has), nil, g.flows())
+	x.keepMembers(describes(t, has), overlay.Away{}, g.flows())
 	require.Empty(t, x.members.kept, "all edges have reported")
-	x.keepMembers(describes(t, has), map[netip.Addr]struct{}{other: {}}, g.flows())
+	x.keepMembers(describes(t, has), overlay.AwayVTEPs(other), g.flows())
 	require.Len(t, x.members.kept, 1)
 	require.Equal(t, groupBits{}.with(g.slots[7]), x.members.bits[m])
 	s.done = x.programmed

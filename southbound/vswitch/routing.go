@@ -3,7 +3,6 @@ package vswitch
 import (
 	"context"
 	"maps"
-	"net/netip"
 	"slices"
 
 	"github.com/weft-sdn/weft/controller/intent"
@@ -122,8 +121,9 @@ func (p pipeline) routedAnywhere(v intent.VNI, r evpn.Row) []openflow.Flow {
 }
 
 // compileRouting adds what the device should have of routers.
-func (s *connection) compileRouting(x *comparison, has *openflow.Described, away map[netip.Addr]struct{}) {
+func (s *connection) compileRouting(x *comparison, has *openflow.Described, away overlay.Away) {
 	x.routing = routingOf(x.local)
+	x.prefixes.late = s.late
 	for _, v := range slices.Sorted(maps.Keys(x.gateways)) {
 		x.add(s.pipe.gateway(v, x.gateways[v])...)
 	}
@@ -197,6 +197,11 @@ func (s *connection) icmpAnswer(p openflow.PacketIn) (openflow.PacketOut, bool) 
 	f := icmpError(l, uint32(reason), p.Data)
 	if f == nil {
 		return openflow.PacketOut{}, false
+	}
+	if in, _ := p.Value(openflow.FieldReg(vrfReg)); isTranslated(l, intent.VNI(in), f) {
+		// It quotes what was translated; the way back translates that, too.
+		return openflow.PacketOut{InPort: openflow.PortController, Metadata: []openflow.Field{openflow.Reg(vrfReg, uint32(in))},
+			Actions: []openflow.Action{openflow.Resubmit(tableRoute)}, Data: f}, true
 	}
 	return openflow.PacketOut{InPort: openflow.PortController, Actions: []openflow.Action{openflow.Output(p.InPort)}, Data: f}, true
 }

@@ -44,7 +44,7 @@ type input struct {
 	local       map[intent.Ref]overlay.LocalPort
 	rows        map[intent.VNI][]evpn.Row // of all VNIs with a local port
 	revs        map[intent.VNI]evpn.Revision
-	unreported  map[netip.Addr]struct{}
+	unreported  overlay.Away
 }
 
 // slot is a VLAN, 0 for untagged, on a physical port.
@@ -137,7 +137,7 @@ func compile(in input, r *ovsdb.VTEPRows, rows []evpn.Row, uuid string) *segment
 	}
 	for mac, have := range r.Ucast[uuid] {
 		_, known := s.stations[mac]
-		if _, away := in.unreported[have.VTEP]; away && !known {
+		if in.unreported.Has(have.VTEP) && have.VTEP != in.vtep && !known {
 			s.stations[mac] = station{have.VTEP, have.IP}
 		}
 	}
@@ -155,7 +155,7 @@ func (s *segment) replicate(in input, r *ovsdb.VTEPRows, rows []evpn.Row, uuid s
 	served := rep.IsValid() || in.replication == serviceNode && r.Logical[uuid].Replication == serviceNode
 	have := r.Mcast[uuid].VTEPs
 	for _, a := range have {
-		if _, away := in.unreported[a]; !away {
+		if !in.unreported.Has(a) || a == in.vtep {
 			continue
 		}
 		if !served {

@@ -225,7 +225,7 @@ type driver struct {
 
 func newDriver(name string, vtep netip.Addr) *driver {
 	return &driver{mem: newMemory(), in: input{name: name, vtep: vtep, local: map[intent.Ref]overlay.LocalPort{},
-		rows: map[intent.VNI][]evpn.Row{}, revs: map[intent.VNI]evpn.Revision{}, unreported: map[netip.Addr]struct{}{}}}
+		rows: map[intent.VNI][]evpn.Row{}, revs: map[intent.VNI]evpn.Revision{}}}
 }
 
 func (v *driver) port(name, iface string, vlan uint16, vni intent.VNI) {
@@ -440,7 +440,7 @@ func TestUnreportedIsKept(t *testing.T) {
 	tor1().bring(t, d)
 	v := tor1() // a controller that starts, and knows of 8 but not of 7 yet
 	v.in.rows[100] = []evpn.Row{imet(ip(1)), imet(ip(8)), at(8, ip(8))}
-	v.in.unreported[ip(7)] = struct{}{}
+	v.in.unreported = overlay.AwayVTEPs(ip(7))
 	before := d.written
 	v.bring(t, d)
 	require.Equal(t, all, d.text())
@@ -452,7 +452,7 @@ func TestUnreportedIsKept(t *testing.T) {
 	require.Contains(t, d.text(), "02:00:00:00:00:07 at 10.0.0.8")
 	require.Contains(t, d.text(), "[10.0.0.7 10.0.0.8]")
 
-	clear(v.in.unreported)
+	v.in.unreported = overlay.Away{}
 	v.bring(t, d)
 	require.Contains(t, d.text(), "unknown-dst [10.0.0.8]")
 	require.Empty(t, v.found, "that is no tampering")
@@ -477,7 +477,7 @@ func TestServiceNode(t *testing.T) {
 		after := tor1()
 		after.in.replication = serviceNode
 		after.in.rows[100] = []evpn.Row{own(by), imet(ip(7))}
-		after.in.unreported[ip(8)] = struct{}{}
+		after.in.unreported = overlay.AwayVTEPs(ip(8))
 		after.bring(t, d)
 		require.Equal(t, before, d.written)
 	}
