@@ -46,6 +46,8 @@ func (r *run) startRouter(ctx context.Context, n Node) error {
 	for daemon, text := range n.Router.Sections {
 		files[daemon+".conf"] = text
 	}
+	// isisd takes its name into its first LSP.
+	files["name.conf"] = "hostname " + n.Name + "\n"
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			return fmt.Errorf("%s: %w", n.Name, err)
@@ -78,7 +80,7 @@ const lateDaemon = "isisd"
 // startFRR starts one daemon and waits for its command socket.
 func (r *run) startFRR(ctx context.Context, n Node, daemon string) error {
 	dir := r.state.NodeDir(n.Name)
-	conf := filepath.Join(dir, "empty.conf")
+	conf := filepath.Join(dir, "name.conf")
 	if n.Router.Managed && daemon != lateDaemon {
 		conf = filepath.Join(dir, daemon+".conf")
 	}
@@ -102,9 +104,6 @@ func (r *run) startFRR(ctx context.Context, n Node, daemon string) error {
 // makeFRRDir makes a folder that FRR's own user may write to.
 func makeFRRDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(dir, "empty.conf"), nil, 0o644); err != nil {
 		return err
 	}
 	for p := dir; p != "/"; p = filepath.Dir(p) {

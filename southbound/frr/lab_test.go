@@ -218,7 +218,7 @@ func (r *rig) startFRR(node string) {
 	}
 	write("frr.conf", c.Text())
 	for _, d := range c.Daemons() {
-		write(d+".conf", map[bool]string{false: c.Daemon(d)}[integrated])
+		write(d+".conf", map[bool]string{false: c.Daemon(d), true: "hostname " + node + "\n"}[integrated])
 	}
 	r.run("chown", "-R", "frr:frr", dir)
 	for _, d := range c.Daemons() {
