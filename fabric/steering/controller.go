@@ -29,7 +29,9 @@ type Damping struct {
 
 // DefaultDamping acts for a gain of a tenth, above a load of three tenths, leaves a
 // cell alone for 30 s, and moves up to a tenth of the traffic at a time.
-var DefaultDamping = Damping{Gain: 0.1, Floor: 0.3, Hold: 30 * time.Second, Share: 0.1, Smooth: 10 * time.Second}
+func DefaultDamping() Damping {
+	return Damping{Gain: 0.1, Floor: 0.3, Hold: 30 * time.Second, Share: 0.1, Smooth: 10 * time.Second}
+}
 
 func (d Damping) check() error {
 	part := func(name string, v float64) error {

@@ -76,8 +76,10 @@ func Simulate(t Traffic, rules *Rules, c Case, s Settings) (Report, error) {
 
 // chosen is what the optimiser makes of some cells.
 type chosen struct {
-	load    []float64
-	weights congestion.Weights // by cell; nil is plain ECMP
+	load []float64
+	// weights by cell. Nil is plain ECMP, and for what is whole that it stays.
+	weights congestion.Weights
+	kept    bool // nothing is better than the start, so all stays
 	bound   float64
 	steered int
 	sweeps  int
@@ -98,11 +100,10 @@ func (p *placed) choose(start congestion.Split, free []bool, s Settings) (chosen
 		}
 		at = append(at, i)
 		sub.Commodities = append(sub.Commodities, c)
-		// Only what is whole can be told where it is: the hash of more flows is
-		// not the optimiser's to choose.
-		var own []float64
-		if c.Whole {
-			own = start[i]
+		// Where the hash has put a few flows is not the optimiser's to choose.
+		own := start[i]
+		if p.cells[i].Flows > 1 {
+			own = nil
 		}
 		subStart = append(subStart, own)
 	}
@@ -116,11 +117,10 @@ func (p *placed) choose(start congestion.Split, free []bool, s Settings) (chosen
 		out.weights[i] = choice.Weights[k]
 	}
 	p.evaluate(&out, start, free, s)
-	before := chosen{weights: make(congestion.Weights, len(p.cells)), bound: out.bound, sweeps: out.sweeps}
-	p.evaluate(&before, start, free, s)
-	was, _ := p.problem.Utilisation(before.load)
-	if is, _ := p.problem.Utilisation(out.load); is >= was {
-		return before, nil
+	load := p.problem.Load(start)
+	was, _ := p.problem.Utilisation(load)
+	if is, _ := p.problem.Utilisation(out.load); is >= was*(1-1e-9) {
+		return chosen{weights: make(congestion.Weights, len(p.cells)), load: load, bound: out.bound, sweeps: out.sweeps, kept: true}, nil
 	}
 	return out, nil
 }
@@ -131,7 +131,11 @@ func (p *placed) evaluate(c *chosen, start congestion.Split, free []bool, s Sett
 	split := p.hashed(c.weights.Split(), s.Seed)
 	for i := range split {
 		switch {
-		case !free[i] || c.weights[i] == nil:
+		case !free[i]:
+			split[i] = start[i]
+		case c.weights[i] == nil && !p.problem.Commodities[i].Whole:
+			// Plain ECMP.
+		case c.weights[i] == nil:
 			split[i] = start[i]
 		case p.problem.Commodities[i].Whole && slices.Equal(split[i], start[i]):
 			c.weights[i] = nil // its hash has it there already

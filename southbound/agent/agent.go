@@ -130,32 +130,34 @@ func (a *Agent) tellWires(ctx context.Context, leaf chan<- bool) error {
 
 // whileLeaf serves the leaf for as long as the switch is one.
 func (a *Agent) whileLeaf(ctx context.Context, leaf <-chan bool) error {
-	var stop context.CancelFunc
-	var ended chan struct{}
-	end := func() {
-		if stop != nil {
-			stop()
-			<-ended
-			stop = nil
+	for {
+		if err := await(ctx, leaf, true); err != nil {
+			return err
+		}
+		serving, stop := context.WithCancel(ctx)
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_ = a.runLeaf(serving) // its context's error: it has no other
+		}()
+		err := await(ctx, leaf, false)
+		stop()
+		<-ended
+		if err != nil {
+			return err
 		}
 	}
-	defer end()
+}
+
+// await waits until a value comes.
+func await(ctx context.Context, values <-chan bool, want bool) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case is := <-leaf:
-			switch {
-			case is && stop == nil:
-				var serving context.Context
-				serving, stop = context.WithCancel(ctx)
-				ended = make(chan struct{})
-				go func() {
-					defer close(ended)
-					_ = a.runLeaf(serving) // its context's error: it has no other
-				}()
-			case !is:
-				end()
+		case v := <-values:
+			if v == want {
+				return nil
 			}
 		}
 	}

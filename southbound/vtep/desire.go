@@ -78,15 +78,19 @@ type segment struct {
 type desired struct {
 	slots    map[slot]overlay.LocalPort
 	segments map[intent.VNI]*segment
+	judges   map[intent.VNI][]ovsdb.VTEPEntry // of networks with ACLs
 }
 
 // desire makes what should be from what the feed says. Of the rows that are
 // there it takes only what must be kept, and who shares the database.
 func desire(in input, r *ovsdb.VTEPRows) *desired {
-	d := &desired{slots: map[slot]overlay.LocalPort{}, segments: map[intent.VNI]*segment{}}
+	d := &desired{slots: map[slot]overlay.LocalPort{}, segments: map[intent.VNI]*segment{}, judges: map[intent.VNI][]ovsdb.VTEPEntry{}}
 	for _, ref := range slices.SortedFunc(maps.Keys(in.local), func(a, b intent.Ref) int { return strings.Compare(a.String(), b.String()) }) {
 		l := in.local[ref]
 		d.slots[slot{l.Interface, int(l.VLAN)}] = l
+		if l.ACLs != nil && d.judges[l.VNI] == nil {
+			d.judges[l.VNI] = aclEntries(l.ACLs)
+		}
 	}
 	logical := make(map[string]string, len(r.Logical))
 	for uuid, l := range r.Logical {

@@ -2,6 +2,7 @@ package vtep
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -45,13 +46,17 @@ type database struct {
 	tunnels  map[string]netip.Addr                // of switches
 	ucast    map[string]map[intent.MAC]ovsdb.VTEPRemote
 	mcast    map[string]ovsdb.VTEPFlood
-	written  int // rows
+	acls     map[string]ovsdb.VTEPACL
+	judged   map[string]map[int]string // switch/port -> VLAN -> ACL
+	noACLs   bool
+	loose    map[string]ovsdb.VTEPEntry // that no ACL has
+	written  int                        // rows
 	faults   []string
 	unplaced bool // switches have no tunnel address yet
 }
 
 func newDatabase() *database {
-	return &database{logical: map[string]ovsdb.VTEPLogical{}, ucast: map[string]map[intent.MAC]ovsdb.VTEPRemote{}, mcast: map[string]ovsdb.VTEPFlood{},
+	return &database{loose: map[string]ovsdb.VTEPEntry{}, acls: map[string]ovsdb.VTEPACL{}, judged: map[string]map[int]string{}, logical: map[string]ovsdb.VTEPLogical{}, ucast: map[string]map[intent.MAC]ovsdb.VTEPRemote{}, mcast: map[string]ovsdb.VTEPFlood{},
 		ports:   map[string]map[string]map[int]string{"tor1": {"eth1": {}, "eth2": {}}, "tor2": {"eth1": {}}},
 		tunnels: map[string]netip.Addr{"tor1": ip(1), "tor2": ip(2)}}
 }
@@ -68,13 +73,18 @@ func (d *database) add(name string, key int) string {
 }
 
 func (d *database) rows(name string) *ovsdb.VTEPRows {
-	r := &ovsdb.VTEPRows{Others: map[netip.Addr]string{}, Bound: map[string][]string{}, Logical: map[string]ovsdb.VTEPLogical{},
+	r := &ovsdb.VTEPRows{NoACLs: d.noACLs, ACLs: maps.Clone(d.acls), LooseEntries: maps.Clone(d.loose), ACLsBound: map[string]bool{}, Others: map[netip.Addr]string{}, Bound: map[string][]string{}, Logical: map[string]ovsdb.VTEPLogical{},
 		Ucast: map[string]map[intent.MAC]ovsdb.VTEPRemote{}, Mcast: map[string]ovsdb.VTEPFlood{}, TwiceU: map[string]string{}, TwiceM: map[string]string{}}
 	for u, l := range d.logical {
 		r.Logical[u] = l
 	}
 	for s, ports := range d.ports {
 		if s != name {
+			for p := range ports {
+				for _, a := range d.judged[s+"/"+p] {
+					r.ACLsBound[a] = true
+				}
+			}
 			r.Others[d.tunnels[s]] = s
 			for _, of := range ports {
 				for _, l := range of {
@@ -90,7 +100,7 @@ func (d *database) rows(name string) *ovsdb.VTEPRows {
 			r.Switch.TunnelIPs = []string{d.tunnels[s].String()}
 		}
 		for p, of := range ports {
-			r.Switch.Ports[p] = ovsdb.VTEPPort{UUID: s + "/" + p, Bindings: of, Faults: d.faults}
+			r.Switch.Ports[p] = ovsdb.VTEPPort{UUID: s + "/" + p, Bindings: of, ACLs: maps.Clone(d.judged[s+"/"+p]), Faults: d.faults}
 		}
 	}
 	for l, of := range d.ucast {
@@ -141,6 +151,7 @@ func (d *database) apply(t *testing.T, ch ovsdb.VTEPChange) {
 			d.ports[s][name][vlan] = ref(l)
 		}
 	}
+	d.applyACLs(t, ch)
 	d.applyMACs(t, ch, ref)
 	for _, l := range ch.Remove {
 		delete(d.logical, l)
@@ -210,6 +221,7 @@ func (d *database) text() string {
 			}
 		}
 	}
+	out = append(out, d.aclText()...)
 	slices.Sort(out)
 	return strings.Join(out, "\n")
 }
@@ -221,10 +233,12 @@ type driver struct {
 	now   time.Time
 	was   map[intent.VNI]time.Time
 	found []string
+
+	ofACLs map[intent.VNI]*overlay.NetworkACLs // of networks, in random sequences
 }
 
 func newDriver(name string, vtep netip.Addr) *driver {
-	return &driver{mem: newMemory(), in: input{name: name, vtep: vtep, local: map[intent.Ref]overlay.LocalPort{},
+	return &driver{ofACLs: map[intent.VNI]*overlay.NetworkACLs{}, mem: newMemory(), in: input{name: name, vtep: vtep, local: map[intent.Ref]overlay.LocalPort{},
 		rows: map[intent.VNI][]evpn.Row{}, revs: map[intent.VNI]evpn.Revision{}}}
 }
 
