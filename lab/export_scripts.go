@@ -165,7 +165,7 @@ func (e *exporter) routerScript(n Node) string {
 			args = append(args, "-s", "8388608")
 		}
 		s.daemon(args...)
-		s.add("await test -S %s/%s.vty", frrRun, d)
+		s.run("await", "vtysh", "-d", d, "-c", "show version")
 	}
 	s.add("vtysh -b")
 	if n.Agent {

@@ -130,17 +130,26 @@ func (r *run) daemon(ctx context.Context, p program, sockets ...string) error {
 		return err
 	}
 	err = until(ctx, 5*time.Millisecond, gone, func() (bool, error) {
-		for _, s := range sockets {
-			if _, err := os.Stat(s); err != nil {
-				return false, nil
-			}
-		}
-		return true, nil
+		return !slices.ContainsFunc(sockets, func(s string) bool { return !serves(s) }), nil
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %s did not start: %w%s", p.node, p.name, err, logTail(p.log, 5))
 	}
 	return nil
+}
+
+// serves reports whether a daemon's socket is there, and of an FRR daemon whether
+// it is listened at: the file comes first.
+func serves(socket string) bool {
+	if !strings.HasSuffix(socket, ".vty") {
+		return fileExists(socket)
+	}
+	conn, err := net.Dial("unix", socket)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
 }
 
 // vty asks an FRR daemon on its command socket, as vtysh does: a command ends
