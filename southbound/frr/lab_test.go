@@ -5,6 +5,7 @@ package frr_test
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -253,7 +254,10 @@ func (r *rig) startDaemon(node, dir, daemon string) {
 		}
 	})
 	r.wait(daemon+" of "+node+" listens", func() error {
-		_, err := os.Stat(filepath.Join(dir, daemon+".vty"))
+		conn, err := net.Dial("unix", filepath.Join(dir, daemon+".vty"))
+		if err == nil {
+			conn.Close()
+		}
 		return err
 	})
 }
