@@ -21,6 +21,7 @@ func (m *Model) settle(r intent.Ref) { m.settleAt(r, place{}) }
 // there.
 func (m *Model) settleAt(r intent.Ref, prefer place) {
 	old, had := m.attachment(r)
+	wasOnLeaf, isOnLeaf := m.attached[r].onLeaf, false
 	was := m.standby[r]
 	now, has, next := m.place(r, prefer)
 	if had == has && (!had || old.equal(now)) && slices.EqualFunc(was, next, Attachment.equal) {
@@ -30,7 +31,8 @@ func (m *Model) settleAt(r intent.Ref, prefer place) {
 	m.countHeld(has, next, 1)
 	if has {
 		e := m.nodes[now.Node]
-		m.attached[r] = attached{e, now.VTEP, now.RouterMAC}
+		isOnLeaf = now.Routing != nil && e.spec.Spec.EVPN != nil
+		m.attached[r] = attached{e, now.VTEP, now.RouterMAC, isOnLeaf}
 		m.serve(now)
 		m.originate(now)
 	} else {
@@ -70,10 +72,11 @@ func (m *Model) settleAt(r intent.Ref, prefer place) {
 	}
 	m.settleMembers(r, old, had, now, has)
 	m.judgePort(old, had, now, has, moved)
+	m.countOnLeaves(old, wasOnLeaf, now, isOnLeaf)
 	if had != has {
 		m.hopPort(r)
-		m.settleRouters()
 	}
+	m.settleRouters()
 }
 
 // countHeld counts the places of a port that is prepared but nowhere in use.

@@ -132,6 +132,7 @@ type Model struct {
 	stale      map[intent.Ref]struct{}                        // routers to be compiled again
 	unlinked   map[intent.Ref]struct{}                        // those that have something of a router which changed
 	shared     shared
+	onLeaves   map[intent.Ref]int             // ports on EVPN leaves of each router
 	hopPorts   map[intent.Ref]few[intent.Ref] // next hops -> routers
 	hopAddrs   map[address]few[intent.Ref]
 	compiling  bool
@@ -158,6 +159,7 @@ type attached struct {
 	edge      *edge
 	vtep      netip.Addr
 	routerMAC intent.MAC
+	onLeaf    bool // and routed there
 }
 
 // attachment returns where a port is; ok is false while it is nowhere.
@@ -204,7 +206,7 @@ func NewModel() *Model {
 		strays: map[intent.VNI]map[taken]struct{}{}, owners: map[address]intent.MAC{}, refused: map[address]map[taken]struct{}{},
 		hosts:   map[address][]taken{},
 		byL3VNI: map[intent.VNI]*router{}, vrfImports: map[intent.RouteTarget]map[intent.VNI]struct{}{}, staleNodes: map[string]struct{}{}, staleVRFs: map[intent.VNI]struct{}{},
-		routers: map[intent.Ref]*router{}, routersOf: map[intent.Ref]few[intent.Ref]{}, mirrored: map[intent.VNI]intent.VNI{}, stale: map[intent.Ref]struct{}{}, unlinked: map[intent.Ref]struct{}{}, shared: newShared(),
+		routers: map[intent.Ref]*router{}, routersOf: map[intent.Ref]few[intent.Ref]{}, mirrored: map[intent.VNI]intent.VNI{}, stale: map[intent.Ref]struct{}{}, unlinked: map[intent.Ref]struct{}{}, shared: newShared(), onLeaves: map[intent.Ref]int{},
 		hopPorts: map[intent.Ref]few[intent.Ref]{}, hopAddrs: map[address]few[intent.Ref]{},
 		offences:     map[rowOf]map[evpn.Source]offence{},
 		security:     newSecurity(),
@@ -280,11 +282,11 @@ func (m *Model) Put(o intent.Object) {
 		was := m.routerSpec(o.Ref())
 		m.putRouter(o.Ref(), o)
 		m.settleVRF(o.Ref(), was, o)
-		m.settleStaleNodes()
 		if was == nil || !outsideAlike(was.Spec.External, o.Spec.External) {
 			m.settleOutside(o)
 		}
 	}
+	m.settleStaleNodes()
 }
 
 // Delete takes the deletion of an object.
@@ -331,7 +333,6 @@ func (m *Model) Delete(r intent.Ref) {
 			delete(m.nodes, r.Name)
 			m.settleAwaiting()
 			m.settleRouters()
-			m.settleStaleNodes()
 		}
 	case intent.KindInterconnect:
 		m.putInterconnect(r.Name, nil)
@@ -340,8 +341,8 @@ func (m *Model) Delete(r intent.Ref) {
 		was := m.routerSpec(r)
 		m.putRouter(r, nil)
 		m.settleVRF(r, was, nil)
-		m.settleStaleNodes()
 	}
+	m.settleStaleNodes()
 }
 
 // Observe takes the interfaces that an edge reports: all that it has now. An

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -65,8 +66,14 @@ const (
 	oracleFloating                                                       = 5
 )
 
-func (w *world) hv() int           { return 1 + w.IntN(oracleNodes) }
-func (w *world) port() string      { return fmt.Sprintf("p%02d", w.IntN(oraclePorts)) }
+func (w *world) hv() int      { return 1 + w.IntN(oracleNodes) }
+func (w *world) port() string { return fmt.Sprintf("p%02d", w.IntN(oraclePorts)) }
+func (w *world) anyEdge() string {
+	if w.IntN(4) == 0 {
+		return w.leaf()
+	}
+	return fmt.Sprintf("hv%d", w.hv())
+}
 func (w *world) leaf() string      { return fmt.Sprintf("leaf%d", 8+w.IntN(oracleLeaves)) }
 func (w *world) often(in int) bool { return w.IntN(in) != 0 }
 
@@ -257,7 +264,7 @@ func (w *world) putPort() string {
 	i, _ := strconv.Atoi(name[1:])
 	b := intent.Binding{IfaceID: name}
 	if w.IntN(3) == 0 {
-		b = intent.Binding{Node: fmt.Sprintf("hv%d", w.hv()), Interface: "if-" + name, VLAN: uint16(w.IntN(2))}
+		b = intent.Binding{Node: w.anyEdge(), Interface: "if-" + name, VLAN: uint16(w.IntN(2))}
 	}
 	p := port(name, fmt.Sprintf("n%d", w.IntN(oracleNetworks)), byte(10+2*i+w.IntN(2)), b)
 	if w.IntN(3) == 0 {
@@ -302,7 +309,10 @@ func (w *world) putACL() string {
 }
 
 func (w *world) observe() string {
-	n := fmt.Sprintf("hv%d", w.hv())
+	n := w.anyEdge()
+	if strings.HasPrefix(n, "leaf") && !w.exists(n) {
+		return "nobody reports"
+	}
 	var ifs []Interface
 	for i := range oraclePorts {
 		name := fmt.Sprintf("p%02d", i)
@@ -316,6 +326,11 @@ func (w *world) observe() string {
 	w.m.Observe(n, ifs)
 	w.reports[n] = ifs
 	return fmt.Sprintf("%s reports %d interfaces", n, len(ifs))
+}
+
+// exists reports whether a node does. The engine has no session with others.
+func (w *world) exists(node string) bool {
+	return w.objects[intent.Ref{Kind: intent.KindNode, Name: node}] != nil
 }
 
 // learn tells stations; each is on one node only, or which row wins would
@@ -341,6 +356,9 @@ func (w *world) learn() string {
 // route tells a route, of which sequence number and place belong together.
 func (w *world) route() string {
 	n := w.leaf()
+	if !w.exists(n) {
+		return "nobody tells"
+	}
 	if !w.often(12) {
 		w.m.TakePeerLost(n)
 		delete(w.routes, n)

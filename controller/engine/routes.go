@@ -68,8 +68,9 @@ type reflector struct {
 	cursors map[intent.VNI]evpn.Revision // up to which was announced
 	targets map[intent.VNI]string        // with which the VNI's routes are announced
 	routers map[intent.VNI]bool          // L3VNIs of which something was announced
-	// external are those of external networks.
-	external map[intent.VNI]bool
+	// external are those of external networks, guests those of routers of which
+	// hosts of others were announced.
+	external, guests map[intent.VNI]bool
 }
 
 // openWait bounds how long BGP sessions wait at the start for other edges to
@@ -79,7 +80,7 @@ const openWait = 20 * time.Second
 
 func newReflector(e *Engine, s Speaker) *reflector {
 	r := &reflector{engine: e, speaker: s, wake: make(chan struct{}, 1), touched: map[intent.VNI]struct{}{},
-		cursors: map[intent.VNI]evpn.Revision{}, targets: map[intent.VNI]string{}, routers: map[intent.VNI]bool{}, external: map[intent.VNI]bool{}, idle: true, doubts: map[string]time.Time{}}
+		cursors: map[intent.VNI]evpn.Revision{}, targets: map[intent.VNI]string{}, routers: map[intent.VNI]bool{}, external: map[intent.VNI]bool{}, guests: map[intent.VNI]bool{}, idle: true, doubts: map[string]time.Time{}}
 	r.holding.Store(true)
 	return r
 }
@@ -262,6 +263,7 @@ func (r *reflector) setIdle(idle bool) (withdraw []evpn.RouteID) {
 		clear(r.targets)
 		clear(r.routers)
 		clear(r.external)
+		clear(r.guests)
 	}
 	return withdraw
 }

@@ -123,9 +123,9 @@ func (c *Controller) Step(now time.Time, m demand.Matrix, f Failure) (Outcome, e
 	if err != nil {
 		return Outcome{}, err
 	}
-	s := &stepping{Controller: c, placed: traffic.place(routes), now: now}
+	s := &stepping{Controller: c, placed: traffic.place(routes, c.settings.Seed), now: now}
 	s.withdraw()
-	s.present = s.split(c.settings.Seed)
+	s.present = s.split()
 	s.load = s.problem.Load(s.present)
 	s.Before, _ = s.problem.Utilisation(s.load)
 	s.After, s.Target = s.Before, s.Before

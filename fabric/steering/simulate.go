@@ -51,9 +51,9 @@ func Simulate(t Traffic, rules *Rules, c Case, s Settings) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	p := t.place(routes)
+	p := t.place(routes, s.Seed)
 	r := Report{Case: c, Lost: p.lost, Down: routes.dead}
-	start := p.hashed(nil, s.Seed)
+	start := p.hashed(nil)
 	r.ECMP = p.problem.Load(start)
 	free := make([]bool, len(p.cells))
 	for i := range free {
@@ -102,7 +102,7 @@ func (p *placed) choose(start congestion.Split, free []bool, s Settings) (chosen
 		sub.Commodities = append(sub.Commodities, c)
 		// Where the hash has put a few flows is not the optimiser's to choose.
 		own := start[i]
-		if p.cells[i].Flows > 1 {
+		if p.cells[i].counted() && !c.Whole {
 			own = nil
 		}
 		subStart = append(subStart, own)
@@ -128,7 +128,7 @@ func (p *placed) choose(start congestion.Split, free []bool, s Settings) (chosen
 // evaluate computes the load that the weights give, flows being hashed, and counts
 // the cells that are no longer where they were.
 func (p *placed) evaluate(c *chosen, start congestion.Split, free []bool, s Settings) {
-	split := p.hashed(c.weights.Split(), s.Seed)
+	split := p.hashed(c.weights.Split())
 	for i := range split {
 		switch {
 		case !free[i]:
@@ -169,7 +169,7 @@ func (p *placed) largest(free []bool, n int) []bool {
 // with all else in place.
 func (p *placed) under(rules *Rules, s Settings) ([]float64, error) {
 	narrowed, free, parts := p.narrow(rules)
-	c, err := narrowed.choose(narrowed.hashed(parts, s.Seed), narrowed.largest(free, s.Most), s)
+	c, err := narrowed.choose(narrowed.hashed(parts), narrowed.largest(free, s.Most), s)
 	return c.load, err
 }
 

@@ -65,7 +65,7 @@ func (s *stepping) hops(weights map[int32]int) []Hop {
 }
 
 // split is how the traffic is divided at present.
-func (s *stepping) split(seed uint64) congestion.Split {
+func (s *stepping) split() congestion.Split {
 	parts := make(congestion.Split, len(s.placed.cells))
 	for i, c := range s.placed.cells {
 		st, ok := s.Controller.cells[c.Key]
@@ -78,7 +78,7 @@ func (s *stepping) split(seed uint64) congestion.Split {
 		}
 		normalise(parts[i])
 	}
-	return s.hashed(parts, seed)
+	return s.hashed(parts)
 }
 
 // act decides whether to change anything, and does as much as one step may.
@@ -114,7 +114,7 @@ func (s *stepping) act() error {
 // that each relieve the links concerned. So with the same demand each step lowers the
 // highest utilisation, or leaves it and lowers others, and none can come again.
 func (s *stepping) approach(target chosen, free []bool) {
-	wanted := s.hashed(target.weights.Split(), s.settings.Seed)
+	wanted := s.hashed(target.weights.Split())
 	order := s.urgent(target, wanted, free)
 	b := s.batch(order, target, wanted, func(_, after float64) bool { return after <= s.Before*(1+1e-9) })
 	if level, _ := s.problem.Utilisation(b.load); level > s.Before*(1-enough) {
@@ -280,7 +280,7 @@ func (s *stepping) towards(i int, wanted []float64, budget float64) (weights []i
 		if err != nil {
 			return nil, nil, 0
 		}
-		parts := s.fall(i, congestion.Weights{weights}.Split()[0], s.settings.Seed)
+		parts := s.fall(i, congestion.Weights{weights}.Split()[0])
 		if moved := c.Rate * distance(s.present[i], parts, n); moved <= budget && moved > 0 {
 			return weights, parts, moved
 		}

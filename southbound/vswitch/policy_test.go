@@ -362,3 +362,12 @@ func TestFlowsInWords(t *testing.T) {
 		require.False(t, w.concerns(f), "the cookie has only the end of the MAC")
 	}
 }
+
+// The bits of the verdict are matched together: none is used twice.
+func TestVerdictBitsAreApart(t *testing.T) {
+	all := uint32(0)
+	for _, b := range []uint32{mayPass, byRule, routable, bordered, foreign} {
+		require.Zero(t, all&b)
+		all |= b
+	}
+}
