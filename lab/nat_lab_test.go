@@ -5,6 +5,9 @@ package lab
 import (
 	"fmt"
 	"net/netip"
+	"os/exec"
+	"regexp"
+	"syscall"
 	"testing"
 	"time"
 
@@ -65,7 +68,11 @@ func TestTenantsOutsideTranslation(t *testing.T) {
 	step("groups judge the VM's own addresses", w.groupsInside)
 	step("the controller is killed", w.natKill)
 	step("a VM moves", w.floatingMoves)
+	step("it goes to another port", w.floatingGoesOn)
 	step("it is taken away", w.floatingGoes)
+	step("path MTU", w.pathMTU)
+	step("ovs-vswitchd is started anew", w.natVSwitchd)
+	step("no border", w.noBorder)
 }
 
 // sourceNAT: VMs of two tenants, with equal addresses, are known by their
@@ -79,9 +86,9 @@ func (w *natSite) sourceNAT() {
 			w.seenAs(vm, to, w.sources(w.vms[vm].hypervisor, v6))
 		}
 		// From one port of one address to the same place: they are two sessions.
-		one, err := w.seen("w1", "udp", to, 4444, 2*time.Second)
+		one, err := w.knownAs("w1", "udp", to, 4444, 2*time.Second)
 		require.NoError(w, err)
-		two, err := w.seen("x1", "udp", to, 4444, 2*time.Second)
+		two, err := w.knownAs("x1", "udp", to, 4444, 2*time.Second)
 		require.NoError(w, err)
 		require.Equal(w, one.Addr(), two.Addr())
 		require.NotEqual(w, one.Port(), two.Port())
@@ -183,7 +190,7 @@ func (w *natSite) noLeaks() {
 	w.leadsOutside("red", false)
 	to := netip.AddrPortFrom(server4, whoPort)
 	w.eventually(5*time.Second, func() error {
-		if _, err := w.seen("d1", "udp", to, 0, refusedAfter); err == nil {
+		if _, err := w.knownAs("d1", "udp", to, 0, refusedAfter); err == nil {
 			return fmt.Errorf("d1 is still translated")
 		}
 		return nil
@@ -208,15 +215,15 @@ func (w *natSite) groupsInside() {
 	w.ready(10 * time.Second)
 	at := netip.AddrPortFrom(floatingOf("w1", false), whoPort)
 	w.eventually(5*time.Second, func() error {
-		_, err := w.seen(internetNode, "udp", at, 0, refusedAfter)
+		_, err := w.knownAs(internetNode, "udp", at, 0, refusedAfter)
 		if err == nil {
 			return fmt.Errorf("UDP comes through")
 		}
 		return nil
 	})
-	_, err := w.seen(internetNode, "tcp", at, 0, time.Second)
+	_, err := w.knownAs(internetNode, "tcp", at, 0, time.Second)
 	require.NoError(w, err)
-	_, err = w.seen("d2", "tcp", at, 0, refusedAfter)
+	_, err = w.knownAs("d2", "tcp", at, 0, refusedAfter)
 	require.Error(w, err, "it is from another address")
 	w.unseen("w1", netip.AddrPortFrom(server4, whoPort)) // nothing may go out
 	w.put(w.vms["w1"].port())
@@ -285,7 +292,7 @@ func (w *natSite) floatingMoves() {
 func (w *natSite) floatingGoes() {
 	w.delete(intent.Ref{Kind: intent.KindFloatingIP, Tenant: "ink", Name: "x1-v4"})
 	w.eventually(5*time.Second, func() error {
-		if _, err := w.seen(internetNode, "udp", netip.AddrPortFrom(floatingOf("x1", false), whoPort), 0, refusedAfter); err == nil {
+		if _, err := w.knownAs(internetNode, "udp", netip.AddrPortFrom(floatingOf("x1", false), whoPort), 0, refusedAfter); err == nil {
 			return fmt.Errorf("it still answers")
 		}
 		return nil
@@ -293,4 +300,93 @@ func (w *natSite) floatingGoes() {
 	w.unseen(internetNode, netip.AddrPortFrom(floatingOf("x1", false), whoPort))
 	w.seenAs("x1", netip.AddrPortFrom(server4, whoPort), w.sources("hv1", false))
 	w.seenAs("x1", netip.AddrPortFrom(server6, whoPort), floatingOf("x1", true))
+}
+
+// floatingGoesOn: another port of the router, on the same hypervisor, gets the
+// address: what conntrack remembers of the first holds nobody back. A session by
+// source NAT ends then, for its VM is another outside.
+func (w *natSite) floatingGoesOn() {
+	at := netip.AddrPortFrom(netip.MustParseAddr("203.0.113.130"), whoPort) // n1's, since the controller was killed
+	const port = 5555
+	w.who("d1", netip.AddrPortFrom(w.vms["d1"].v4(), whoPort))
+	_, err := w.knownAs(internetNode, "udp", at, port, refusedAfter)
+	require.Error(w, err, "nobody answers at n1")
+	w.ping(internetNode, at.Addr().String())
+	c := w.chat("d1", server4, echoPort)
+	c.lives(w.site, "by source NAT")
+	f := w.floating("n1", at.Addr().String())
+	f.Spec.Port = "d1"
+	began := time.Now()
+	w.put(f)
+	w.eventually(5*time.Second, func() error {
+		_, err := w.knownAs(internetNode, "udp", at, port, refusedAfter)
+		return err
+	})
+	c.ends(w.site, began)
+	w.seenAs("d1", netip.AddrPortFrom(server4, whoPort), at.Addr())
+	w.seenAs("n1", netip.AddrPortFrom(server4, whoPort), w.sources("hv1", false))
+	c = w.chat("d1", server4, echoPort)
+	c.lives(w.site, "by the floating IP")
+	began = time.Now()
+	w.delete(f.Ref())
+	c.ends(w.site, began)
+	w.seenAs("d1", netip.AddrPortFrom(server4, whoPort), w.sources("hv1", false))
+}
+
+// pathMTU: who sends packets that are too long for the way outside is told so.
+func (w *natSite) pathMTU() {
+	w.command(borderNode, "ip", "link", "set", "eth2", "mtu", "1300")
+	defer w.command(borderNode, "ip", "link", "set", "eth2", "mtu", "1600")
+	for _, vm := range []string{"x1", "d1"} { // x1 has a floating IP of IPv6 left
+		for _, v6 := range []bool{false, true} {
+			w.eventually(5*time.Second, func() error {
+				out, err := exec.Command("ip", "netns", "exec", w.Namespace(vm), "ping", "-n", "-c", "2", "-i", "0.2", "-W", "1", "-M", "do", "-s", "1350", server(v6).String()).CombinedOutput()
+				if err == nil || !regexp.MustCompile(`mtu[ =:]+1300`).Match(out) {
+					return fmt.Errorf("%s: %v: %s", vm, err, out)
+				}
+				return nil
+			})
+			w.command(vm, "ip", map[bool]string{false: "-4", true: "-6"}[v6], "route", "flush", "cache")
+		}
+	}
+}
+
+// natVSwitchd: with ovs-vswitchd conntrack's memory is gone. Sessions through
+// floating IPs are taken up again.
+func (w *natSite) natVSwitchd() {
+	in := w.chat(internetNode, floatingOf("d2", false), inPort)
+	in.lives(w.site, "before")
+	p := w.process("hv2", "ovs-vswitchd")
+	require.NoError(w, p.signal(syscall.SIGKILL))
+	require.True(w, ended(p, 5*time.Second))
+	w.startVSwitchd("hv2")
+	before := in.said.Load()
+	w.eventually(20*time.Second, func() error {
+		if in.said.Load() < before+5 {
+			return fmt.Errorf("nothing was answered for %s", in.quiet())
+		}
+		return nil
+	})
+	w.ready(20 * time.Second)
+	in.lives(w.site, "after")
+}
+
+// noBorder: without a way on a VM is told so, though its packet was translated.
+func (w *natSite) noBorder() {
+	require.NoError(w, w.process(borderNode, "bgpd").signal(syscall.SIGKILL))
+	for _, vm := range []string{"x1", "d1"} {
+		for _, v6 := range []bool{false, true} {
+			want := refusal{w.vms[vm].gateway(v6), 3, 0}
+			if v6 {
+				want.kind = 1
+			}
+			w.eventually(10*time.Second, func() error {
+				if got, ok := w.refused(vm, netip.AddrPortFrom(server(v6), 9), 0); !ok || got != want {
+					return fmt.Errorf("%s: %v %v", vm, ok, got)
+				}
+				return nil
+			})
+		}
+	}
+	w.seenAs("d1", netip.AddrPortFrom(floatingOf("d2", false), whoPort), w.sources("hv1", false)) // inside it goes on
 }

@@ -69,44 +69,51 @@ func server(v6 bool) netip.Addr {
 
 func newNATSite(t testing.TB) *natSite {
 	w := &natSite{newRoutedSite(t)}
-	w.internet()
 	w.put(&intent.ExternalNetwork{Header: intent.Header{APIVersion: intent.APIVersion, Kind: intent.KindExternalNetwork}, Metadata: intent.Metadata{Name: internetNode},
 		Spec: intent.ExternalNetworkSpec{VNI: externalVNI, Pools: pools}})
-	for _, hv := range []string{"hv1", "hv2"} { // which addresses is left to the controller
-		o, err := w.client.Get(w.Context(), intent.Ref{Kind: intent.KindNode, Name: hv})
-		require.NoError(t, err)
-		n := o.(*intent.Node)
-		n.Spec.VSwitch.SourceAddresses = []intent.SourceAddress{{External: internetNode}}
-		w.put(n)
-	}
-	w.border()
+	w.internet()
 	return w
 }
 
 // in runs a command in a node.
-func (w *natSite) in(node string, args ...string) {
+func (w *site) command(node string, args ...string) {
 	w.Helper()
 	out, err := exec.Command("ip", append([]string{"netns", "exec", w.Namespace(node)}, args...)...).CombinedOutput()
 	require.NoError(w, err, "%s: %v: %s", node, args, out)
 }
 
 // node adds a machine to the running lab.
-func (w *natSite) node(n Node) {
+func (w *site) addNode(n Node) {
 	w.Helper()
 	w.Nodes = append(w.Nodes, n)
 	require.NoError(w, w.save())
 	require.NoError(w, makeNamespace(w.Namespace(n.Name), hostSysctls))
 }
 
-func (w *natSite) link(a, b End) {
+func (w *site) addLink(a, b End) {
 	w.Helper()
 	w.Links = append(w.Links, Link{A: a, B: b, MTU: 1600})
 	require.NoError(w, w.save())
 	require.NoError(w, makeLink(w.State.Name, w.Links[len(w.Links)-1]))
 }
 
-// internet is the border and the host behind it, without BGP yet.
-func (w *natSite) internet() {
+// internet adds the border and the host behind it, and gives the hypervisors source
+// addresses: which, is left to the controller.
+func (w *site) internet() {
+	w.Helper()
+	for _, h := range w.hypervisors() {
+		o, err := w.client.Get(w.Context(), intent.Ref{Kind: intent.KindNode, Name: h.Name})
+		require.NoError(w, err)
+		n := o.(*intent.Node)
+		n.Spec.VSwitch.SourceAddresses = []intent.SourceAddress{{External: internetNode}}
+		w.put(n)
+	}
+	w.addOutside()
+	w.border()
+}
+
+// addOutside makes both machines, without BGP yet.
+func (w *site) addOutside() {
 	w.Helper()
 	mgmt := w.controllerMgmt()
 	for _, n := range w.Nodes {
@@ -115,24 +122,24 @@ func (w *natSite) internet() {
 		}
 	}
 	mgmt = netip.PrefixFrom(mgmt.Addr().Next(), mgmt.Bits())
-	w.node(Node{Name: borderNode, Kind: "linux", Role: intent.RoleLeaf, Mgmt: mgmt, Router: &Router{Daemons: []string{"zebra", "staticd", "bgpd"},
+	w.addNode(Node{Name: borderNode, Kind: "linux", Role: intent.RoleLeaf, Mgmt: mgmt, Router: &Router{Daemons: []string{"zebra", "staticd", "bgpd"},
 		Config: fmt.Sprintf(borderConf, externalVNI, foreignLink[0].Addr(), foreignASN, borderVTEP, w.controllerMgmt().Addr())}})
 	require.NoError(w, joinMgmt(w.State.Name, borderNode, "eth0", len(w.Nodes)+1, mgmt))
-	w.node(Node{Name: internetNode, Kind: "linux", Role: intent.RoleVM})
-	w.link(End{Node: "leaf1", Interface: "far"}, End{Node: borderNode, Interface: "eth1"})
-	w.link(End{Node: borderNode, Interface: "eth2"}, End{Node: internetNode, Interface: "eth1"})
-	w.in(borderNode, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1", "net.ipv4.conf.all.rp_filter=0")
-	w.in("leaf1", "ip", "addr", "add", foreignLink[0].String(), "dev", "far")
-	w.in("leaf1", "ip", "route", "add", borderVTEP.String(), "via", foreignLink[1].Addr().String())
-	w.in(borderNode, "ip", "addr", "add", foreignLink[1].String(), "dev", "eth1")
-	w.in(borderNode, "ip", "addr", "add", borderVTEP.String()+"/32", "dev", "lo")
+	w.addNode(Node{Name: internetNode, Kind: "linux", Role: intent.RoleVM})
+	w.addLink(End{Node: "leaf1", Interface: "far"}, End{Node: borderNode, Interface: "eth1"})
+	w.addLink(End{Node: borderNode, Interface: "eth2"}, End{Node: internetNode, Interface: "eth1"})
+	w.command(borderNode, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1", "net.ipv4.conf.all.rp_filter=0")
+	w.command("leaf1", "ip", "addr", "add", foreignLink[0].String(), "dev", "far")
+	w.command("leaf1", "ip", "route", "add", borderVTEP.String(), "via", foreignLink[1].Addr().String())
+	w.command(borderNode, "ip", "addr", "add", foreignLink[1].String(), "dev", "eth1")
+	w.command(borderNode, "ip", "addr", "add", borderVTEP.String()+"/32", "dev", "lo")
 	for _, l := range borderLinks {
-		w.in(borderNode, "ip", "addr", "add", l.String(), "dev", "eth2")
-		w.in(internetNode, "ip", "addr", "add", netip.PrefixFrom(l.Addr().Next(), l.Bits()).String(), "dev", "eth1")
-		w.in(internetNode, "ip", "route", "add", "default", "via", l.Addr().String())
+		w.command(borderNode, "ip", "addr", "add", l.String(), "dev", "eth2")
+		w.command(internetNode, "ip", "addr", "add", netip.PrefixFrom(l.Addr().Next(), l.Bits()).String(), "dev", "eth1")
+		w.command(internetNode, "ip", "route", "add", "default", "via", l.Addr().String())
 	}
 	for _, s := range []netip.Addr{server4, server6} {
-		w.in(internetNode, "ip", "addr", "add", netip.PrefixFrom(s, s.BitLen()).String(), "dev", "lo")
+		w.command(internetNode, "ip", "addr", "add", netip.PrefixFrom(s, s.BitLen()).String(), "dev", "lo")
 	}
 	for _, c := range [][]string{
 		{"ip", "link", "add", "br5000", "type", "bridge"}, {"ip", "link", "set", "br5000", "address", "02:77:00:00:00:01", "addrgenmode", "none"},
@@ -140,13 +147,13 @@ func (w *natSite) internet() {
 		{"ip", "link", "set", "vx5000", "master", "br5000", "addrgenmode", "none"}, {"ip", "link", "set", "br5000", "up"}, {"ip", "link", "set", "vx5000", "up"},
 		{"ethtool", "-K", "eth1", "tx", "off"},
 	} {
-		w.in(borderNode, c...)
+		w.command(borderNode, c...)
 	}
-	w.in(internetNode, "ethtool", "-K", "eth1", "tx", "off")
+	w.command(internetNode, "ethtool", "-K", "eth1", "tx", "off")
 }
 
 // border starts FRR and tells the controller of it, and leaf1 of its VTEP.
-func (w *natSite) border() {
+func (w *site) border() {
 	w.Helper()
 	n, err := w.Node(borderNode)
 	require.NoError(w, err)
@@ -176,21 +183,23 @@ func (w *natSite) leadsOutside(tenant string, snat bool) {
 }
 
 // floats gives an address of a VM a floating IP.
-func (w *natSite) floats(vm, address string) *intent.FloatingIP {
+func (w *natSite) floats(vm, address string) {
 	w.Helper()
+	w.put(w.floating(vm, address))
+}
+
+func (w *natSite) floating(vm, address string) *intent.FloatingIP {
 	v := w.vms[vm]
 	name := vm + "-v4"
 	if a := netip.MustParseAddr(address); a.Is6() {
 		name = vm + "-v6"
 	}
-	f := &intent.FloatingIP{Header: intent.Header{APIVersion: intent.APIVersion, Kind: intent.KindFloatingIP}, Metadata: intent.Metadata{Tenant: v.tenant, Name: name},
+	return &intent.FloatingIP{Header: intent.Header{APIVersion: intent.APIVersion, Kind: intent.KindFloatingIP}, Metadata: intent.Metadata{Tenant: v.tenant, Name: name},
 		Spec: intent.FloatingIPSpec{External: internetNode, Address: netip.MustParseAddr(address), Port: vm}}
-	w.put(f)
-	return f
 }
 
 // sources are a hypervisor's addresses in the external network.
-func (w *natSite) sources(hypervisor string, v6 bool) netip.Addr {
+func (w *site) sources(hypervisor string, v6 bool) netip.Addr {
 	w.Helper()
 	o, err := w.client.Get(w.Context(), intent.Ref{Kind: intent.KindNode, Name: hypervisor})
 	require.NoError(w, err)
@@ -205,7 +214,7 @@ func (w *natSite) sources(hypervisor string, v6 bool) netip.Addr {
 
 // who answers by TCP and UDP, in a node, at an address and port, with the address
 // that it is asked from.
-func (w *natSite) who(node string, at netip.AddrPort) {
+func (w *site) who(node string, at netip.AddrPort) {
 	w.Helper()
 	require.NoError(w, netns.Do(w.Namespace(node), func() error {
 		l, err := net.Listen("tcp", at.String())
@@ -243,9 +252,9 @@ func (w *natSite) who(node string, at netip.AddrPort) {
 	}))
 }
 
-// seen asks somebody, from a port of its own or a given one, as whom he is known
+// knownAs asks somebody, from a port of its own or a given one, as whom he is known
 // there.
-func (w *natSite) seen(from, network string, at netip.AddrPort, port uint16, within time.Duration) (as netip.AddrPort, err error) {
+func (w *site) knownAs(from, network string, at netip.AddrPort, port uint16, within time.Duration) (as netip.AddrPort, err error) {
 	w.Helper()
 	var c net.Conn
 	err = netns.Do(w.Namespace(from), func() (err error) {
@@ -275,31 +284,31 @@ func (w *natSite) seen(from, network string, at netip.AddrPort, port uint16, wit
 }
 
 // seenAs wants somebody known by an address there, by TCP, UDP and echo.
-func (w *natSite) seenAs(from string, at netip.AddrPort, want netip.Addr) {
+func (w *site) seenAs(from string, at netip.AddrPort, want netip.Addr) {
 	w.Helper()
 	for _, network := range []string{"tcp", "udp"} {
 		w.eventually(10*time.Second, func() error {
-			as, err := w.seen(from, network, at, 0, time.Second)
+			as, err := w.knownAs(from, network, at, 0, time.Second)
 			if err == nil && as.Addr() != want {
 				err = fmt.Errorf("%s is known as %s, not %s", from, as, want)
 			}
 			return err
 		})
 	}
-	w.ping(from, at.Addr().String())
+	w.eventually(5*time.Second, func() error { return w.reach(from, at.Addr(), "ping", 0, time.Second) })
 }
 
 // unseen wants that nothing comes through.
-func (w *natSite) unseen(from string, at netip.AddrPort) {
+func (w *site) unseen(from string, at netip.AddrPort) {
 	w.Helper()
 	for _, network := range []string{"tcp", "udp"} {
-		as, err := w.seen(from, network, at, 0, refusedAfter)
+		as, err := w.knownAs(from, network, at, 0, refusedAfter)
 		require.Error(w, err, "%s reaches %s by %s as %s", from, at, network, as)
 	}
 }
 
 // echoAt has a node say by TCP what it is told.
-func (w *natSite) echoAt(node string, port uint16) {
+func (w *site) echoAt(node string, port uint16) {
 	w.Helper()
 	require.NoError(w, netns.Do(w.Namespace(node), func() error {
 		l, err := net.ListenTCP("tcp", &net.TCPAddr{Port: int(port)})
@@ -326,7 +335,7 @@ func (w *natSite) mobileVM(vm, to string) *mobile {
 	w.Helper()
 	m := w.mobile(vm)
 	for _, v6 := range []bool{false, true} {
-		w.in(vm, "ip", "route", "replace", "default", "via", w.vms[vm].gateway(v6).String(), "dev", mobileBridge)
+		w.command(vm, "ip", "route", "replace", "default", "via", w.vms[vm].gateway(v6).String(), "dev", mobileBridge)
 	}
 	m.socket(to)
 	return m

@@ -160,3 +160,19 @@ func TestWhichErrorsAreTranslatedBack(t *testing.T) {
 	l.NAT = nil
 	require.False(t, isTranslated(l, 7000, frame("203.0.113.2")))
 }
+
+func TestFlowsOfAFloatingIPInWords(t *testing.T) {
+	l := natted(local(1, "192.168.0.1"), nil, "203.0.113.10", "192.168.0.1")
+	var got []string
+	for _, f := range translatingPipe(l).floating(l) {
+		got = append(got, TableName(f.Table)+": "+words{port: l}.say(f))
+	}
+	require.Equal(t, []string{
+		"route: what comes from outside, IPv4 to 203.0.113.10, is translated to 192.168.0.1",
+		"inside: IPv4 tcp to 203.0.113.10 has come from outside",
+		"outside: IPv4 from 203.0.113.10 goes outside",
+		"inside: IPv4 to 192.168.0.1 has come from outside",
+		"leak: IPv4 from 192.168.0.1 that goes outside is translated to be from 203.0.113.10",
+		"outside: IPv4 tcp from 192.168.0.1 goes outside",
+	}, got)
+}
