@@ -340,6 +340,9 @@ func (w *site) sharedAcrossLeaves() {
 		})
 		require.NoError(w, w.ping("blue-srv2", pair[0]), "and the server the VM")
 	}
+	ctx, cancel := context.WithTimeout(w.Context(), patience)
+	defer cancel()
+	require.NoError(w, lab.WaitReady(ctx, w.State), "the leaf has the hosts that the table of its router has")
 	w.Logf("VM of one router and server of the other, both ways with L3VNI %s of the server's", vni)
 	require.Error(w, w.ping("blue-srv1", "10.2.0.22"), "both are behind leaves")
 	require.NoError(w, w.ping("blue-srv1", "10.1.0.11"), "within the router all is as before")
