@@ -81,7 +81,7 @@ func (w *world) often(in int) bool { return w.IntN(in) != 0 }
 func (w *world) step() string {
 	// Nothing is taken for a duplicate that moves every hour.
 	w.now = w.now.Add(time.Hour)
-	switch w.IntN(20) {
+	switch w.IntN(21) {
 	case 0:
 		n := hypervisor(w.hv())
 		if w.IntN(2) == 0 {
@@ -141,8 +141,19 @@ func (w *world) step() string {
 		return w.putFloating()
 	case 17, 18:
 		return w.fabric()
+	case 19:
+		return w.putTenant()
 	}
 	return w.route()
+}
+
+// putTenant puts the tenant, which may limit its ports.
+func (w *world) putTenant() string {
+	tenant := &intent.Tenant{Metadata: intent.Metadata{Name: "t"}}
+	if w.IntN(3) != 0 {
+		tenant.Spec.QoS = &intent.TenantQoS{In: intent.RateLimit{Rate: intent.BitRate(fmt.Sprintf("%dM", 1+w.IntN(2)))}}
+	}
+	return w.put(tenant)
 }
 
 // putRouter puts a router on up to three networks, of which others may name
