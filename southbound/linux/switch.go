@@ -84,6 +84,7 @@ func (s *Switch) Apply(ctx context.Context, want leafstate.State) (leafstate.InP
 			in.Ports = append(in.Ports, ports...)
 		}
 		errs = append(errs, rs.bring(k, want))
+		s.mendNextHops(ctx, rs)
 		in.Routers = rs.reports()
 	}
 	errs = append(errs, s.forgetVRFs(ctx, want, func() error { return removeLinks(k.links, keptLinks(want), want) }))
