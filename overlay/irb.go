@@ -62,9 +62,14 @@ func (m *Model) isRouted(v intent.VNI, r *evpn.Route) bool {
 	})
 }
 
+// routedSource is who states a route in the table of a router. It is another than
+// who states it in the table of a network, for mirror brings that there, too, and
+// takes back what it does not find.
+func routedSource(node string, rd evpn.RD) evpn.Source { return routeSource(node, rd) + "/routed" }
+
 // routeOver states a leaf's route in the table of a router.
 func (m *Model) routeOver(node string, v intent.VNI, r *evpn.Route) {
-	p := evpn.Path{VTEP: r.VTEP, Seq: r.Seq, Sticky: r.Sticky, RouterMAC: r.RouterMAC, Origin: evpn.OriginBGP, Source: routeSource(node, r.RD)}
+	p := evpn.Path{VTEP: r.VTEP, Seq: r.Seq, Sticky: r.Sticky, RouterMAC: r.RouterMAC, Origin: evpn.OriginBGP, Source: routedSource(node, r.RD)}
 	if r.Type == evpn.MACIP {
 		p.VNI = r.VNI
 	}
@@ -74,7 +79,7 @@ func (m *Model) routeOver(node string, v intent.VNI, r *evpn.Route) {
 }
 
 func (m *Model) unrouteOver(node string, v intent.VNI, id evpn.RouteID) {
-	if m.segment(v).Withdraw(id.Key, routeSource(node, id.RD)) {
+	if m.segment(v).Withdraw(id.Key, routedSource(node, id.RD)) {
 		m.touchedVNIs[v] = struct{}{}
 	}
 }

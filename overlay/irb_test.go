@@ -68,6 +68,40 @@ func TestLeafRoutesOnceItSaysSo(t *testing.T) {
 	require.Zero(t, macOf(t, m, srv))
 }
 
+// A host in a network of the router but in none of its subnets is routed as any
+// other address outside them, also when the network is deleted.
+func TestHostsOutsideTheSubnetsAreRouted(t *testing.T) {
+	m := routedModel()
+	c := macRoute(9, 100, "198.51.100.9", "65001:100")
+	c.L3VNI, c.RouterMAC, c.Targets = l3, intent.MAC{6, 1}, append(c.Targets, target("65001:5000"))
+	m.TakeRoutes("leaf2", []RouteChange{c})
+	require.Equal(t, intent.MAC{6, 1}, macOf(t, m, c.Key))
+	m.Delete(network("a", 100).Ref())
+	require.Equal(t, intent.MAC{6, 1}, macOf(t, m, c.Key))
+	m.TakeRoutes("leaf2", []RouteChange{withdrawn(c)})
+	_, ok := m.Segment(l3).Get(c.Key)
+	require.False(t, ok)
+}
+
+// A next hop that only a leaf announces is none any more when the leaf is deleted.
+func TestNextHopsGoWithTheirLeaf(t *testing.T) {
+	m := routedModel()
+	hop := netip.MustParseAddr("192.168.0.9")
+	r := joined()
+	r.Spec.Routes = []intent.StaticRoute{{Prefix: netip.MustParsePrefix("203.0.113.0/24"), NextHops: []intent.NextHop{{Address: hop}}}}
+	m.Put(r)
+	m.Put(leaf(3))
+	m.Synced("leaf2")
+	m.Synced("leaf3")
+	m.TakeRoutes("leaf3", []RouteChange{macRoute(9, 100, hop.String(), "65001:100")})
+	hops := func() []Hop {
+		return m.Local("hv1")[port("vm", "a", 1, intent.Binding{}).Ref()].Routing.VRF.Routes[0].Hops
+	}
+	require.Equal(t, []Hop{{hop, 1}}, hops())
+	m.Delete(leaf(3).Ref())
+	require.Empty(t, hops())
+}
+
 func TestRoutesOfLeavesInARoutersTable(t *testing.T) {
 	m := routedModel()
 	with := func(c RouteChange, change func(*RouteChange)) RouteChange { change(&c); return c }

@@ -244,6 +244,7 @@ func (m *Model) Put(o intent.Object) {
 			m.settleLearned(o.Metadata.Name, e)
 		}
 		m.settleAwaiting()
+		m.settleRouters()
 	case *intent.Router:
 		m.serveRouter(o.Ref(), o)
 		was := m.routerSpec(o.Ref())
@@ -284,6 +285,8 @@ func (m *Model) Delete(r intent.Ref) {
 			delete(m.unreported, r.Name)
 			delete(m.nodes, r.Name)
 			m.settleAwaiting()
+			m.settleRouters()
+			m.settleStaleNodes()
 		}
 	case intent.KindRouter:
 		m.serveRouter(r, nil)

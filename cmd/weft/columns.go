@@ -26,6 +26,16 @@ func tableOf(k intent.Kind, objects []intent.Object, wide bool) table {
 		if wide {
 			t.header = append(t.header, "MTU", "VTEPS", "REASON")
 		}
+	case intent.KindExternalNetwork:
+		t.header = []string{"NAME", "VNI", "POOLS", "BORDERS", "STATUS", "AGE"}
+		if wide {
+			t.header = append(t.header, "PEERS", "IMPORT", "REASON")
+		}
+	case intent.KindFloatingIP:
+		t.header = []string{"TENANT", "NAME", "ADDRESS", "FIXED", "PORT", "EXTERNAL", "STATUS", "AGE"}
+		if wide {
+			t.header = append(t.header, "NODE", "REASON")
+		}
 	case intent.KindSecurityGroup:
 		t.header = []string{"TENANT", "NAME", "ID", "RULES", "PORTS", "STATUS", "AGE"}
 		if wide {
@@ -34,7 +44,7 @@ func tableOf(k intent.Kind, objects []intent.Object, wide bool) table {
 	case intent.KindRouter:
 		t.header = []string{"TENANT", "NAME", "VNI", "NETWORKS", "ROUTES", "STATUS", "AGE"}
 		if wide {
-			t.header = append(t.header, "GATEWAYS", "PORTS", "REASON")
+			t.header = append(t.header, "EXTERNAL", "IMPORTS", "GATEWAYS", "PORTS", "REASON")
 		}
 	case intent.KindPort:
 		t.header = []string{"TENANT", "NAME", "NETWORK", "ADDRESSES", "NODE", "STATUS", "AGE"}
@@ -74,6 +84,15 @@ func row(o intent.Object, wide bool) []string {
 			r = append(r, o.Spec.Description, why(s))
 		}
 		return r
+	case *intent.ExternalNetwork:
+		return externalRow(o, wide)
+	case *intent.FloatingIP:
+		s := status(o.Status)
+		r := []string{o.Metadata.Tenant, o.Metadata.Name, address(o.Spec.Address), address(o.Spec.Fixed), o.Spec.Port, o.Spec.External, string(s.Phase), age(o.Metadata.Created)}
+		if wide {
+			r = append(r, s.Node, why(s))
+		}
+		return r
 	case *intent.Router:
 		return routerRow(o, wide)
 	case *intent.Port:
@@ -99,7 +118,43 @@ func routerRow(o *intent.Router, wide bool) []string {
 	}
 	r := []string{o.Metadata.Tenant, o.Metadata.Name, fmt.Sprint(o.Spec.VNI), strings.Join(networks, ","), fmt.Sprint(len(o.Spec.Routes)), string(s.Phase), age(o.Metadata.Created)}
 	if wide {
-		r = append(r, strings.Join(s.Gateways, ","), readyOf(s.Ports), why(s))
+		imports := make([]string, len(o.Spec.Imports))
+		for i, imp := range o.Spec.Imports {
+			imports[i] = imp.RouteTarget
+		}
+		r = append(r, outside(o.Spec.External), strings.Join(imports, ","), strings.Join(s.Gateways, ","), readyOf(s.Ports), why(s))
+	}
+	return r
+}
+
+// outside is a router's way outside in short: internet, snat.
+func outside(x *intent.RouterExternal) string {
+	if x == nil {
+		return ""
+	}
+	out := []string{x.Network}
+	if x.SNAT {
+		out = append(out, "snat")
+	}
+	for _, p := range x.Advertise {
+		out = append(out, p.String())
+	}
+	return strings.Join(out, ", ")
+}
+
+func externalRow(o *intent.ExternalNetwork, wide bool) []string {
+	s := status(o.Status)
+	borders := make([]string, len(o.Spec.Borders))
+	var peers []string
+	for i, b := range o.Spec.Borders {
+		borders[i] = b.Node
+		for _, p := range b.Peers {
+			peers = append(peers, fmt.Sprintf("%s@%s AS%d", p.Address, b.Node, p.ASN))
+		}
+	}
+	r := []string{o.Metadata.Name, fmt.Sprint(o.Spec.VNI), joined(o.Spec.Pools), strings.Join(borders, ","), string(s.Phase), age(o.Metadata.Created)}
+	if wide {
+		r = append(r, strings.Join(peers, ", "), joined(o.Spec.Import), why(s))
 	}
 	return r
 }

@@ -72,10 +72,12 @@ func (s *Server) registerKinds() {
 	register[intent.Tenant](s, intent.KindTenant, "A tenant owns networks and ports.")
 	register[intent.Node](s, intent.KindNode, "A node is a device: a switch or a hypervisor.")
 	register[intent.Link](s, intent.KindLink, "A link is a cable between two nodes.")
+	register[intent.ExternalNetwork](s, intent.KindExternalNetwork, "An external network is a way outside: one VRF, which border leaves join to BGP routers that are not ours.")
 	register[intent.Network](s, intent.KindNetwork, "A network is an L2 segment of a tenant, with one VNI.")
 	register[intent.SecurityGroup](s, intent.KindSecurityGroup, "A security group is a set of ports of a tenant and what they may receive and send: stateful rules that allow.")
 	register[intent.Port](s, intent.KindPort, "A port attaches one interface of a VM or server to a network.")
 	register[intent.Router](s, intent.KindRouter, "A router routes between networks of a tenant: one VRF, with a distributed anycast gateway.")
+	register[intent.FloatingIP](s, intent.KindFloatingIP, "A floating IP gives an address of a port an address of an external network, one to one.")
 }
 
 // resource has the operations of one kind.
@@ -322,6 +324,10 @@ func withStatus(o intent.Object, st *intent.Status) intent.Object {
 	case *intent.Port:
 		o.Status = st
 	case *intent.Router:
+		o.Status = st
+	case *intent.ExternalNetwork:
+		o.Status = st
+	case *intent.FloatingIP:
 		o.Status = st
 	}
 	return o

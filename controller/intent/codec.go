@@ -137,6 +137,8 @@ func (d *decoder) zeroes(o Object, spec *yaml.Node) {
 		vni(o.Spec.VNI)
 	case *Router:
 		vni(o.Spec.VNI)
+	case *ExternalNetwork:
+		vni(o.Spec.VNI)
 	case *Port:
 		if n := value(value(spec, "binding"), "vlan"); n != nil && o.Spec.Binding.VLAN == 0 {
 			d.fail(n.Line, "spec.binding.vlan", "%s is outside 1..4094; leave it out for untagged frames", n.Value)

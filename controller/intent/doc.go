@@ -1,5 +1,5 @@
 // Package intent defines the objects that people declare to Weft: Tenant,
-// Network, Port, Node and Link.
+// Network, Port, Node, Link and what routes and filters between them.
 //
 // The objects follow the shape that Kubernetes users know: kind, metadata,
 // spec (what is wanted; written by people) and status (what is; read from the

@@ -109,6 +109,8 @@ type VSwitch struct {
 	Bridge   string `json:"bridge,omitempty" yaml:"bridge,omitempty" doc:"Integration bridge; br-int when left out"`
 	// DatapathType is given to the bridge when Weft creates it.
 	DatapathType string `json:"datapathType,omitempty" yaml:"datapathType,omitempty" doc:"system (default) or netdev, for the bridge when it is created"`
+	// SourceAddresses may name an external network that is yet to come.
+	SourceAddresses []SourceAddress `json:"sourceAddresses,omitempty" yaml:"sourceAddresses,omitempty" doc:"Addresses of this hypervisor's source NAT, by external network; without, it translates nothing"`
 }
 
 // BridgeName is the integration bridge, br-int by default.

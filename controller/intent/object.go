@@ -15,24 +15,28 @@ type Kind string
 // The kinds, in the order in which they must be applied: what is named comes
 // before what names it.
 const (
-	KindTenant  Kind = "Tenant"
-	KindNode    Kind = "Node"
-	KindLink    Kind = "Link"
-	KindNetwork Kind = "Network"
+	KindTenant Kind = "Tenant"
+	KindNode   Kind = "Node"
+	KindLink   Kind = "Link"
+	// KindExternalNetwork comes after the nodes that are its borders.
+	KindExternalNetwork Kind = "ExternalNetwork"
+	KindNetwork         Kind = "Network"
 	// KindSecurityGroup comes before the ports that are in it.
 	KindSecurityGroup Kind = "SecurityGroup"
 	KindPort          Kind = "Port"
 	KindRouter        Kind = "Router"
+	// KindFloatingIP needs the router of its port's network.
+	KindFloatingIP Kind = "FloatingIP"
 )
 
 // Kinds lists all kinds in apply order; delete in the reverse order.
 func Kinds() []Kind {
-	return []Kind{KindTenant, KindNode, KindLink, KindNetwork, KindSecurityGroup, KindPort, KindRouter}
+	return []Kind{KindTenant, KindNode, KindLink, KindExternalNetwork, KindNetwork, KindSecurityGroup, KindPort, KindRouter, KindFloatingIP}
 }
 
 // Tenanted reports whether objects of the kind live inside a tenant.
 func (k Kind) Tenanted() bool {
-	return k == KindNetwork || k == KindPort || k == KindRouter || k == KindSecurityGroup
+	return k == KindNetwork || k == KindPort || k == KindRouter || k == KindSecurityGroup || k == KindFloatingIP
 }
 
 // Plural is the kind's name in URLs and on the command line: "networks".
@@ -53,6 +57,10 @@ func ParseKind(s string) (Kind, error) {
 		return KindSecurityGroup, nil
 	case "rtr", "rtrs", "vrf", "vrfs":
 		return KindRouter, nil
+	case "extnet", "extnets":
+		return KindExternalNetwork, nil
+	case "fip", "fips":
+		return KindFloatingIP, nil
 	}
 	names := make([]string, 0, len(Kinds()))
 	for _, k := range Kinds() {
@@ -116,6 +124,10 @@ func New(k Kind) (Object, error) {
 		return &Port{Header: h}, nil
 	case KindRouter:
 		return &Router{Header: h}, nil
+	case KindExternalNetwork:
+		return &ExternalNetwork{Header: h}, nil
+	case KindFloatingIP:
+		return &FloatingIP{Header: h}, nil
 	}
 	return nil, fmt.Errorf("unknown kind %q", k)
 }

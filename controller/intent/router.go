@@ -21,7 +21,9 @@ type RouterSpec struct {
 	Networks []RouterNetwork `json:"networks,omitempty" yaml:"networks,omitempty" doc:"Networks of the same tenant that it joins; no two subnets may overlap"`
 	Routes   []StaticRoute   `json:"routes,omitempty" yaml:"routes,omitempty" doc:"Static routes"`
 	// RouteTargets are those of the VRF's routes in BGP EVPN.
-	RouteTargets RouteTargets `json:"routeTargets,omitzero" yaml:"routeTargets,omitempty" doc:"Route targets of BGP EVPN; made from the L3VNI when left out"`
+	RouteTargets RouteTargets    `json:"routeTargets,omitzero" yaml:"routeTargets,omitempty" doc:"Route targets of BGP EVPN; made from the L3VNI when left out"`
+	External     *RouterExternal `json:"external,omitempty" yaml:"external,omitempty" doc:"Way outside; none when left out"`
+	Imports      []RouterImport  `json:"imports,omitempty" yaml:"imports,omitempty" doc:"Routes that are taken from other routers"`
 }
 
 // RouterNetwork is a network on a router.
@@ -119,19 +121,13 @@ func (r *Router) Validate() error {
 	for i := range r.Spec.Routes {
 		f.route(fmt.Sprintf("spec.routes[%d]", i), r.Spec.Routes, i)
 	}
+	f.external(&r.Spec)
 	return f.Err()
 }
 
 func (f *Faults) route(field string, all []StaticRoute, i int) {
 	rt := all[i]
-	switch p := rt.Prefix; {
-	case !p.IsValid() || p.Addr().Is4In6() || p.Addr().Zone() != "":
-		f.Add(field+".prefix", "is not a prefix like 192.0.2.0/24")
-	case p.Masked() != p:
-		f.Add(field+".prefix", "%s has host bits set: use %s", p, p.Masked())
-	case p.Addr().IsMulticast() || p.Addr().IsLinkLocalUnicast():
-		f.Add(field+".prefix", "%s can't be routed", p)
-	}
+	f.prefix(field+".prefix", rt.Prefix)
 	if j := slices.IndexFunc(all[:i], func(o StaticRoute) bool { return o.Prefix == rt.Prefix }); j >= 0 {
 		f.Add(field+".prefix", "%s is given twice: spec.routes[%d] has it too; give one route several nextHops", rt.Prefix, j)
 	}
@@ -166,7 +162,7 @@ func (f *Faults) route(field string, all []StaticRoute, i int) {
 
 // CheckRouter checks a router against the networks that it names, which are by
 // name and complete: gateways are host addresses of their subnets, no two
-// subnets overlap, and next hops are inside one.
+// subnets overlap, and next hops and what is announced outside are inside one.
 func CheckRouter(r *Router, networks map[string]*Network) error {
 	f := NewFaults(r.Ref())
 	type at struct {
@@ -205,6 +201,11 @@ func CheckRouter(r *Router, networks map[string]*Network) error {
 	if f.Err() != nil {
 		return f.Err() // what its routes need may be in what is amiss
 	}
+	subnets := make([]netip.Prefix, len(all))
+	for i, o := range all {
+		subnets[i] = o.subnet
+	}
+	f.advertised(r, subnets)
 	for i, rt := range r.Spec.Routes {
 		for _, o := range all {
 			if o.subnet == rt.Prefix {

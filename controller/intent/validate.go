@@ -288,6 +288,7 @@ func (n *Node) Validate() error {
 		if !n.Spec.VTEP.IsValid() {
 			f.Add("spec.vtep", "is missing: tunnels of a vSwitch need an address to end at")
 		}
+		f.sourceAddresses("spec.vswitch.sourceAddresses", n.Spec.VSwitch.SourceAddresses)
 	}
 	if h := n.Spec.HardwareVTEP; h != nil {
 		f.endpoint("spec.hardwareVTEP.ovsdb", h.OVSDB)

@@ -61,6 +61,10 @@ func encode(o intent.Object) ([]byte, error) {
 		return pack(&o.Metadata, &o.Spec)
 	case *intent.Router:
 		return pack(&o.Metadata, &o.Spec)
+	case *intent.ExternalNetwork:
+		return pack(&o.Metadata, &o.Spec)
+	case *intent.FloatingIP:
+		return pack(&o.Metadata, &o.Spec)
 	}
 	return nil, fmt.Errorf("%T is not an object of the store", o)
 }
@@ -84,6 +88,10 @@ func decode(r intent.Ref, value []byte, rev int64) (intent.Object, error) {
 	case *intent.SecurityGroup:
 		err = unpack(r, rev, value, &o.Metadata, &o.Spec)
 	case *intent.Router:
+		err = unpack(r, rev, value, &o.Metadata, &o.Spec)
+	case *intent.ExternalNetwork:
+		err = unpack(r, rev, value, &o.Metadata, &o.Spec)
+	case *intent.FloatingIP:
 		err = unpack(r, rev, value, &o.Metadata, &o.Spec)
 	}
 	if err != nil {
@@ -110,6 +118,14 @@ func whole(o intent.Object) error {
 	case *intent.Router:
 		if o.Spec.VNI == 0 {
 			return errors.New("it has no VNI")
+		}
+	case *intent.ExternalNetwork:
+		if o.Spec.VNI == 0 {
+			return errors.New("it has no VNI")
+		}
+	case *intent.FloatingIP:
+		if !o.Spec.Address.IsValid() || !o.Spec.Fixed.IsValid() {
+			return errors.New("it has no address")
 		}
 	}
 	return nil

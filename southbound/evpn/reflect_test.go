@@ -97,6 +97,7 @@ func TestTheBestOfTwoPaths(t *testing.T) {
 	l1.announce(a) // nothing new
 	a.RouterMAC = intent.MAC{2, 9, 9, 9, 9, 9}
 	l1.announce(a) // and what is not the best concerns nobody
+	w.has("leaf1", a)
 	l2.send(appendWithdrawals(nil, []table.RouteID{b.ID()}))
 	got := changes(l3.update())
 	require.Equal(t, vtep1, got[0].VTEP)
