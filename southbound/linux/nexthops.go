@@ -140,16 +140,8 @@ func (t tunnelTable) neighbours() (map[netip.Addr]bool, error) {
 // changes.
 func (s *Switch) mendNextHops(ctx context.Context, rs *routers) {
 	for _, r := range rs.usable() {
-		rs.fail(r.VNI, s.mendNextHopsOf(ctx, r.VNI, int(vrfTable(r.VNI)), vrfVNILines(r.VNI)))
+		rs.fail(r.VNI, s.mendNextHopsOf(ctx, r.VNI, tableOf(r), vniLinesOf(r)))
 	}
-}
-
-// vniLines are zebra's lines that bind an L3VNI to its VRF, and loosen it.
-type vniLines struct{ bind, loosen []string }
-
-func vrfVNILines(v intent.VNI) vniLines {
-	in := func(line string) []string { return []string{"vrf " + vrfName(v), line, "exit-vrf"} }
-	return vniLines{in(fmt.Sprintf("vni %d", v)), in(fmt.Sprintf("no vni %d", v))}
 }
 
 func (s *Switch) mendNextHopsOf(ctx context.Context, v intent.VNI, table int, lines vniLines) error {

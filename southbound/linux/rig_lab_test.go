@@ -263,6 +263,18 @@ func (l *leaf) mustApply(s leafstate.State) {
 	require.NoError(l.r.t, l.read())
 }
 
+// mustRoute applies a state whose routers must all come into place.
+func (l *leaf) mustRoute(s leafstate.State) {
+	l.r.t.Helper()
+	in, err := l.applied(s)
+	require.NoError(l.r.t, err)
+	require.Len(l.r.t, in.Routers, len(s.Routers))
+	for _, r := range in.Routers {
+		require.Empty(l.r.t, r.Error)
+	}
+	require.NoError(l.r.t, l.read())
+}
+
 func (l *leaf) read() error { return netns.Do(l.ns, l.tables.Read) }
 
 // follow follows the leaf's tables until the test ends or stop is called.

@@ -58,18 +58,6 @@ func (l *leaf) routed() leafstate.State {
 	return s
 }
 
-// mustRoute applies a state whose routers must all come into place.
-func (l *leaf) mustRoute(s leafstate.State) {
-	l.r.t.Helper()
-	in, err := l.applied(s)
-	require.NoError(l.r.t, err)
-	require.Len(l.r.t, in.Routers, len(s.Routers))
-	for _, r := range in.Routers {
-		require.Empty(l.r.t, r.Error)
-	}
-	require.NoError(l.r.t, l.read())
-}
-
 // newRoutedRig is a rig with routers whose servers have default routes.
 func newRoutedRig(t *testing.T, servers int) (r *rig, a, b *leaf) {
 	r = newRigOf(t, servers)

@@ -58,7 +58,7 @@ func (s *Switch) Apply(ctx context.Context, want leafstate.State) (leafstate.InP
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// A port is filtered before it joins and until it has left.
-	if err := s.setFilters(ctx, filterText(allPorts(s.last, want))); err != nil {
+	if err := s.setFilters(ctx, filterText(allPorts(s.last, want), want)); err != nil {
 		return leafstate.InPlace{}, err
 	}
 	down := s.configure(ctx, evpnOf(want, s.config.Keeper))
@@ -74,7 +74,7 @@ func (s *Switch) Apply(ctx context.Context, want leafstate.State) (leafstate.InP
 	var in leafstate.InPlace
 	if down == nil {
 		rs.bringVRFs(k.links)
-		s.configureVRFs(ctx, want, rs)
+		s.configureVRFs(ctx, want, rs, k.links)
 		// While it is down what is there stays, what left the segment goes. More
 		// is of use for local ports only, and a VXLAN device that comes before
 		// bgpd's part may crash it.
@@ -87,10 +87,18 @@ func (s *Switch) Apply(ctx context.Context, want leafstate.State) (leafstate.InP
 		s.mendNextHops(ctx, rs)
 		in.Routers = rs.reports()
 	}
+	if s.last.Revision == 0 || hasOutside(s.last) || hasOutside(want) {
+		errs = append(errs, bringMain(want.Routers), releaseOutside(k, want.Routers))
+	}
 	errs = append(errs, s.forgetVRFs(ctx, want, func() error { return removeLinks(k.links, keptLinks(want), want) }))
-	errs = append(errs, s.setFilters(ctx, filterText(portsOf(want))))
+	errs = append(errs, s.setFilters(ctx, filterText(portsOf(want), want)))
 	s.last = want
 	return in, errors.Join(errs...)
+}
+
+// hasOutside reports whether a state has external networks.
+func hasOutside(s leafstate.State) bool {
+	return slices.ContainsFunc(s.Routers, func(r leafstate.Router) bool { return r.Outside != nil })
 }
 
 // keptLinks names the interfaces that a state asks for.
@@ -100,7 +108,7 @@ func keptLinks(want leafstate.State) map[string]bool {
 		keep[bridgeName(seg.VNI)], keep[vxlanName(seg.VNI)] = true, true
 	}
 	for _, r := range want.Routers {
-		keep[bridgeName(r.VNI)], keep[vxlanName(r.VNI)], keep[vrfName(r.VNI)] = true, true, true
+		keep[bridgeName(r.VNI)], keep[vxlanName(r.VNI)], keep[vrfName(r.VNI)] = true, true, !inDefault(r)
 	}
 	return keep
 }
@@ -182,7 +190,7 @@ func removeLinks(have *links, keep map[string]bool, want leafstate.State) error 
 			}
 		}
 	}
-	if len(want.Routers) == 0 {
+	if !slices.ContainsFunc(want.Routers, func(r leafstate.Router) bool { return !inDefault(r) }) {
 		errs = append(errs, bringRules(false))
 	}
 	return errors.Join(errs...)
