@@ -14,13 +14,20 @@ LAB_TESTS = $(shell grep -rl --include='*_test.go' '^//go:build lab' . | xargs -
 VM_TESTS = $(shell grep -rl --include='*_test.go' '^//go:build vm' . | xargs -n1 dirname | sort -u)
 
 .DEFAULT_GOAL := help
-.PHONY: help build install-deps install-test-deps demo test test-unit test-lab test-vm test-edges test-tenants lint fuzz bench bench-lab bench-churn bench-moves bench-scale bench-plot bench-evpn bench-check oracle generate clean
+.PHONY: help build image install-deps install-test-deps demo test test-unit test-lab test-vm test-edges test-tenants test-fabric lint fuzz bench bench-lab bench-churn bench-moves bench-scale bench-plot bench-evpn bench-check oracle generate clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/weft
 	$(GO) build -trimpath -o $(BIN) ./cmd/weft
+
+IMAGE = weft-node:latest
+DOCKER = docker
+image: ## build the container image of an exported lab's nodes: IMAGE=weft-node:latest DOCKER=docker (or podman)
+	@$(DOCKER) info >/dev/null 2>&1 || { echo "$(DOCKER) is missing here, or its daemon does not run: https://docs.docker.com/engine/install/"; exit 1; }
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/image/weft ./cmd/weft
+	$(DOCKER) build -t $(IMAGE) -f lab/image/Dockerfile bin/image
 
 # $(call install,PROGRAMS,PACKAGES)
 define install
@@ -61,6 +68,11 @@ test-tenants: install-test-deps build ## what tenants ask for beside networks an
 	$(GO) test -tags lab -count 1 -timeout 15m -v -run Tenants ./lab
 	$(GO) test -tags lab -p 1 -count 1 -timeout 10m -run 'Requests|Rogue|Limits|Meter|Routers|Routing|Routes' ./southbound/vswitch ./southbound/openflow
 
+# Another part of test-lab.
+test-fabric: install-test-deps build ## the fabric itself: shapes and protocols, all their paths in the kernels, and the exported lab, with packets (root)
+	$(GO) test -tags lab -count 1 -timeout 15m -v -run 'TestFabric|TestContainerlabFiles' ./lab
+	$(GO) test -tags lab -count 1 -timeout 10m ./southbound/frr
+
 lint: ## gofmt, go vet and staticcheck
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt: $$out"; exit 1; }
 	$(GO) vet -tags lab,vm ./...
@@ -93,10 +105,10 @@ bench-ovn: build ## the same work by Weft and by OVN, in one run: HV=10 NETS=10 
 
 SCALE_POINTS = $(if $(filter full,$(SCALE)),100:10000$(,)1000:10000$(,)1000:100000$(,)9800:1000000:intent,$(or $(EDGES),200):$(or $(ENDPOINTS),10000))
 , := ,
-bench-scale: build ## one controller, many simulated edges: EDGES=200 ENDPOINTS=10000 SECONDS_AT_RATE=10 PHASES=single,rates REAL=20 OUT=folder, or SCALE=full for all points (root)
+bench-scale: build ## one controller, many simulated edges: EDGES=200 ENDPOINTS=10000 SECONDS_AT_RATE=10 PHASES=single,rates TENANTS=10 REAL=20 OUT=folder, or SCALE=full for all points (root)
 	$(call install,ovs-vswitchd ovs-ofctl,openvswitch-switch)
 	$(GO) test -tags bench -count 1 -v -timeout 4h -run Scale ./lab/bench -args -weft $(CURDIR)/$(BIN) \
-	  -points $(SCALE_POINTS) -seconds $(or $(SECONDS_AT_RATE),$(if $(filter full,$(SCALE)),60,10)) $(if $(PHASES),-phases $(PHASES)) $(if $(REAL),-real $(REAL)) $(if $(OUT),-out $(abspath $(OUT)))
+	  -points $(SCALE_POINTS) -seconds $(or $(SECONDS_AT_RATE),$(if $(filter full,$(SCALE)),60,10)) $(if $(PHASES),-phases $(PHASES)) $(if $(TENANTS),-tenants $(TENANTS)) $(if $(REAL),-real $(REAL)) $(if $(OUT),-out $(abspath $(OUT)))
 
 bench-evpn: ## our BGP route reflector beside FRR, gobgpd and BIRD: PEERS=5 ROUTES=1000,20000 (of each) ONE_MAC=1000,20000 DAEMONS=weft,frr,gobgpd,bird LIMIT=45s PROFILE=folder (root)
 	$(call install,/usr/lib/frr/bgpd gobgpd bird ip,frr gobgpd bird2 iproute2)

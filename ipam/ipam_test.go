@@ -203,3 +203,41 @@ func TestDensePoolWithHint(t *testing.T) {
 		t.Errorf("got %s, %v after %d calls", a, err, calls)
 	}
 }
+
+// A pool that is routed as a whole gives all but its first address and, of IPv4,
+// its last; one of one or two addresses gives these.
+func TestNextAddr(t *testing.T) {
+	for pool, want := range map[string]string{
+		"203.0.113.8/30":  "203.0.113.9 203.0.113.10",
+		"203.0.113.8/31":  "203.0.113.8 203.0.113.9",
+		"203.0.113.8/32":  "203.0.113.8",
+		"2001:db8::8/126": "2001:db8::9 2001:db8::a 2001:db8::b",
+		"2001:db8::8/127": "2001:db8::8 2001:db8::9",
+	} {
+		taken, got, hint := map[netip.Addr]bool{}, "", addr("203.0.113.9")
+		for {
+			a, err := ipam.NextAddr(prefix(pool), func(a netip.Addr) bool { return taken[a] }, hint)
+			if err != nil {
+				if !errors.Is(err, ipam.ErrExhausted) {
+					t.Fatal(err)
+				}
+				break
+			}
+			if taken[a] || !prefix(pool).Contains(a) {
+				t.Fatalf("%s: %s is given twice or is outside", pool, a)
+			}
+			taken[a], hint = true, a
+		}
+		for a := prefix(pool).Addr(); prefix(pool).Contains(a); a = a.Next() {
+			if taken[a] {
+				got += " " + a.String()
+			}
+		}
+		if got != " "+want {
+			t.Errorf("%s gives%s; want %s", pool, got, want)
+		}
+	}
+	if _, err := ipam.NextAddr(netip.Prefix{}, func(netip.Addr) bool { return false }, netip.Addr{}); err == nil {
+		t.Error("the zero prefix is taken for a pool")
+	}
+}

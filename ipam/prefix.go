@@ -2,6 +2,7 @@ package ipam
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/bits"
 	"net/netip"
@@ -97,24 +98,53 @@ func NextHost(subnet netip.Prefix, taken func(netip.Addr) bool, reserved ...neti
 // subnet.
 func (h Hosts) Next(taken func(netip.Addr) bool) (netip.Addr, error) {
 	first, last, ok := hostRange(h.Subnet)
-	if !ok {
-		return netip.Addr{}, fmt.Errorf("hosts of %s: %w", h.Subnet, ErrExhausted)
-	}
-	start := h.Hint
-	if !start.IsValid() || start.Less(first) || last.Less(start) || start.Is4() != first.Is4() {
-		start = first
-	}
-	for a := start; ; {
-		if !slices.Contains(h.Reserved, a) && !taken(a) {
+	if ok {
+		a, free := around(first, last, h.Hint, func(a netip.Addr) bool { return slices.Contains(h.Reserved, a) || taken(a) })
+		if free {
 			return a, nil
+		}
+	}
+	return netip.Addr{}, fmt.Errorf("hosts of %s: %w", h.Subnet, ErrExhausted)
+}
+
+// NextAddr returns an address of a pool that is routed as a whole, with no link
+// and no gateway: from the hint on and around the end. It leaves out the first
+// address and, of IPv4, the last, which some stations take for those of a
+// network; a pool of one or two addresses has these to give.
+func NextAddr(pool netip.Prefix, taken func(netip.Addr) bool, hint netip.Addr) (netip.Addr, error) {
+	if !pool.IsValid() {
+		return netip.Addr{}, errors.New("the zero prefix has no addresses")
+	}
+	first, last := pool.Masked().Addr(), Last(pool)
+	if pool.Addr().BitLen()-pool.Bits() > 1 {
+		first = first.Next()
+		if last.Is4() {
+			last = last.Prev()
+		}
+	}
+	if a, free := around(first, last, hint, taken); free {
+		return a, nil
+	}
+	return netip.Addr{}, fmt.Errorf("addresses of %s: %w", pool, ErrExhausted)
+}
+
+// around looks for an address that is not taken, from the hint to the last and
+// from the first to the hint.
+func around(first, last, hint netip.Addr, taken func(netip.Addr) bool) (netip.Addr, bool) {
+	if !hint.IsValid() || hint.Less(first) || last.Less(hint) || hint.Is4() != first.Is4() {
+		hint = first
+	}
+	for a := hint; ; {
+		if !taken(a) {
+			return a, true
 		}
 		if a == last {
 			a = first
 		} else {
 			a = a.Next()
 		}
-		if a == start {
-			return netip.Addr{}, fmt.Errorf("hosts of %s: %w", h.Subnet, ErrExhausted)
+		if a == hint {
+			return netip.Addr{}, false
 		}
 	}
 }

@@ -48,9 +48,10 @@ func (s *State) controllerMgmtAPI() string {
 	return netip.AddrPortFrom(s.controllerMgmt().Addr(), controllerPort).String()
 }
 
-// agentArgs is the command line of a leaf's agent.
-func (s *State) agentArgs(weft string, n Node) []string {
-	return []string{weft, "agent", "--node", n.Name, "--controller", "http://" + s.controllerMgmtAPI(), "--frr-dir", s.NodeDir(n.Name), "--keeper", keeperAddress}
+// agentArgs is the command line of a leaf's agent. The sockets of FRR's daemons
+// are in frrDir.
+func (s *State) agentArgs(weft string, n Node, frrDir string) []string {
+	return []string{weft, "agent", "--node", n.Name, "--controller", "http://" + s.controllerMgmtAPI(), "--frr-dir", frrDir, "--keeper", keeperAddress}
 }
 
 // Where a leaf's keeper is: bgpd knows it by keeperAddress, the controller dials
@@ -89,7 +90,7 @@ func (r *run) startAgent(ctx context.Context, n Node) error {
 		return err
 	}
 	return r.daemon(ctx, program{
-		node: n.Name, name: "agent", args: r.state.agentArgs(r.opts.Weft, n),
+		node: n.Name, name: "agent", args: r.state.agentArgs(r.opts.Weft, n, dir),
 		log: filepath.Join(r.state.NodeDir(n.Name), "agent.log"),
 	})
 }

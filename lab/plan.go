@@ -82,10 +82,13 @@ func Plan(file *topology.File) (s *State, notes []string, err error) {
 		p.note("emulated by FRR: %s", strings.Join(p.emulated, ", "))
 	}
 	if ignored := file.Ignored(); len(ignored) > 0 {
-		p.note("the file also has, and the lab has no use for: %s", strings.Join(ignored, "; "))
+		p.note(unusedNote+" %s", strings.Join(ignored, "; "))
 	}
 	return p.state, p.notes, nil
 }
+
+// unusedNote begins the note on what a file has in vain.
+const unusedNote = "the file also has, and the lab has no use for:"
 
 type planner struct {
 	file  *topology.File

@@ -16,13 +16,13 @@ type Tag struct {
 	VLAN      uint16 `json:"vlan"` // 1 to 4094
 }
 
-// tagFrames makes an interface of the current namespace speak 802.1Q: what the
+// TagFrames makes an interface of the current namespace speak 802.1Q: what the
 // kernel sends gets the tag, what comes with it loses it, and what comes with
 // another or with none is dropped, as on a VLAN interface. A kernel may have
 // neither 802.1Q devices nor tc's vlan action, so two eBPF programs at tc's hooks
 // do it. Packet sockets see the frames of a tagged interface as everywhere on
 // Linux: the tag is beside the data (packet(7), PACKET_AUXDATA).
-func tagFrames(t Tag) error {
+func TagFrames(t Tag) error {
 	link, err := netlink.LinkByName(t.Interface)
 	if err != nil {
 		return fmt.Errorf("find %s: %w", t.Interface, err)

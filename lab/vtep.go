@@ -146,7 +146,7 @@ func (s *State) tagsOf(n Node) error {
 	}
 	return netns.Do(s.Namespace(n.Name), func() error {
 		for _, t := range n.Tags {
-			if err := tagFrames(t); err != nil {
+			if err := TagFrames(t); err != nil {
 				return err
 			}
 		}

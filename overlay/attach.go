@@ -104,20 +104,18 @@ func (m *Model) place(r intent.Ref, prefer place) (at Attachment, ok bool, stand
 	if policy != nil {
 		domain = m.domainOf(n)
 	}
-	routing := m.routingOf(p)
-	routerMAC := func(e *edge) intent.MAC {
-		if routing == nil {
-			return intent.MAC{}
-		}
-		return e.routerMACOf(routing.VRF.VNI)
-	}
+	shares := m.routingOf(p)
 	attach := func(at place, standby bool) Attachment {
 		e := m.nodes[at.node]
+		routing, routerMAC := shares.at(e), intent.MAC{}
+		if routing != nil {
+			routerMAC = e.routerMACOf(routing.VRF.VNI)
+		}
 		return Attachment{
 			LocalPort: LocalPort{Port: r, VNI: n.Spec.VNI, Interface: at.iface, VLAN: p.Spec.Binding.VLAN,
 				OFPort: e.ifaces[at.iface].OFPort, MAC: p.Spec.MAC, Addresses: p.Spec.Addresses,
 				Encap: n.Spec.Encapsulation.Full(), Standby: standby, Routing: routing, Services: m.served.by[n.Ref()], QoS: compileQoS(p.Spec.QoS), Policy: policy, Domain: domain},
-			Node: at.node, VTEP: e.vtep(), RouterMAC: routerMAC(e),
+			Node: at.node, VTEP: e.vtep(), RouterMAC: routerMAC,
 		}
 	}
 	if ok {

@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"net/netip"
 	"slices"
 
 	"github.com/weft-sdn/weft/controller/intent"
@@ -57,9 +58,19 @@ func (m *Model) isRouted(v intent.VNI, r *evpn.Route) bool {
 	if r.Type == evpn.MACIP {
 		bits = r.IP.BitLen()
 	}
-	return !slices.ContainsFunc(m.byL3VNI[v].vrf.Subnets, func(s Subnet) bool {
-		return s.Prefix.Bits() <= bits && s.Prefix.Contains(r.IP)
-	})
+	p := netip.PrefixFrom(r.IP, bits)
+	o := m.byL3VNI[v]
+	return o.takesPrefix(p) && !slices.ContainsFunc(o.alone.Subnets, func(s Subnet) bool { return intent.Within(p, s.Prefix) })
+}
+
+// routedKey is the key of a leaf's route in the table of a router. Several leaves
+// may lead to one prefix: each has a row, by its router MAC.
+func routedKey(r *evpn.Route) evpn.Key {
+	k := r.Key
+	if k.Type == evpn.PREFIX {
+		k.MAC = r.RouterMAC
+	}
+	return k
 }
 
 // routedSource is who states a route in the table of a router. It is another than
@@ -73,13 +84,13 @@ func (m *Model) routeOver(node string, v intent.VNI, r *evpn.Route) {
 	if r.Type == evpn.MACIP {
 		p.VNI = r.VNI
 	}
-	if m.segment(v).Set(r.Key, p) {
+	if m.segment(v).Set(routedKey(r), p) {
 		m.touchedVNIs[v] = struct{}{}
 	}
 }
 
-func (m *Model) unrouteOver(node string, v intent.VNI, id evpn.RouteID) {
-	if m.segment(v).Withdraw(id.Key, routedSource(node, id.RD)) {
+func (m *Model) unrouteOver(node string, v intent.VNI, r *evpn.Route) {
+	if m.segment(v).Withdraw(routedKey(r), routedSource(node, r.RD)) {
 		m.touchedVNIs[v] = struct{}{}
 	}
 }
@@ -136,7 +147,7 @@ func (m *Model) settleStaleNodes() {
 
 // settleVRF keeps which router has an L3VNI and what it imports, and takes those
 // routes again that this concerns. Either may be nil.
-func (m *Model) settleVRF(old, now *intent.Router) {
+func (m *Model) settleVRF(ref intent.Ref, old, now *intent.Router) {
 	if !announcedAlike(old, now) {
 		m.touchRouted(old)
 		m.touchRouted(now)
@@ -144,7 +155,7 @@ func (m *Model) settleVRF(old, now *intent.Router) {
 	if old != nil && now != nil && old.Spec.VNI == now.Spec.VNI && slices.Equal(old.Spec.RouteTargets.Import, now.Spec.RouteTargets.Import) {
 		return
 	}
-	if old != nil && m.byL3VNI[old.Spec.VNI] != nil && m.byL3VNI[old.Spec.VNI].spec.Ref() == old.Ref() {
+	if old != nil && m.byL3VNI[old.Spec.VNI] != nil && m.byL3VNI[old.Spec.VNI].ref == ref {
 		m.setVRFImports(old, false)
 		routes := m.routesOver(old.Spec.VNI)
 		delete(m.byL3VNI, old.Spec.VNI)
@@ -153,7 +164,7 @@ func (m *Model) settleVRF(old, now *intent.Router) {
 	if now == nil || now.Spec.VNI == 0 {
 		return
 	}
-	m.byL3VNI[now.Spec.VNI] = m.routers[now.Ref()]
+	m.byL3VNI[now.Spec.VNI] = m.routers[ref]
 	m.setVRFImports(now, true)
 	if len(now.Spec.RouteTargets.Import) > 0 {
 		m.retake(m.allRoutes()) // rare: any route may have one of the targets
@@ -217,7 +228,8 @@ func (m *Model) routesOver(v intent.VNI) map[taken]struct{} {
 }
 
 // RouterOf is the router that joins a network, and RouterWith the one that has an
-// L3VNI, as the model knows them; nil when there is none.
+// L3VNI, as the model knows them; nil when there is none. For an external network
+// it is a router with its L3VNI and route targets.
 func (m *Model) RouterOf(network intent.Ref) *intent.Router {
 	if r := m.routerOf(network); r != nil {
 		return r.spec
@@ -229,6 +241,14 @@ func (m *Model) RouterOf(network intent.Ref) *intent.Router {
 func (m *Model) RouterWith(v intent.VNI) *intent.Router {
 	if r := m.byL3VNI[v]; r != nil {
 		return r.spec
+	}
+	return nil
+}
+
+// ExternalWith is the external network that has an L3VNI, nil when there is none.
+func (m *Model) ExternalWith(v intent.VNI) *intent.ExternalNetwork {
+	if r := m.byL3VNI[v]; r != nil {
+		return r.outside
 	}
 	return nil
 }

@@ -124,7 +124,7 @@ func TestRoutesOfLeavesInARoutersTable(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			before := m.Segment(l3).Len()
 			m.TakeRoutes("leaf2", []RouteChange{c.change})
-			row, ok := m.Segment(l3).Get(c.change.Key)
+			row, ok := m.Segment(l3).Get(routedKey(&c.change.Route))
 			require.Equal(t, c.row, ok)
 			if ok {
 				require.Equal(t, intent.MAC{6, 1}, row.RouterMAC)
@@ -150,7 +150,7 @@ func TestRoutersTakeRoutesThatWereThereBefore(t *testing.T) {
 		if s == nil {
 			return false
 		}
-		_, ok := s.Get(c.Key)
+		_, ok := s.Get(routedKey(&c.Route))
 		return ok
 	}
 	require.False(t, has())

@@ -113,7 +113,7 @@ type Model struct {
 	hosts   map[address][]taken                            // routes for addresses that are in the tables
 	alarms  []Alarm
 
-	routers    map[intent.Ref]*router
+	routers    map[intent.Ref]*router // external networks among them
 	byL3VNI    map[intent.VNI]*router
 	vrfImports map[intent.RouteTarget]map[intent.VNI]struct{} // configured ones
 	staleNodes map[string]struct{}                            // leaves that began to route, or ended
@@ -121,7 +121,9 @@ type Model struct {
 	routersOf  map[intent.Ref]few[intent.Ref]                 // network -> routers that name it
 	mirrored   map[intent.VNI]intent.VNI                      // L2VNI -> L3VNI that has its stations
 	stale      map[intent.Ref]struct{}                        // routers to be compiled again
-	hopPorts   map[intent.Ref]few[intent.Ref]                 // next hops -> routers
+	unlinked   map[intent.Ref]struct{}                        // those that have something of a router which changed
+	shared     shared
+	hopPorts   map[intent.Ref]few[intent.Ref] // next hops -> routers
 	hopAddrs   map[address]few[intent.Ref]
 	compiling  bool
 	awaiting   bool // some edge has not reported
@@ -189,7 +191,7 @@ func NewModel() *Model {
 		strays: map[intent.VNI]map[taken]struct{}{}, owners: map[address]intent.MAC{}, refused: map[address]map[taken]struct{}{},
 		hosts:   map[address][]taken{},
 		byL3VNI: map[intent.VNI]*router{}, vrfImports: map[intent.RouteTarget]map[intent.VNI]struct{}{}, staleNodes: map[string]struct{}{}, staleVRFs: map[intent.VNI]struct{}{},
-		routers: map[intent.Ref]*router{}, routersOf: map[intent.Ref]few[intent.Ref]{}, mirrored: map[intent.VNI]intent.VNI{}, stale: map[intent.Ref]struct{}{},
+		routers: map[intent.Ref]*router{}, routersOf: map[intent.Ref]few[intent.Ref]{}, mirrored: map[intent.VNI]intent.VNI{}, stale: map[intent.Ref]struct{}{}, unlinked: map[intent.Ref]struct{}{}, shared: newShared(),
 		hopPorts: map[intent.Ref]few[intent.Ref]{}, hopAddrs: map[address]few[intent.Ref]{},
 		offences:     map[rowOf]map[evpn.Source]offence{},
 		security:     newSecurity(),
@@ -249,8 +251,10 @@ func (m *Model) Put(o intent.Object) {
 		m.serveRouter(o.Ref(), o)
 		was := m.routerSpec(o.Ref())
 		m.putRouter(o.Ref(), o)
-		m.settleVRF(was, o)
+		m.settleVRF(o.Ref(), was, o)
 		m.settleStaleNodes()
+	case *intent.ExternalNetwork:
+		m.putOutside(o.Ref(), o)
 	}
 }
 
@@ -292,8 +296,12 @@ func (m *Model) Delete(r intent.Ref) {
 		m.serveRouter(r, nil)
 		was := m.routerSpec(r)
 		m.putRouter(r, nil)
-		m.settleVRF(was, nil)
+		m.settleVRF(r, was, nil)
 		m.settleStaleNodes()
+	case intent.KindExternalNetwork:
+		if m.routers[r] != nil {
+			m.putOutside(r, nil)
+		}
 	}
 }
 

@@ -59,7 +59,8 @@ const (
 	lastVNI                                                              = firstVNI + oracleNetworks + 1
 	oracleRouters                                                        = 3
 	firstL3VNI                                                           = intent.VNI(900)
-	lastL3VNI                                                            = firstL3VNI + oracleRouters
+	oracleOutside                                                        = 2 // external networks
+	lastL3VNI                                                            = firstL3VNI + oracleRouters + oracleOutside + 1
 )
 
 func (w *world) hv() int           { return 1 + w.IntN(oracleNodes) }
@@ -71,7 +72,7 @@ func (w *world) often(in int) bool { return w.IntN(in) != 0 }
 func (w *world) step() string {
 	// Nothing is taken for a duplicate that moves every hour.
 	w.now = w.now.Add(time.Hour)
-	switch w.IntN(15) {
+	switch w.IntN(16) {
 	case 0:
 		n := hypervisor(w.hv())
 		if w.IntN(2) == 0 {
@@ -112,6 +113,8 @@ func (w *world) step() string {
 		return n + " is synced"
 	case 13:
 		return w.putGroup()
+	case 14:
+		return w.putOutside()
 	}
 	return w.route()
 }
@@ -122,9 +125,11 @@ func (w *world) putRouter() string {
 	i := w.IntN(oracleRouters)
 	r := &intent.Router{Metadata: intent.Metadata{Name: fmt.Sprintf("r%d", i), Tenant: "t"}, Spec: intent.RouterSpec{VNI: firstL3VNI + intent.VNI(i)}}
 	if i == oracleRouters-1 && w.IntN(2) == 0 {
-		r.Spec.VNI = lastL3VNI // this one changes its L3VNI
+		r.Spec.VNI = lastL3VNI - 1 // this one changes its L3VNI
 	}
 	r.Spec.RouteTargets.Import = [][]string{nil, nil, {"1:1"}}[w.IntN(3)]
+	r.Metadata.Tenant = "t"
+	w.shares(r)
 	for k := range 3 {
 		if w.IntN(3) != 0 {
 			r.Spec.Networks = append(r.Spec.Networks, intent.RouterNetwork{Network: fmt.Sprintf("n%d", k+3*w.IntN(2))})
@@ -142,6 +147,39 @@ func (w *world) putRouter() string {
 		r.Spec.Routes = append(r.Spec.Routes, s)
 	}
 	return w.put(r)
+}
+
+// shares has a router export and import, and lead outside.
+func (w *world) shares(r *intent.Router) {
+	r.Spec.RouteTargets.Export = [][]string{nil, nil, {"7:1"}, {"7:2", "7:1"}}[w.IntN(4)]
+	for _, t := range []string{"7:1", "7:2", "65001:900", "65001:901"} {
+		if w.IntN(3) == 0 {
+			i := intent.RouterImport{RouteTarget: t}
+			if w.IntN(2) == 0 {
+				i.Prefixes = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 168, 0, byte(w.IntN(4)) * 8}), 29), netip.MustParsePrefix("172.16.0.0/15")}
+			}
+			r.Spec.Imports = append(r.Spec.Imports, i)
+		}
+	}
+	if w.IntN(2) == 0 {
+		r.Spec.External = &intent.RouterExternal{Network: fmt.Sprintf("x%d", w.IntN(oracleOutside))}
+		if w.IntN(3) != 0 {
+			r.Spec.External.Advertise = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 168, 0, byte(w.IntN(6)) * 8}), 29)}
+		}
+	}
+}
+
+// putOutside puts an external network, which may limit what it takes.
+func (w *world) putOutside() string {
+	i := w.IntN(oracleOutside)
+	n := &intent.ExternalNetwork{Metadata: intent.Metadata{Name: fmt.Sprintf("x%d", i)}, Spec: intent.ExternalNetworkSpec{VNI: firstL3VNI + oracleRouters + intent.VNI(i)}}
+	if i == 1 && w.IntN(2) == 0 {
+		n.Spec.VNI = lastL3VNI // this one changes its L3VNI
+	}
+	n.Spec.RouteTargets.Import = [][]string{nil, nil, {"1:1"}}[w.IntN(3)]
+	n.Spec.Import = [][]netip.Prefix{nil, {netip.MustParsePrefix("10.0.0.0/8")}}[w.IntN(2)]
+	n.Spec.Pools = [][]netip.Prefix{nil, {netip.MustParsePrefix("172.16.0.0/24")}}[w.IntN(2)]
+	return w.put(n)
 }
 
 func (w *world) put(o intent.Object) string {
@@ -282,7 +320,7 @@ func (w *world) route() string {
 // routed makes some routes such of a leaf that routes for a router: hosts with two
 // labels, in the subnets and elsewhere, and prefixes.
 func (w *world) routed(c *RouteChange) {
-	v := firstL3VNI + intent.VNI(w.IntN(oracleRouters+1))
+	v := firstL3VNI + intent.VNI(w.IntN(oracleRouters+oracleOutside+2))
 	t := intent.VNIRouteTarget(65001, v)
 	switch w.IntN(4) {
 	case 0:

@@ -10,15 +10,22 @@ import (
 	"github.com/weft-sdn/weft/overlay/evpn"
 )
 
-// router is a router and what was made of it.
+// router is a router, or an external network, and what was made of it.
 type router struct {
-	spec *intent.Router
-	vrf  *VRF
-	// routing is what the ports of its networks get; empty while it has no
-	// L3VNI.
-	routing map[intent.Ref]*Routing
-	// sources are the ports that are next hops, and for which prefixes.
-	sources map[intent.Ref][]netip.Prefix
+	ref intent.Ref
+	// spec of an external network is what a router with its L3VNI and route
+	// targets would say.
+	spec    *intent.Router
+	outside *intent.ExternalNetwork // nil for a router
+	alone   *VRF                    // without what it has of others
+	vrf     *VRF
+	// gateways are its addresses in each of its networks; empty while it has no
+	// L3VNI. routing is what their ports get.
+	gateways map[intent.Ref][]netip.Addr
+	routing  map[intent.Ref]*Routing
+	// sources are the ports that are next hops, and for which prefixes; settled
+	// are those that ports have.
+	sources, settled map[intent.Ref][]netip.Prefix
 	// The next hops that its routes name, to notice them.
 	hopPorts map[intent.Ref]struct{}
 	hopAddrs map[address]struct{}
@@ -28,6 +35,7 @@ type router struct {
 func (m *Model) putRouter(ref intent.Ref, now *intent.Router) {
 	networks := map[intent.Ref]struct{}{}
 	if old := m.routers[ref]; old != nil {
+		m.share(old.spec, false)
 		for _, rn := range old.spec.Spec.Networks {
 			n := old.spec.NetworkRef(rn)
 			networks[n] = struct{}{}
@@ -40,17 +48,17 @@ func (m *Model) putRouter(ref intent.Ref, now *intent.Router) {
 	}
 	m.stale[ref] = struct{}{}
 	if now != nil {
-		if m.routers[ref] == nil {
-			m.routers[ref] = &router{}
-		}
-		m.routers[ref].spec = now
+		m.keepRouter(ref).spec = now
+		m.share(now, true)
 		for _, rn := range now.Spec.Networks {
 			n := now.NetworkRef(rn)
 			networks[n] = struct{}{}
 			m.routersOf[n] = m.routersOf[n].with(ref)
 		}
 	} else if old := m.routers[ref]; old != nil {
-		m.routers[ref] = &router{spec: &intent.Router{Metadata: old.spec.Metadata}, vrf: old.vrf, routing: old.routing, sources: old.sources, hopPorts: old.hopPorts, hopAddrs: old.hopAddrs}
+		gone := *old
+		gone.spec = &intent.Router{Metadata: old.spec.Metadata}
+		m.routers[ref] = &gone
 	}
 	// A network is on one router; who else names it may have it now.
 	for n := range networks {
@@ -64,12 +72,20 @@ func (m *Model) putRouter(ref intent.Ref, now *intent.Router) {
 	}
 }
 
+// keepRouter is what is known of a router, or of an external network.
+func (m *Model) keepRouter(ref intent.Ref) *router {
+	if m.routers[ref] == nil {
+		m.routers[ref] = &router{ref: ref}
+	}
+	return m.routers[ref]
+}
+
 // routerOf is the router that has a network: the first by name of those that
 // name it and have an L3VNI.
 func (m *Model) routerOf(network intent.Ref) *router {
 	var first *router
 	for r := range m.routersOf[network].all() {
-		if o := m.routers[r]; o.spec.Spec.VNI != 0 && (first == nil || compareRefs(r, first.spec.Ref()) < 0) {
+		if o := m.routers[r]; o.spec.Spec.VNI != 0 && (first == nil || compareRefs(r, first.ref) < 0) {
 			first = o
 		}
 	}
@@ -89,20 +105,28 @@ func (m *Model) routingOf(p *intent.Port) *Routing {
 	return g
 }
 
-// settleRouters compiles the routers again that are stale, and settles the ports
-// whose gateway is another then.
+// settleRouters compiles the routers again that are stale, has them take of
+// others what is another, and settles the ports whose gateway is another then.
 func (m *Model) settleRouters() {
-	if m.compiling || len(m.stale) == 0 {
+	if m.compiling || len(m.stale)+len(m.unlinked) == 0 {
 		return
 	}
 	m.compiling = true
 	defer func() { m.compiling = false }()
-	for len(m.stale) > 0 {
+	for len(m.stale)+len(m.unlinked) > 0 {
+		for len(m.stale) > 0 { // external networks follow from routers
+			for _, ref := range slices.SortedFunc(maps.Keys(m.stale), compareRefs) {
+				delete(m.stale, ref)
+				if r := m.routers[ref]; r != nil {
+					m.compile(r)
+				}
+			}
+		}
 		networks := map[intent.Ref]struct{}{}
-		for _, ref := range slices.SortedFunc(maps.Keys(m.stale), compareRefs) {
-			delete(m.stale, ref)
+		for _, ref := range slices.SortedFunc(maps.Keys(m.unlinked), compareRefs) {
+			delete(m.unlinked, ref)
 			if r := m.routers[ref]; r != nil {
-				m.compile(r, networks)
+				m.link(r, networks)
 			}
 		}
 		for _, n := range slices.SortedFunc(maps.Keys(networks), compareRefs) {
@@ -118,13 +142,31 @@ func (m *Model) settleRouters() {
 	}
 }
 
-// compile makes a router's parts, and notes the networks whose ports have
-// another gateway by that.
-func (m *Model) compile(r *router, changed map[intent.Ref]struct{}) {
+// compile makes what a router is alone. Who has something of it has it anew.
+func (m *Model) compile(r *router) {
 	was := *r
-	o := r.spec
-	vrf := &VRF{Router: o.Ref(), VNI: o.Spec.VNI}
-	r.routing, r.sources = map[intent.Ref]*Routing{}, map[intent.Ref][]netip.Prefix{}
+	r.alone = &VRF{Router: r.ref, VNI: r.spec.Spec.VNI, External: r.outside != nil}
+	if r.outside != nil {
+		r.alone.Subnets = m.outsideSubnets(r)
+	} else {
+		m.compileRouter(r, &was)
+	}
+	m.unlinked[r.ref] = struct{}{}
+	if was.alone.Equal(r.alone) {
+		r.alone = was.alone
+		return
+	}
+	if r.alone.VNI != 0 && (was.alone == nil || !slices.Equal(was.alone.Subnets, r.alone.Subnets)) {
+		m.staleVRFs[r.alone.VNI] = struct{}{}
+	}
+	m.unlink(r)
+}
+
+// compileRouter makes the subnets and routes of a router, and its networks'
+// gateways.
+func (m *Model) compileRouter(r, was *router) {
+	o, vrf := r.spec, r.alone
+	r.gateways, r.sources = map[intent.Ref][]netip.Addr{}, map[intent.Ref][]netip.Prefix{}
 	r.hopPorts, r.hopAddrs = map[intent.Ref]struct{}{}, map[address]struct{}{}
 	for _, rn := range o.Spec.Networks {
 		ref := o.NetworkRef(rn)
@@ -132,17 +174,16 @@ func (m *Model) compile(r *router, changed map[intent.Ref]struct{}) {
 		if n == nil || n.Spec.VNI == 0 || m.routerOf(ref) != r {
 			continue
 		}
-		g := &Routing{VRF: vrf}
+		r.gateways[ref] = nil
 		for _, s := range n.Spec.Subnets {
 			gateway := rn.Gateway(s)
-			g.Gateways = append(g.Gateways, gateway)
+			r.gateways[ref] = append(r.gateways[ref], gateway)
 			vrf.Subnets = append(vrf.Subnets, Subnet{s, n.Spec.VNI, gateway, n.Spec.Encapsulation.Full()})
 		}
-		r.routing[ref] = g
 	}
-	slices.SortFunc(vrf.Subnets, func(a, b Subnet) int { return cmp.Or(comparePrefixes(a.Prefix, b.Prefix), cmp.Compare(a.VNI, b.VNI)) })
+	slices.SortFunc(vrf.Subnets, compareSubnets)
 	for _, s := range o.Spec.Routes {
-		if len(r.routing) > 0 {
+		if len(r.gateways) > 0 {
 			vrf.Routes = append(vrf.Routes, m.compileRoute(r, vrf, s))
 		}
 	}
@@ -150,28 +191,51 @@ func (m *Model) compile(r *router, changed map[intent.Ref]struct{}) {
 	for _, s := range r.sources {
 		slices.SortFunc(s, comparePrefixes)
 	}
-	reindex(m.hopPorts, o.Ref(), was.hopPorts, r.hopPorts)
-	reindex(m.hopAddrs, o.Ref(), was.hopAddrs, r.hopAddrs)
-	if was.vrf == nil || !slices.Equal(was.vrf.Subnets, vrf.Subnets) {
-		m.staleVRFs[vrf.VNI] = struct{}{}
+	reindex(m.hopPorts, r.ref, was.hopPorts, r.hopPorts)
+	reindex(m.hopAddrs, r.ref, was.hopAddrs, r.hopAddrs)
+}
+
+// link makes a router's VRF of what it is alone and what it has of others, and
+// notes the networks whose ports have another gateway by that.
+func (m *Model) link(r *router, changed map[intent.Ref]struct{}) {
+	vrf := r.alone
+	if leaks := m.leaks(r); len(leaks) > 0 {
+		with := *r.alone
+		with.Leaks = leaks
+		vrf = &with
 	}
-	if r.vrf = vrf; was.vrf.Equal(vrf) {
-		r.vrf = was.vrf
-		for _, g := range r.routing {
-			g.VRF = was.vrf
-		}
+	if r.vrf == nil || !r.vrf.Equal(vrf) {
+		r.vrf = vrf
 	}
-	for n := range was.routing {
+	was := r.routing
+	r.routing = make(map[intent.Ref]*Routing, len(r.gateways))
+	for n, gateways := range r.gateways {
+		r.routing[n] = &Routing{VRF: r.vrf, Gateways: gateways}
+	}
+	alike := maps.EqualFunc(r.settled, r.sources, slices.Equal)
+	r.settled = r.sources
+	for n := range was {
 		changed[n] = struct{}{}
 	}
 	for n, g := range r.routing {
-		if was.routing[n].Equal(g) && maps.EqualFunc(was.sources, r.sources, slices.Equal) {
-			r.routing[n] = was.routing[n]
-			delete(changed, n)
-		} else {
-			changed[n] = struct{}{}
+		changed[n] = struct{}{}
+		if was[n].Equal(g) {
+			r.routing[n] = was[n]
+			if alike {
+				delete(changed, n)
+			}
 		}
 	}
+}
+
+// joins reports whether a network is on the router.
+func (r *router) joins(network intent.Ref) bool {
+	_, ok := r.gateways[network]
+	return ok
+}
+
+func compareSubnets(a, b Subnet) int {
+	return cmp.Or(comparePrefixes(a.Prefix, b.Prefix), cmp.Compare(a.VNI, b.VNI))
 }
 
 // reindex keeps which routers name a next hop.
@@ -212,7 +276,7 @@ func (m *Model) compileRoute(r *router, vrf *VRF, s intent.StaticRoute) Route {
 		}
 		r.hopPorts[ref] = struct{}{}
 		p := m.ports[ref]
-		if p == nil || r.routing[p.NetworkRef()] == nil {
+		if p == nil || !r.joins(p.NetworkRef()) {
 			continue
 		}
 		if !slices.Contains(r.sources[ref], s.Prefix) {
@@ -236,7 +300,7 @@ func (m *Model) compileRoute(r *router, vrf *VRF, s intent.StaticRoute) Route {
 // portWith is the port of a router's network that has an address.
 func (m *Model) portWith(r *router, at address) (ref intent.Ref, ok bool) {
 	n := m.byVNI[at.vni]
-	if n == nil || r.routing[n.Ref()] == nil {
+	if n == nil || !r.joins(n.Ref()) {
 		return intent.Ref{}, false
 	}
 	for p := range m.portsOf[n.Ref()] {
@@ -313,59 +377,66 @@ func (m *Model) settleGateways(old, now *intent.Network) {
 
 // host is a row of a port in the table of an L3VNI.
 type host struct {
-	key  evpn.Key
-	path evpn.Path
+	table intent.VNI
+	key   evpn.Key
+	path  evpn.Path
 }
 
 // hosts are the rows of a port in the table of its router: one for each address
 // in a subnet, one more when it is a next hop, and the prefixes that are behind
-// it then, for VTEPs that know no static routes.
+// it then, for VTEPs that know no static routes. What its router advertises in an
+// external network is in the table of that as well.
 func hosts(a Attachment) []host {
 	if a.Routing == nil {
 		return nil
 	}
+	v := a.Routing.VRF.VNI
 	path := evpn.Path{VTEP: a.VTEP, VNI: a.VNI, RouterMAC: a.RouterMAC, Source: source(a)}
 	var out []host
 	for _, ip := range a.Addresses {
-		if a.Routing.routes(a.VNI, ip) {
-			out = append(out, host{evpn.HostKey(a.MAC, ip), path})
+		if !a.Routing.routes(a.VNI, ip) {
+			continue
+		}
+		out = append(out, host{v, evpn.HostKey(a.MAC, ip), path})
+		for _, l := range a.Routing.VRF.Leaks {
+			if l.VRF.External && l.from(ip) {
+				out = append(out, host{l.VRF.VNI, evpn.HostKey(a.MAC, ip), path})
+			}
 		}
 	}
 	for _, p := range a.Routing.Sources {
-		out = append(out, host{evpn.PrefixKey(p), path})
+		out = append(out, host{v, evpn.PrefixKey(p), path})
 	}
 	if len(a.Routing.Sources) > 0 {
 		path.RouterMAC = intent.MAC{}
-		out = append(out, host{evpn.HostKey(a.MAC, HopAddress(a.VNI, a.MAC)), path})
+		out = append(out, host{v, evpn.HostKey(a.MAC, HopAddress(a.VNI, a.MAC)), path})
 	}
 	return out
 }
 
-// originateHosts states the rows of an attached port in its router's table.
+// originateHosts states the rows of an attached port in routers' tables.
 func (m *Model) originateHosts(a Attachment) {
 	for _, h := range hosts(a) {
-		v := a.Routing.VRF.VNI
-		set := m.segment(v).Move
+		set := m.segment(h.table).Move
 		if h.key.Type == evpn.PREFIX {
-			set = m.segment(v).Set // several next hops may have it
+			set = m.segment(h.table).Set // several next hops may have it
 		}
 		if set(h.key, h.path) {
-			m.touchedVNIs[v] = struct{}{}
+			m.touchedVNIs[h.table] = struct{}{}
 		}
 	}
 }
 
-// withdrawHosts takes back the rows that the old attachment had in its router's
-// table and the new one, if any, did not take over.
+// withdrawHosts takes back the rows that the old attachment had in routers' tables
+// and the new one, if any, did not take over.
 func (m *Model) withdrawHosts(old, now Attachment, has bool) {
 	var keep []host
-	if has && old.Routing != nil && now.Routing != nil && old.Routing.VRF.VNI == now.Routing.VRF.VNI && source(old) == source(now) {
+	if has && source(old) == source(now) {
 		keep = hosts(now)
 	}
 	for _, h := range hosts(old) {
-		v := old.Routing.VRF.VNI
-		if !slices.ContainsFunc(keep, func(k host) bool { return k.key == h.key }) && m.segment(v).Withdraw(h.key, source(old)) {
-			m.touchedVNIs[v] = struct{}{}
+		if !slices.ContainsFunc(keep, func(k host) bool { return k.table == h.table && k.key == h.key }) && m.segment(h.table).Withdraw(h.key, source(old)) {
+			m.touchedVNIs[h.table] = struct{}{}
 		}
 	}
 }

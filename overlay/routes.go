@@ -131,8 +131,8 @@ func (m *Model) setRoute(node string, e *edge, id evpn.RouteID, r evpn.Route, ol
 // dropRoute takes back what was made of a route, but for the rows that it will
 // have again as what it is now.
 func (m *Model) dropRoute(node string, e *edge, id evpn.RouteID, a, now announced) {
-	if a.over != 0 && a.over != now.over {
-		m.unrouteOver(node, a.over, id)
+	if a.over != 0 && (a.over != now.over || routedKey(&a.route) != routedKey(&now.route)) {
+		m.unrouteOver(node, a.over, &a.route)
 	}
 	m.countRouterMAC(node, e, a.says, -1)
 	for _, v := range a.vnis {

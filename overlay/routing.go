@@ -26,6 +26,10 @@ type VRF struct {
 	VNI     intent.VNI // the L3VNI
 	Subnets []Subnet   // of its networks, by prefix
 	Routes  []Route    // static routes, by prefix
+	Leaks   []Leak     // what it has of others, by their L3VNIs
+	// External says that it is that of an external network: its subnets are the
+	// pools, and what routers advertise there.
+	External bool
 }
 
 // Subnet is a subnet of a network that a router joins.
@@ -61,6 +65,12 @@ func HopAddress(v intent.VNI, mac intent.MAC) netip.Addr {
 	return netip.AddrFrom16(a)
 }
 
+// IsHopAddress reports whether an address is one that HopAddress made.
+func IsHopAddress(a netip.Addr) bool {
+	b := a.As16()
+	return a.Is6() && a.IsLinkLocalUnicast() && binary.BigEndian.Uint32(b[4:]) != 0
+}
+
 // Subnet is the subnet that an address is in; ok is false when there is none.
 func (v *VRF) Subnet(a netip.Addr) (s Subnet, ok bool) {
 	i := slices.IndexFunc(v.Subnets, func(s Subnet) bool { return s.Prefix.Contains(a) })
@@ -75,9 +85,9 @@ func (v *VRF) Equal(o *VRF) bool {
 	if v == nil || o == nil || v == o {
 		return v == o
 	}
-	return v.Router == o.Router && v.VNI == o.VNI && slices.Equal(v.Subnets, o.Subnets) && slices.EqualFunc(v.Routes, o.Routes, func(a, b Route) bool {
+	return v.Router == o.Router && v.VNI == o.VNI && v.External == o.External && slices.Equal(v.Subnets, o.Subnets) && slices.EqualFunc(v.Routes, o.Routes, func(a, b Route) bool {
 		return a.Prefix == b.Prefix && a.Blackhole == b.Blackhole && slices.Equal(a.Hops, b.Hops)
-	})
+	}) && slices.EqualFunc(v.Leaks, o.Leaks, Leak.equal)
 }
 
 // Equal reports whether two gateways are the same in all; nil is equal to nil only.

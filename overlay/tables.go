@@ -12,11 +12,15 @@ func GroupTable(id uint32) intent.VNI { return intent.VNI(1<<24 | id) }
 func IsVNI(v intent.VNI) bool { return v <= intent.MaxVNI }
 
 // Reads lists the tables that an edge needs for a port beside that of its VNI:
-// the L3VNI of its router, the groups that its rules name.
+// the L3VNI of its router and those of which that has something, the groups that
+// its rules name.
 func (p LocalPort) Reads() []intent.VNI {
 	var out []intent.VNI
 	if p.Routing != nil {
 		out = append(out, p.Routing.VRF.VNI)
+		for _, l := range p.Routing.VRF.Leaks {
+			out = append(out, l.VRF.VNI)
+		}
 	}
 	if p.Policy != nil {
 		out = append(out, p.Policy.reads...)

@@ -156,10 +156,21 @@ func (p *parser) mac(n *yaml.Node, what string) string {
 	return s
 }
 
+// withoutController takes the controller's node out of the file.
+func (p *parser) withoutController() {
+	for name, c := range p.file.Nodes {
+		if c.Labels[LabelRole] == RoleController {
+			p.ignore("the node of the controller", name)
+			delete(p.file.Nodes, name)
+		}
+	}
+}
+
 // graph joins the nodes and links, and refuses links that can't be.
 func (p *parser) graph() {
 	g := p.file.Graph
 	g.Name = p.file.Name
+	p.withoutController()
 	for _, name := range slices.Sorted(maps.Keys(p.file.Nodes)) {
 		c := p.file.Nodes[name]
 		g.Nodes = append(g.Nodes, Node{Name: name, Kind: c.Kind, Group: c.Group, Labels: c.Labels})

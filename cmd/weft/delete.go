@@ -26,7 +26,8 @@ func newDeleteCommand(a *app) *cobra.Command {
 deleted too, or --cascade deletes all that belongs to it: what is in a tenant, a
 network's ports, what is on a node, the security groups whose rules name a group.
 What only names it must let go of it first: the router of a network, the routes
-to a port, the ports in a security group.`,
+and floating IPs of a port, the floating IPs behind a router, the ports in a
+security group, what uses an external network, the external networks of a border.`,
 		Example: `  weft delete port vm1 -t blue
   weft delete tenant blue --cascade
   weft delete -f tenants.yaml --ignore-not-found`,

@@ -118,8 +118,33 @@ func statusOf(o intent.Object) *intent.Status {
 		return o.Status
 	case *intent.Router:
 		return o.Status
+	case *intent.ExternalNetwork:
+		return o.Status
+	case *intent.FloatingIP:
+		return o.Status
 	}
 	return nil
+}
+
+// describeSharing prints in words what a router has from elsewhere.
+func (a *app) describeSharing(r *intent.Router) {
+	if x := r.Spec.External; x != nil {
+		way := "floating IPs only"
+		if x.SNAT {
+			way = "floating IPs, and source NAT by hypervisor"
+		}
+		if len(x.Advertise) > 0 {
+			way += fmt.Sprintf("; %s announced as they are", joined(x.Advertise))
+		}
+		fmt.Fprintf(a.out, "Outside:    %s: %s\n", x.Network, way)
+	}
+	for i, imp := range r.Spec.Imports {
+		what := "all subnets"
+		if len(imp.Prefixes) > 0 {
+			what = "what is inside " + joined(imp.Prefixes)
+		}
+		fmt.Fprintf(a.out, "%-11s %s of routers that export %s\n", fmt.Sprintf("Import %d:", i), what, imp.RouteTarget)
+	}
 }
 
 func (a *app) describe(o intent.Object) error {
@@ -133,6 +158,9 @@ func (a *app) describe(o intent.Object) error {
 		for i, r := range g.Spec.Rules {
 			fmt.Fprintf(a.out, "%-11s %s\n", fmt.Sprintf("Rule %d:", i), r)
 		}
+	}
+	if r, ok := o.(*intent.Router); ok {
+		a.describeSharing(r)
 	}
 	s := statusOf(o)
 	if s == nil {

@@ -24,7 +24,8 @@ func init() { commands = append(commands, newGetCommand) }
 type getOptions struct {
 	all, watch, noHeaders bool
 	output                string
-	network               string // of routes
+	network               string // of routes; so are these two
+	router, external      string
 	port                  string // of flows
 	labels                []string
 }
@@ -42,6 +43,7 @@ func newGetCommand(a *app) *cobra.Command {
   weft get routers -t blue
   weft get sg -t blue -o wide
   weft get routes -t blue --network web -o wide
+  weft get routes -t blue --router main
   weft get flows -t blue --port vm1
   weft get alarms
   weft get events`,
@@ -57,6 +59,9 @@ func newGetCommand(a *app) *cobra.Command {
 	f.BoolVarP(&o.all, "all-tenants", "A", false, "objects of all tenants")
 	f.StringVarP(&o.output, "output", "o", "", "wide, json, yaml or name")
 	f.StringVar(&o.network, "network", "", "routes of this network only")
+	f.StringVar(&o.router, "router", "", "routes of the VRF of this router only")
+	f.StringVar(&o.external, "external", "", "routes of the VRF of this external network only")
+	c.MarkFlagsMutuallyExclusive("network", "router", "external")
 	f.StringVar(&o.port, "port", "", "flows of this port")
 	f.BoolVarP(&o.watch, "watch", "w", false, "go on and print what changes")
 	f.BoolVar(&o.noHeaders, "no-headers", false, "leave out the line of titles")

@@ -72,7 +72,7 @@ controller. Topologies are containerlab files.`,
 	}
 	c.AddCommand(newLabGenerate(), newLabIntent(), newLabInspect(), newLabGraph(),
 		newLabUp(), newLabDown(), newLabStatus(), newLabCheck(), newLabExec(), newLabLogs(),
-		newLabCapture(), newLabKill(), newLabRestartController())
+		newLabCapture(), newLabKill(), newLabRestartController(), newLabExport(), newLabTag())
 	return c
 }
 
@@ -123,9 +123,19 @@ func newLabInspect() *cobra.Command {
 func newLabUp() *cobra.Command {
 	var o lab.Options
 	var without bool
+	var runtime string
 	c := &cobra.Command{
 		Use: "up FILE", Short: "Bring a lab up; does nothing when it is up already", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := checkRuntime(runtime); err != nil {
+				return err
+			}
+			if runtime == runtimeContainerlab {
+				if without {
+					return usageError{errors.New("--no-controller goes with --runtime netns only: a lab of containerlab's has its controller as a node")}
+				}
+				return upByContainerlab(c, args[0])
+			}
 			s, notes, err := planOf(args[0])
 			if err != nil {
 				return err
@@ -157,13 +167,21 @@ func newLabUp() *cobra.Command {
 	}
 	c.Flags().BoolVar(&without, "no-controller", false, "only the underlay: no controller is started")
 	c.Flags().DurationVar(&o.Timeout, "timeout", 2*time.Minute, "give up after this time")
+	addRuntime(c, &runtime)
 	return c
 }
 
 func newLabDown() *cobra.Command {
-	return &cobra.Command{
+	var runtime string
+	c := &cobra.Command{
 		Use: "down FILE|NAME", Short: "Take a lab down and leave nothing of it", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := checkRuntime(runtime); err != nil {
+				return err
+			}
+			if runtime == runtimeContainerlab {
+				return downByContainerlab(c, args[0])
+			}
 			name, err := lab.NameOf(args[0])
 			if err != nil {
 				return err
@@ -176,6 +194,8 @@ func newLabDown() *cobra.Command {
 			return err
 		},
 	}
+	addRuntime(c, &runtime)
+	return c
 }
 
 func newLabStatus() *cobra.Command {

@@ -5,8 +5,8 @@ import (
 	"strconv"
 
 	"github.com/spf13/cobra"
-	"go.yaml.in/yaml/v3"
 
+	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/lab"
 	"github.com/weft-sdn/weft/topology"
 )
@@ -85,14 +85,12 @@ func newLabIntent() *cobra.Command {
 			if len(objects) == 0 {
 				return fmt.Errorf("%s: no node has the labels %s and %s, so there is no tenant", args[0], topology.LabelTenant, topology.LabelNetwork)
 			}
-			e := yaml.NewEncoder(c.OutOrStdout())
-			e.SetIndent(2)
-			for _, o := range objects {
-				if err := e.Encode(o); err != nil {
-					return err
-				}
+			text, err := intent.EncodeYAML(objects...)
+			if err != nil {
+				return err
 			}
-			return e.Close()
+			_, err = c.OutOrStdout().Write(text)
+			return err
 		},
 	}
 }

@@ -75,49 +75,44 @@ func (a *app) getAlarms(ctx context.Context, cl *client.Client, o getOptions) er
 	return t.print(a.out, !o.noHeaders)
 }
 
-// getRoutes prints the segment tables of networks: the one named, or all of a
-// tenant or of all tenants.
+// getRoutes prints tables of VNIs: those of networks, of one or of all; with
+// --router or --external that of an L3VNI.
 func (a *app) getRoutes(ctx context.Context, cl *client.Client, o getOptions) error {
 	if o.output == "yaml" || o.output == "name" {
 		return usageError{fmt.Errorf("routes can't be printed as %s: use json", o.output)}
 	}
-	networks, err := a.list1(ctx, cl, intent.KindNetwork, o)
+	kind, name := intent.KindNetwork, o.network
+	switch {
+	case o.router != "":
+		kind, name = intent.KindRouter, o.router
+	case o.external != "":
+		kind, name = intent.KindExternalNetwork, o.external
+	}
+	of, err := a.list1(ctx, cl, kind, o)
 	if err != nil {
 		return err
 	}
-	t := table{header: []string{"TENANT", "NETWORK", "VNI", "TYPE", "MAC", "IP", "VTEP", "NODE", "ORIGIN", "SEQ"}}
-	if o.output == "wide" {
-		t.header = append(t.header, "BEST", "REVISION", "SOURCE")
-	}
-	var all []networkRoutes
-	found := false
-	for _, n := range networks {
+	var all []tableRoutes
+	for _, n := range of {
 		r := n.Ref()
-		if o.network != "" && r.Name != o.network {
+		if name != "" && r.Name != name {
 			continue
 		}
-		found = true
 		routes, err := cl.Routes(ctx, r)
 		if err != nil {
 			return err
 		}
-		all = append(all, networkRoutes{r.Tenant, r.Name, routes})
-		for _, p := range routes.Items {
-			if !p.Best && o.output != "wide" {
-				continue
-			}
-			cells := []string{r.Tenant, r.Name, fmt.Sprint(routes.VNI), p.Type, p.MAC, text(p.IP), text(p.VTEP), p.Node, p.Origin, fmt.Sprint(p.Sequence)}
-			if o.output == "wide" {
-				cells = append(cells, map[bool]string{true: "yes", false: "no"}[p.Best], fmt.Sprint(p.Revision), p.Source)
-			}
-			t.add(cells...)
-		}
+		all = append(all, routesOf(r, routes))
 	}
-	if o.network != "" && !found {
-		return fmt.Errorf("there is no network %s here: \"weft get networks -A\" lists them", o.network)
+	if name != "" && len(all) == 0 {
+		return fmt.Errorf("there is no %s %s here: \"weft get %s -A\" lists them", strings.ToLower(string(kind)), name, kind.Plural())
 	}
 	if o.output == "json" {
 		return printJSON(a.out, all)
+	}
+	t := segmentTable(all, o.output == "wide")
+	if kind != intent.KindNetwork {
+		t = vrfTable(all, o.output == "wide")
 	}
 	if len(t.rows) == 0 {
 		fmt.Fprintln(a.err, "No routes found.")
@@ -126,10 +121,75 @@ func (a *app) getRoutes(ctx context.Context, cl *client.Client, o getOptions) er
 	return t.print(a.out, !o.noHeaders)
 }
 
-type networkRoutes struct {
-	Tenant  string `json:"tenant"`
-	Network string `json:"network"`
+// tableRoutes is the table of a VNI and whose it is.
+type tableRoutes struct {
+	Tenant   string `json:"tenant,omitempty"`
+	Network  string `json:"network,omitempty"`
+	Router   string `json:"router,omitempty"`
+	External string `json:"external,omitempty"`
 	client.Routes
+}
+
+func routesOf(r intent.Ref, routes client.Routes) tableRoutes {
+	t := tableRoutes{Tenant: r.Tenant, Routes: routes}
+	switch r.Kind {
+	case intent.KindRouter:
+		t.Router = r.Name
+	case intent.KindExternalNetwork:
+		t.External = r.Name
+	default:
+		t.Network = r.Name
+	}
+	return t
+}
+
+// segmentTable are tables of L2VNIs: without wide the best paths only.
+func segmentTable(all []tableRoutes, wide bool) table {
+	t := table{header: []string{"TENANT", "NETWORK", "VNI", "TYPE", "MAC", "IP", "VTEP", "NODE", "ORIGIN", "SEQ"}}
+	if wide {
+		t.header = append(t.header, "BEST", "REVISION", "SOURCE")
+	}
+	for _, n := range all {
+		for _, p := range n.Items {
+			if !p.Best && !wide {
+				continue
+			}
+			cells := []string{n.Tenant, n.Network, fmt.Sprint(n.VNI), p.Type, p.MAC, text(p.IP), text(p.VTEP), p.Node, p.Origin, fmt.Sprint(p.Sequence)}
+			if wide {
+				cells = append(cells, map[bool]string{true: "yes", false: "no"}[p.Best], fmt.Sprint(p.Revision), p.Source)
+			}
+			t.add(cells...)
+		}
+	}
+	return t
+}
+
+// vrfTable are tables of L3VNIs. Of a prefix all paths are in use.
+func vrfTable(all []tableRoutes, wide bool) table {
+	t := table{header: []string{"TENANT", "VRF", "L3VNI", "TYPE", "PREFIX", "MAC", "L2VNI", "VTEP", "NODE", "ROUTER-MAC", "ORIGIN"}}
+	if wide {
+		t.header = append(t.header, "BEST", "REVISION", "SOURCE")
+	}
+	for _, n := range all {
+		for _, p := range n.Items {
+			if !p.Best && !wide && !p.Prefix.IsValid() {
+				continue
+			}
+			to, l2 := p.Prefix, ""
+			if p.IP.IsValid() {
+				to = netip.PrefixFrom(p.IP, p.IP.BitLen())
+			}
+			if p.L2VNI != 0 {
+				l2 = fmt.Sprint(p.L2VNI)
+			}
+			cells := []string{n.Tenant, n.Router + n.External, fmt.Sprint(n.VNI), p.Type, to.String(), p.MAC, l2, text(p.VTEP), p.Node, p.RouterMAC, p.Origin}
+			if wide {
+				cells = append(cells, map[bool]string{true: "yes", false: "no"}[p.Best], fmt.Sprint(p.Revision), p.Source)
+			}
+			t.add(cells...)
+		}
+	}
+	return t
 }
 
 func text(a netip.Addr) string {

@@ -95,7 +95,7 @@ func (d *devices) Changed() <-chan struct{} {
 func (d *devices) Events() []southbound.Event { return d.events }
 func (d *devices) Ready() error               { return d.ready }
 func (d *devices) Alarms() []engine.Alarm     { return d.alarms }
-func (d *devices) Routes(intent.Ref) []engine.Route {
+func (d *devices) Routes(intent.VNI) []engine.Route {
 	return d.routes
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/netip"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -21,7 +22,11 @@ type alarmInput struct {
 
 type routesInput struct {
 	Tenant string `path:"tenant" doc:"Tenant"`
-	Name   string `path:"name" doc:"Network"`
+	Name   string `path:"name" doc:"Network or router"`
+}
+
+type outsideRoutesInput struct {
+	Name string `path:"name" doc:"External network"`
 }
 
 type routesOutput struct{ Body client.Routes }
@@ -60,22 +65,57 @@ func (s *Server) registerOperation() {
 	huma.Register(s.api, huma.Operation{OperationID: "listRoutes", Method: http.MethodGet, Path: "/v1/tenants/{tenant}/networks/{name}/routes", Tags: []string{"Operation"},
 		Summary:     "Segment table of a network",
 		Description: "The EVPN routes of the network's VNI, whoever stated them, with all their paths.",
-		Errors:      []int{http.StatusNotFound}}, s.routes)
+		Errors:      []int{http.StatusNotFound}},
+		func(ctx context.Context, in *routesInput) (*routesOutput, error) {
+			return s.routes(ctx, intent.Ref{Kind: intent.KindNetwork, Tenant: in.Tenant, Name: in.Name})
+		})
+	huma.Register(s.api, huma.Operation{OperationID: "listRouterRoutes", Method: http.MethodGet, Path: "/v1/tenants/{tenant}/routers/{name}/routes", Tags: []string{"Operation"},
+		Summary:     "Table of a router's L3VNI",
+		Description: "The hosts and prefixes that the VRF knows, whoever stated them, with all their paths. Its subnets and static routes are in the router itself.",
+		Errors:      []int{http.StatusNotFound}},
+		func(ctx context.Context, in *routesInput) (*routesOutput, error) {
+			return s.routes(ctx, intent.Ref{Kind: intent.KindRouter, Tenant: in.Tenant, Name: in.Name})
+		})
+	huma.Register(s.api, huma.Operation{OperationID: "listExternalRoutes", Method: http.MethodGet, Path: "/v1/externalnetworks/{name}/routes", Tags: []string{"Operation"},
+		Summary:     "Table of an external network's L3VNI",
+		Description: "The prefixes that its borders learned, and the hosts that are known outside.",
+		Errors:      []int{http.StatusNotFound}},
+		func(ctx context.Context, in *outsideRoutesInput) (*routesOutput, error) {
+			return s.routes(ctx, intent.Ref{Kind: intent.KindExternalNetwork, Name: in.Name})
+		})
 	s.registerCounters()
 }
 
-func (s *Server) routes(ctx context.Context, in *routesInput) (*routesOutput, error) {
-	ref := intent.Ref{Kind: intent.KindNetwork, Tenant: in.Tenant, Name: in.Name}
+// tableOf is the VNI of the table that belongs to an object.
+func tableOf(o intent.Object) intent.VNI {
+	switch o := o.(type) {
+	case *intent.Network:
+		return o.Spec.VNI
+	case *intent.Router:
+		return o.Spec.VNI
+	case *intent.ExternalNetwork:
+		return o.Spec.VNI
+	}
+	return 0
+}
+
+func (s *Server) routes(ctx context.Context, ref intent.Ref) (*routesOutput, error) {
 	o, err := s.cfg.Store.Get(ctx, ref)
 	if err != nil {
 		return nil, s.fail(ctx, err)
 	}
-	out := &routesOutput{client.Routes{VNI: o.(*intent.Network).Spec.VNI, Items: []client.Route{}}}
-	for _, r := range s.cfg.Status.Routes(ref) {
+	out := &routesOutput{client.Routes{VNI: tableOf(o), Items: []client.Route{}}}
+	for _, r := range s.cfg.Status.Routes(tableOf(o)) {
 		c := client.Route{Type: r.Type.String(), IP: r.IP, VTEP: r.VTEP, Node: r.Node, Origin: r.Origin.String(), Source: string(r.Source),
-			Best: r.Best, Sequence: r.Seq, Sticky: r.Sticky, Revision: uint64(r.Rev)}
-		if r.Type == evpn.MACIP {
+			L2VNI: r.VNI, Best: r.Best, Sequence: r.Seq, Sticky: r.Sticky, Revision: uint64(r.Rev)}
+		switch r.Type {
+		case evpn.MACIP:
 			c.MAC = r.MAC.String()
+		case evpn.PREFIX:
+			c.IP, c.Prefix = netip.Addr{}, netip.PrefixFrom(r.IP, int(r.Bits))
+		}
+		if !r.RouterMAC.IsZero() {
+			c.RouterMAC = r.RouterMAC.String()
 		}
 		out.Body.Items = append(out.Body.Items, c)
 	}

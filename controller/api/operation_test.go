@@ -62,6 +62,31 @@ func TestRoutes(t *testing.T) {
 	}}, got)
 }
 
+// The table of a router has prefixes, and by which MAC a VTEP routes.
+func TestRoutesOfARouter(t *testing.T) {
+	b := newBench(t)
+	c := b.client()
+	r := &intent.Router{Metadata: intent.Metadata{Name: "r", Tenant: "t"}, Spec: intent.RouterSpec{VNI: 9}}
+	for _, o := range []intent.Object{&intent.Tenant{Metadata: intent.Metadata{Name: "t"}}, r} {
+		_, err := c.Put(t.Context(), o, client.PutOptions{})
+		require.NoError(t, err)
+	}
+	vtep, host, prefix := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("192.0.2.1"), netip.MustParsePrefix("198.51.100.0/24")
+	mac := intent.MAC{2, 0, 0, 0, 0, 1}
+	b.devices.routes = []engine.Route{
+		{Row: evpn.Row{Key: evpn.HostKey(mac, host), Path: evpn.Path{VTEP: vtep, VNI: 7, RouterMAC: mac}, Rev: 1}, Best: true},
+		{Row: evpn.Row{Key: evpn.PrefixKey(prefix), Path: evpn.Path{VTEP: vtep, RouterMAC: mac, Origin: evpn.OriginBGP}, Rev: 2}, Best: true},
+	}
+	got, err := c.Routes(t.Context(), r.Ref())
+	require.NoError(t, err)
+	require.Equal(t, client.Routes{VNI: 9, Items: []client.Route{
+		{Type: "MAC/IP", MAC: mac.String(), IP: host, L2VNI: 7, RouterMAC: mac.String(), VTEP: vtep, Origin: "port", Best: true, Revision: 1},
+		{Type: "prefix", Prefix: prefix, RouterMAC: mac.String(), VTEP: vtep, Origin: "bgp", Best: true, Revision: 2},
+	}}, got)
+	_, err = c.Routes(t.Context(), intent.Ref{Kind: intent.KindExternalNetwork, Name: "none"})
+	require.ErrorContains(t, err, "ExternalNetwork none does not exist")
+}
+
 // oneLeaf answers with a state once it got a full report.
 type oneLeaf struct {
 	reports []leafstate.Report

@@ -58,7 +58,7 @@ type Status interface {
 	// engine.ErrNoAlarm or engine.ErrNotClear.
 	ClearAlarm(id string) error
 	// Routes lists a network's segment table.
-	Routes(network intent.Ref) []engine.Route
+	Routes(intent.VNI) []engine.Route
 	// PortCounters asks a port's edge what it has counted; its error is
 	// engine.ErrNowhere, engine.ErrUncounted or a *southbound.OpError.
 	PortCounters(ctx context.Context, port intent.Ref) (node string, c southbound.PortCounters, err error)

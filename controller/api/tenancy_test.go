@@ -155,3 +155,36 @@ func TestClientKeepsGroupsTogether(t *testing.T) {
 		require.Equal(t, len(objects), n)
 	}
 }
+
+// External networks are the operator's and floating IPs a tenant's; both are
+// read, written back, watched and deleted as all else.
+func TestExternalNetworksAndFloatingIPsAreResources(t *testing.T) {
+	b := newBench(t)
+	b.blue()
+	external, floating := b.events(t.Context(), "/v1/externalnetworks?watch=true"), b.events(t.Context(), "/v1/tenants/blue/floatingips?watch=true")
+	b.ok("PUT", "/v1/nodes/border", `{"spec":{"role":"border","asn":65001,"loopback":"10.9.0.1","vtep":"10.9.0.1","evpn":{}}}`)
+	ext := b.do("PUT", "/v1/externalnetworks/internet", `{"spec":{"pools":["203.0.113.0/24"],"borders":[{"node":"border","peers":[{"address":"192.0.2.1","asn":64999,"interface":"eth3","local":"192.0.2.0/31","bfd":true}]}]}}`)
+	require.Equal(t, http.StatusCreated, ext.status, ext.body)
+	b.ok("PUT", "/v1/tenants/blue/ports/a", `{"spec":{"network":"web"}}`)
+	b.ok("PUT", "/v1/tenants/blue/routers/r", `{"spec":{"networks":[{"network":"web"}],"external":{"network":"internet","snat":true},"imports":[{"routeTarget":"65000:900","prefixes":["10.9.0.0/24"]}]}}`)
+	fip := b.do("PUT", "/v1/tenants/blue/floatingips/f", `{"spec":{"external":"internet","port":"a"}}`)
+	require.Equal(t, http.StatusCreated, fip.status, fip.body)
+	require.Contains(t, fip.body, `"address":"203.0.113.1"`)
+	require.Contains(t, next(t, external).data, `"local":"192.0.2.0/31"`)
+	require.Contains(t, next(t, floating).data, `"fixed":"10.0.0.`)
+	for _, path := range []string{"/v1/externalnetworks/internet", "/v1/tenants/blue/floatingips/f", "/v1/tenants/blue/routers/r"} {
+		got := b.ok("GET", path, "")
+		require.Equal(t, "unchanged", b.ok("PUT", path, got.body).header.Get("Weft-Action"), "what was read can be written back: %s", got.body)
+	}
+	in := b.do("DELETE", "/v1/externalnetworks/internet?cascade=true", "")
+	require.Equal(t, http.StatusConflict, in.status)
+	require.Contains(t, in.body, "ExternalNetwork internet is in use by FloatingIP blue/f, Router blue/r: give these something else, or delete them first")
+	used := b.do("PUT", "/v1/tenants/blue/floatingips/g", `{"spec":{"external":"internet","port":"a","address":"203.0.113.1"}}`)
+	require.Equal(t, http.StatusConflict, used.status, used.body)
+	require.Contains(t, used.body, "203.0.113.1 is in use by FloatingIP blue/f")
+	bad := b.do("PUT", "/v1/tenants/blue/routers/r", `{"spec":{"imports":[{"routeTarget":"x"}]}}`)
+	require.Equal(t, http.StatusUnprocessableEntity, bad.status, bad.body)
+	require.Contains(t, bad.body, `\"x\" is not a route target like`)
+	empty := b.do("PUT", "/v1/tenants/blue/routers/r", `{"spec":{"imports":[{"routeTarget":"1:1","prefixes":[]}]}}`)
+	require.Equal(t, http.StatusUnprocessableEntity, empty.status, empty.body)
+}

@@ -81,8 +81,8 @@ func (a routedAs) apply(m *overlay.Model, v intent.VNI, route *evpn.Route) {
 }
 
 // routerChanges lists what is to be announced of the changes of a router's table:
-// prefixes, and hosts as the routes of their networks. The caller holds the
-// engine's lock.
+// prefixes, and hosts as the routes of their networks. Those of an external
+// network are routes of its own. The caller holds the engine's lock.
 func (r *reflector) routerChanges(v intent.VNI) (add []evpn.Route, withdraw []evpn.RouteID) {
 	e := r.engine
 	rt, seg := e.model.RouterWith(v), e.model.Segment(v)
@@ -98,17 +98,31 @@ func (r *reflector) routerChanges(v intent.VNI) (add []evpn.Route, withdraw []ev
 		delete(r.cursors, v)
 		delete(r.targets, v)
 		delete(r.routers, v)
+		delete(r.external, v)
 		return nil, nil
 	}
 	r.cursors[v], r.targets[v], r.routers[v] = seg.Rev(), exports, true
 	e.trims[v] = struct{}{}
+	was := r.external[v]
+	outside := e.model.ExternalWith(v) != nil || was && rt == nil
+	r.external[v] = outside
 	for row := range seg.Changes(since) {
-		if row.Type == evpn.MACIP {
+		if row.Type == evpn.MACIP && !outside {
 			a, w := r.hostRoute(row)
 			add, withdraw = append(add, a...), append(withdraw, w...)
+			if was {
+				withdraw = append(withdraw, evpn.RouteID{Key: row.Key, RD: evpn.NewRD(e.config.ASN, v)})
+			}
 			continue
 		}
+		if row.Origin == evpn.OriginBGP && row.Type == evpn.PREFIX {
+			continue // never announced: each leaf's is a row of its own
+		}
 		route := evpn.Route{Key: row.Key, RD: evpn.NewRD(e.config.ASN, v), VNI: v, Targets: targets, VTEP: row.VTEP, Seq: row.Seq, RouterMAC: row.RouterMAC}
+		if row.Type == evpn.MACIP {
+			// A host of an external network is in no L2VNI there.
+			route.L3VNI = v
+		}
 		if row.Deleted || rt == nil || row.Origin == evpn.OriginBGP || row.RouterMAC.IsZero() || e.model.IsEVPN(row.VTEP) {
 			withdraw = append(withdraw, route.ID())
 		} else {

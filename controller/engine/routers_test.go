@@ -76,3 +76,57 @@ func TestRoutersAreAnnounced(t *testing.T) {
 	announced("bridged only", 0, l2)
 	b.until("the prefix is withdrawn", func() bool { _, ok := prefix(); return !ok })
 }
+
+// What a router advertises in an external network is announced with the L3VNI and
+// route targets of that, beside the network's own route, and only while the router
+// says so; what the borders announce is not announced again.
+func TestAdvertisedHostsAreAnnouncedOutside(t *testing.T) {
+	n, p, q := web(), vm(1), vm(2)
+	n.Spec.Subnets = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+	p.Spec.Addresses, q.Spec.Addresses = []netip.Addr{netip.MustParseAddr("192.0.2.1")}, []netip.Addr{netip.MustParseAddr("192.0.2.200")}
+	router := func(x *intent.RouterExternal) *intent.Router {
+		return &intent.Router{Metadata: intent.Metadata{Name: "r", Tenant: "t"}, Spec: intent.RouterSpec{VNI: 5000,
+			Networks: []intent.RouterNetwork{{Network: "web"}}, External: x}}
+	}
+	outside := &intent.ExternalNetwork{Metadata: intent.Metadata{Name: "internet"}, Spec: intent.ExternalNetworkSpec{VNI: 7000}}
+	x := &intent.RouterExternal{Network: "internet", Advertise: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/25")}}
+	b, s := newSpeakerBed(t, hv(1), evpnLeaf(), n, p, q, outside, router(x))
+	b.edge("hv1").set(func() { b.edge("hv1").ifaces = append(tap(1), tap(2)...) })
+	announced := func(p *intent.Port, v intent.VNI) (r evpn.Route, ok bool) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		r, ok = s.routes[(&evpn.Route{Key: evpn.HostKey(p.Spec.MAC, p.Spec.Addresses[0]), RD: evpn.NewRD(64512, v)}).ID()]
+		return r, ok
+	}
+	b.until("announced outside", func() bool { _, ok := announced(p, 7000); return ok })
+	b.until("all are in the network", func() bool { _, one := announced(p, 100); _, two := announced(q, 100); return one && two })
+	r, _ := announced(p, 7000)
+	require.Equal(t, []intent.RouteTarget{intent.VNIRouteTarget(64512, 7000)}, r.Targets)
+	require.Equal(t, intent.VNI(7000), r.L3VNI)
+	require.Equal(t, intent.RouterMAC(r.VTEP), r.RouterMAC)
+	_, ok := announced(q, 7000)
+	require.False(t, ok, "not advertised")
+
+	key := evpn.PrefixKey(netip.MustParsePrefix("0.0.0.0/0"))
+	b.TakeRoutes("leaf1", []overlay.RouteChange{{Route: evpn.Route{Key: key, RD: evpn.NewRD(65001, 7000), VNI: 7000,
+		VTEP: netip.MustParseAddr("10.0.0.9"), RouterMAC: intent.MAC{6}, Targets: []intent.RouteTarget{intent.VNIRouteTarget(65001, 7000)}}}})
+	outside = &intent.ExternalNetwork{Metadata: outside.Metadata, Spec: intent.ExternalNetworkSpec{VNI: 7000, RouteTargets: intent.RouteTargets{Export: []string{"9:9"}}}}
+	b.put(outside)
+	own, err := intent.ParseRouteTarget("9:9")
+	require.NoError(t, err)
+	b.until("with its own target", func() bool { r, _ := announced(p, 7000); return len(r.Targets) == 1 && r.Targets[0] == own })
+	s.mu.Lock()
+	for id := range s.routes {
+		require.NotEqual(t, evpn.PREFIX, id.Type, "%v", id)
+	}
+	s.mu.Unlock()
+
+	b.put(router(nil))
+	b.until("withdrawn", func() bool { _, ok := announced(p, 7000); return !ok })
+	_, ok = announced(p, 100)
+	require.True(t, ok, "it is in its network")
+	b.put(router(x))
+	b.until("announced again", func() bool { _, ok := announced(p, 7000); return ok })
+	b.del(outside.Ref())
+	b.until("gone with the network", func() bool { _, ok := announced(p, 7000); return !ok })
+}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -58,6 +59,8 @@ type reflector struct {
 	cursors map[intent.VNI]evpn.Revision // up to which was announced
 	targets map[intent.VNI]string        // with which the VNI's routes are announced
 	routers map[intent.VNI]bool          // L3VNIs of which something was announced
+	// external are those of external networks.
+	external map[intent.VNI]bool
 }
 
 // openWait bounds how long BGP sessions wait at the start for other edges to
@@ -67,7 +70,7 @@ const openWait = 20 * time.Second
 
 func newReflector(e *Engine, s Speaker) *reflector {
 	return &reflector{engine: e, speaker: s, wake: make(chan struct{}, 1), touched: map[intent.VNI]struct{}{},
-		cursors: map[intent.VNI]evpn.Revision{}, targets: map[intent.VNI]string{}, routers: map[intent.VNI]bool{}, idle: true, doubts: map[string]time.Time{}}
+		cursors: map[intent.VNI]evpn.Revision{}, targets: map[intent.VNI]string{}, routers: map[intent.VNI]bool{}, external: map[intent.VNI]bool{}, idle: true, doubts: map[string]time.Time{}}
 }
 
 func (r *reflector) notify() {
@@ -238,6 +241,7 @@ func (r *reflector) setIdle(idle bool) (withdraw []evpn.RouteID) {
 		clear(r.cursors)
 		clear(r.targets)
 		clear(r.routers)
+		clear(r.external)
 	}
 	return withdraw
 }
@@ -406,16 +410,13 @@ func (e *Engine) Network(v intent.VNI) *intent.Network {
 	return e.model.NetworkOf(v)
 }
 
-// Routes lists the rows of a network's segment table with all their paths: the
-// IMET routes first, then by MAC and address, the best path first.
-func (e *Engine) Routes(network intent.Ref) []Route {
+// Routes lists the rows of a VNI's table with all their paths: the IMET routes
+// first, then by MAC and address, the best path first. Rows by which edges find
+// next hops are no routes and left out.
+func (e *Engine) Routes(v intent.VNI) []Route {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	n := e.model.Network(network)
-	if n == nil {
-		return nil
-	}
-	seg := e.model.Segment(n.Spec.VNI)
+	seg := e.model.Segment(v)
 	if seg == nil {
 		return nil
 	}
@@ -425,6 +426,9 @@ func (e *Engine) Routes(network intent.Ref) []Route {
 	}
 	rows := map[evpn.Key]evpn.Row{}
 	for r := range seg.Rows() {
+		if r.Type == evpn.MACIP && overlay.IsHopAddress(r.IP) {
+			continue
+		}
 		rows[r.Key] = r
 	}
 	var out []Route
@@ -452,5 +456,5 @@ func compareKeys(a, b evpn.Key) int {
 	if c := int(a.Type) - int(b.Type); c != 0 {
 		return c
 	}
-	return a.IP.Compare(b.IP)
+	return cmp.Or(a.IP.Compare(b.IP), int(a.Bits)-int(b.Bits))
 }

@@ -120,7 +120,7 @@ func TestSegmentTablesAreAnnounced(t *testing.T) {
 		return d.rows[100][evpn.MACKey(mac)] == rt.VTEP && d.rows[100][imet.Key] == rt.VTEP
 	})
 	found := 0
-	for _, row := range b.Routes(web().Ref()) {
+	for _, row := range b.Routes(web().Spec.VNI) {
 		if row.Node == "leaf1" && row.Origin == evpn.OriginBGP && row.Best {
 			found++
 		}

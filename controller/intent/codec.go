@@ -137,8 +137,13 @@ func (d *decoder) zeroes(o Object, spec *yaml.Node) {
 		vni(o.Spec.VNI)
 	case *Router:
 		vni(o.Spec.VNI)
+		imports := value(spec, "imports")
+		for i := 0; imports != nil && i < len(imports.Content); i++ {
+			d.emptyList(fmt.Sprintf("spec.imports[%d].prefixes", i), value(imports.Content[i], "prefixes"), "all subnets")
+		}
 	case *ExternalNetwork:
 		vni(o.Spec.VNI)
+		d.emptyList("spec.import", value(spec, "import"), "all")
 	case *Port:
 		if n := value(value(spec, "binding"), "vlan"); n != nil && o.Spec.Binding.VLAN == 0 {
 			d.fail(n.Line, "spec.binding.vlan", "%s is outside 1..4094; leave it out for untagged frames", n.Value)
@@ -151,6 +156,14 @@ func (d *decoder) zeroes(o Object, spec *yaml.Node) {
 		for i := 0; rules != nil && i < len(rules.Content); i++ {
 			d.emptyRule(fmt.Sprintf("spec.rules[%d]", i), rules.Content[i])
 		}
+	}
+}
+
+// emptyList refuses a filter that is there and empty: left out it takes
+// everything, which a template without a value must not.
+func (d *decoder) emptyList(field string, n *yaml.Node, all string) {
+	if n != nil && len(n.Content) == 0 && n.Kind != yaml.AliasNode {
+		d.fail(n.Line, field, "is empty: leave it out to take %s", all)
 	}
 }
 
@@ -380,6 +393,13 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string) {
 		}
 		if err != nil {
 			d.fail(n.Line, path, "%q is not a whole number from 0 to 4294967295", n.Value)
+			return
+		}
+		v.SetUint(u)
+	case reflect.Uint64:
+		u, err := strconv.ParseUint(n.Value, 10, 64)
+		if err != nil {
+			d.fail(n.Line, path, "%q is not a whole number from 0 to 18446744073709551615", n.Value)
 			return
 		}
 		v.SetUint(u)

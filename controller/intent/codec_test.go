@@ -45,6 +45,18 @@ func TestDecodeAndEncode(t *testing.T) {
 	require.Empty(t, none)
 }
 
+// What the API answers for an EVPN leaf can be shown and applied again: its
+// session counts in 64 bits.
+func TestStatusOfALeafInYAML(t *testing.T) {
+	n := &Node{Header: Header{APIVersion, KindNode}, Metadata: Metadata{Name: "leaf1"}, Spec: NodeSpec{Role: RoleLeaf},
+		Status: &Status{Phase: PhaseReady, Session: &BGPSession{State: "Established", Received: 1 << 40, Flaps: 2, Updates: Traffic{In: 3}}}}
+	out, err := EncodeYAML(n)
+	require.NoError(t, err)
+	again, err := Decode(out, "f")
+	require.NoError(t, err)
+	require.Equal(t, []Object{n}, again)
+}
+
 func TestDecodeRefuses(t *testing.T) {
 	for _, c := range []struct{ name, in, want string }{
 		{"broken YAML", "kind: Tenant\nmetadata: {name: a\nspec: b: c\n", "f.yaml:2: broken YAML: did not find expected"},

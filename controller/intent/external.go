@@ -127,7 +127,9 @@ func (f *Faults) prefix(field string, p netip.Prefix) {
 
 func (f *Faults) border(all []Border, i int) {
 	b, field := all[i], fmt.Sprintf("spec.borders[%d]", i)
-	f.name(field+".node", b.Node)
+	if b.Node == "" {
+		f.Add(field+".node", "is missing: say which leaf leads outside")
+	}
 	if j := slices.IndexFunc(all[:i], func(o Border) bool { return o.Node == b.Node }); j >= 0 {
 		f.Add(field+".node", "%s is given twice: spec.borders[%d] has it too; give one border several peers", b.Node, j)
 	}
@@ -168,7 +170,7 @@ func (f *Faults) peer(field string, p BorderPeer) {
 	case l.Addr() == p.Address:
 		f.Add(field+".local", "%s is the peer's own address", p.Address)
 	case !l.Contains(p.Address):
-		f.Add(field+".address", "%s is not on the link %s of spec.local: the router outside must be one hop away", p.Address, l.Masked())
+		f.Add(field+".address", "%s is not on the link %s of local: the router outside must be one hop away", p.Address, l.Masked())
 	}
 }
 

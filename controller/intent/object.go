@@ -39,6 +39,19 @@ func (k Kind) Tenanted() bool {
 	return k == KindNetwork || k == KindPort || k == KindRouter || k == KindSecurityGroup || k == KindFloatingIP
 }
 
+// phrase is the kind in a sentence.
+func (k Kind) phrase() string {
+	switch k {
+	case KindExternalNetwork:
+		return "an external network"
+	case KindFloatingIP:
+		return "a floating IP"
+	case KindSecurityGroup:
+		return "a security group"
+	}
+	return "a " + strings.ToLower(string(k))
+}
+
 // Plural is the kind's name in URLs and on the command line: "networks".
 func (k Kind) Plural() string { return strings.ToLower(string(k)) + "s" }
 

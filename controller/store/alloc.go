@@ -93,7 +93,7 @@ func (s *Store) hostPool(k hostsKey) *pool[netip.Addr] {
 
 // forget drops the pools of a network that was deleted.
 func (s *Store) forget(r intent.Ref) {
-	if r.Kind != intent.KindNetwork {
+	if r.Kind != intent.KindNetwork && r.Kind != intent.KindExternalNetwork {
 		return
 	}
 	s.hostsMu.Lock()
@@ -101,7 +101,7 @@ func (s *Store) forget(r intent.Ref) {
 	maps.DeleteFunc(s.hosts, func(k hostsKey, _ *pool[netip.Addr]) bool { return k.network == r })
 }
 
-// allocVNI chooses the VNI of a network or the L3VNI of a router.
+// allocVNI chooses the VNI of a network or the L3VNI of a router or of the outside.
 func (w *write) allocVNI(ctx context.Context, of intent.Ref, vni *intent.VNI) error {
 	s := w.s
 	v, err := s.vnis.take(w.raced, func() ([]intent.VNI, error) {

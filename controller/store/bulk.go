@@ -32,6 +32,11 @@ func (s *Store) PutAll(ctx context.Context, objects []intent.Object, dryRun bool
 		opt:   func(int) PutOptions { return PutOptions{DryRun: dryRun} },
 		retry: func(i int) (PutResult, error) { return s.putAlone(ctx, objects[i], PutOptions{DryRun: dryRun}) }}
 	b.run()
+	for i := range b.out {
+		if b.out[i].Err == nil && !dryRun {
+			b.out[i].Err = s.settleSources(ctx, b.out[i].Object)
+		}
+	}
 	return b.out
 }
 

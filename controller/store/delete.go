@@ -20,7 +20,9 @@ type DeleteOptions struct {
 	// Cascade deletes what belongs to the object too: all of a tenant, a
 	// network's ports, a node's links and the ports bound to it, the groups
 	// whose rules name a group. What only names the object must let go of it
-	// first: the router of a network, the routes to a port, the ports in a group.
+	// first: the router of a network, the routes and floating IPs of a port, the
+	// ports in a group, the floating IPs behind a router, and what uses an external
+	// network or a border.
 	Cascade bool
 	DryRun  bool // checks, and writes nothing
 }
@@ -69,7 +71,7 @@ type deletion struct {
 	victims []victim
 	seen    map[intent.Ref]bool
 	open    map[intent.Ref]bool                // what is being collected
-	hops    map[string]map[string][]intent.Ref // routers by tenant and port that their routes name
+	named   map[string]map[string][]intent.Ref // by tenant, what names ports: routers in their routes, floating IPs
 	holders []holder
 	gone    []intent.Ref
 }
@@ -142,7 +144,7 @@ func (d *deletion) run(ctx context.Context) error {
 func (k keyspace) dependents(r intent.Ref) []string {
 	switch r.Kind {
 	case intent.KindTenant:
-		return []string{k.kind(intent.KindRouter, r.Name), k.kind(intent.KindNetwork, r.Name), k.kind(intent.KindSecurityGroup, r.Name)}
+		return []string{k.kind(intent.KindFloatingIP, r.Name), k.kind(intent.KindRouter, r.Name), k.kind(intent.KindNetwork, r.Name), k.kind(intent.KindSecurityGroup, r.Name)}
 	case intent.KindSecurityGroup:
 		return []string{k.rules(r)}
 	case intent.KindNetwork:
@@ -184,7 +186,7 @@ func (d *deletion) collect(ctx context.Context, o victim) error {
 				if err != nil {
 					return err
 				}
-				if !dup[ref] {
+				if !dup[ref] && ref.Kind != intent.KindExternalNetwork { // it has an interface of the node, and holds it
 					dup[ref] = true
 					refs = append(refs, ref)
 				}

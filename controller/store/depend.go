@@ -32,6 +32,21 @@ func mentions(o intent.Object) []intent.Ref {
 			refs = append(refs, o.NetworkRef(n))
 		}
 		refs = append(refs, hopPorts(o)...)
+		if o.Spec.External != nil {
+			refs = append(refs, o.Spec.External.Ref())
+		}
+	case *intent.ExternalNetwork:
+		for _, b := range o.Spec.Borders {
+			refs = append(refs, b.NodeRef())
+		}
+	case *intent.FloatingIP:
+		refs = append(refs, intent.Ref{Kind: intent.KindTenant, Name: o.Metadata.Tenant}, o.ExternalRef(), o.PortRef())
+	case *intent.Node:
+		if o.Spec.VSwitch != nil {
+			for _, s := range o.Spec.VSwitch.SourceAddresses {
+				refs = append(refs, intent.ExternalRef(s.External))
+			}
+		}
 	case *intent.Port:
 		refs = append(refs, o.NetworkRef())
 		for _, n := range []string{o.Spec.Binding.Node, o.Spec.Requested.Node} {
@@ -123,7 +138,14 @@ func (w *write) check(ctx context.Context, have map[intent.Ref]found, rev int64)
 	case *intent.Router:
 		return w.router(ctx, o, named)
 	case *intent.Node:
+		if err := w.sources(ctx, o, named); err != nil {
+			return err
+		}
 		return w.node(ctx, o)
+	case *intent.ExternalNetwork:
+		return w.externalNetwork(ctx, o, named)
+	case *intent.FloatingIP:
+		return w.floatingIP(ctx, o, named)
 	case *intent.Link:
 		return w.link(o, named)
 	}
@@ -240,7 +262,10 @@ func (w *write) port(ctx context.Context, p *intent.Port, have func(intent.Ref) 
 			return err
 		}
 	}
-	return intent.CheckPort(p, n)
+	if err := intent.CheckPort(p, n); err != nil {
+		return err
+	}
+	return w.floats(ctx, p)
 }
 
 // portNode checks that a node which a port names exists and can serve it.
@@ -321,8 +346,11 @@ func (w *write) at(ctx context.Context, r intent.Ref) (intent.Object, error) {
 }
 
 // node checks that a node which becomes another kind of edge can carry the
-// networks of its ports, and serve these.
+// networks of its ports, and serve these, and that a border stays one.
 func (w *write) node(ctx context.Context, n *intent.Node) error {
+	if err := w.staysBorder(ctx, n); err != nil {
+		return err
+	}
 	old, _ := w.old.(*intent.Node)
 	if old == nil || n.Spec.EVPN == nil && n.Spec.HardwareVTEP == nil || (old.Spec.EVPN != nil || old.Spec.HardwareVTEP != nil) {
 		return nil
@@ -346,6 +374,13 @@ func (w *write) node(ctx context.Context, n *intent.Node) error {
 			nw, _ := net.(*intent.Network)
 			if why := incapable(n, nw, port); why != "" {
 				f.Add("spec", "%s is bound here: %s", port.Ref(), why)
+			}
+			err = w.owners(ctx, w.s.keys.floatsOf(port.Ref()), func(_ string, owner intent.Ref) error {
+				f.Add("spec", "%s is bound here, for which %s stands: %s is a %s, which can't translate addresses", port.Ref(), owner, n.Metadata.Name, edgeOnly(n))
+				return nil
+			})
+			if err != nil {
+				return err
 			}
 		}
 		return nil

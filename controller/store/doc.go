@@ -17,8 +17,11 @@
 //	/weft/claim/vtep/<address>
 //	/weft/claim/group/<number>
 //	/weft/claim/router/<tenant>/<network>/
+//	/weft/claim/outside/<external network>/<address>
+//	/weft/claim/floating/<tenant>/<port>/<fixed address>
 //
-// VNIs of networks and L3VNIs of routers are claimed from one space. A router
+// VNIs of networks and L3VNIs of routers and external networks are claimed from
+// one space, floating IPs and source addresses of nodes too. A router
 // claims its address in each subnet of its networks like a port does; since
 // these follow from both, whichever of router and network changes writes them.
 // The MAC claims of a network also list its ports. Other keys only list what
@@ -28,6 +31,12 @@
 //	/weft/claim/member/<tenant>/<group>/<port>
 //	/weft/claim/rule/<tenant>/<group>/<group whose rules name it>
 //	/weft/claim/hop/<tenant>/<port>/<router whose routes name it>
+//	/weft/claim/border/<node>/<external network>
+//	/weft/claim/source/<external network>/<node with addresses of it>
+//	/weft/claim/external/<external network>/<kinds>/<tenant>/<name>
+//	/weft/claim/advertise/<external network>/<prefix>/<tenant>/<router>
+//	/weft/claim/export/<route target>/<tenant>/<router>
+//	/weft/claim/import/<its number as a VNI>/<route target>/<tenant>/<router>
 //
 // Parts of a key are percent-encoded, so that an interface such as Ethernet1/1
 // stays one part.

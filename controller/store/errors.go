@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/weft-sdn/weft/controller/intent"
@@ -106,8 +107,13 @@ func (e *InUseError) Error() string {
 	}
 	todo := "delete these first, or delete with cascade"
 	switch {
+	case e.Holders == e.Total && e.Object.Kind == intent.KindRouter:
+		todo = "delete these first"
 	case e.Holders > 0 && e.Holders == e.Total:
 		todo = "take it out of these first"
+		if anyFloating(e.By) {
+			todo = "give these something else, or delete them first"
+		}
 	case e.Holders == 0 && e.Object.Kind == intent.KindSecurityGroup:
 		todo = "take it out of their rules first, or delete these groups too with cascade"
 	case e.Holders > 0:
@@ -116,6 +122,12 @@ func (e *InUseError) Error() string {
 	return fmt.Sprintf("%s is in use by %s%s: %s", e.Object, strings.Join(names, ", "), more, todo)
 }
 func (e *InUseError) Is(target error) bool { return target == ErrInUse }
+
+// anyFloating reports whether any of these is a floating IP, which can't be without
+// a port and an external network.
+func anyFloating(refs []intent.Ref) bool {
+	return slices.ContainsFunc(refs, func(r intent.Ref) bool { return r.Kind == intent.KindFloatingIP })
+}
 
 // CompactedError ends a watch whose start is no longer, or not yet, in the
 // store: read a snapshot and watch from its revision.

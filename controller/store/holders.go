@@ -19,14 +19,20 @@ type holder struct {
 }
 
 // holders are the prefixes of the keys of what names an object without
-// belonging to it. Those of ports are of the whole tenant: a network may have
-// many ports, and few are named by routes.
+// belonging to it. Those of ports and routers are of the whole tenant: a network
+// may have many ports, and few are named by routes and floating IPs.
 func (k keyspace) holders(r intent.Ref) []string {
 	switch r.Kind {
+	case intent.KindNode:
+		return []string{k.borderOf(r.Name)}
+	case intent.KindExternalNetwork:
+		return []string{k.users(r.Name)}
 	case intent.KindNetwork:
 		return []string{k.onRouter(r)}
 	case intent.KindPort:
-		return []string{k.hops(r.Tenant)}
+		return []string{k.hops(r.Tenant), k.floats(r.Tenant)}
+	case intent.KindRouter:
+		return []string{k.floats(r.Tenant)}
 	case intent.KindSecurityGroup:
 		return []string{k.members(r)}
 	}
@@ -35,8 +41,11 @@ func (k keyspace) holders(r intent.Ref) []string {
 
 // heldBy lists what names an object without belonging to it.
 func (d *deletion) heldBy(ctx context.Context, r intent.Ref) ([]intent.Ref, error) {
-	if r.Kind == intent.KindPort {
-		return d.routesTo(ctx, r)
+	switch r.Kind {
+	case intent.KindPort:
+		return d.namesPort(ctx, r)
+	case intent.KindRouter:
+		return d.behind(ctx, r)
 	}
 	var out []intent.Ref
 	for _, prefix := range d.s.keys.holders(r) {
@@ -53,29 +62,67 @@ func (d *deletion) heldBy(ctx context.Context, r intent.Ref) ([]intent.Ref, erro
 	return sorted(out), nil
 }
 
-// routesTo lists the routers whose routes name a port, after one read for all
-// ports of the tenant.
-func (d *deletion) routesTo(ctx context.Context, port intent.Ref) ([]intent.Ref, error) {
-	if by, ok := d.hops[port.Tenant]; ok {
+// namesPort lists the routers whose routes name a port and its floating IPs,
+// after one read for all ports of the tenant.
+func (d *deletion) namesPort(ctx context.Context, port intent.Ref) ([]intent.Ref, error) {
+	if by, ok := d.named[port.Tenant]; ok {
 		return by[port.Name], nil
 	}
-	prefix, by := d.s.keys.hops(port.Tenant), map[string][]intent.Ref{}
-	_, err := d.s.pages(ctx, prefix, d.rev, func(resp *clientv3.GetResponse) error {
+	by := map[string][]intent.Ref{}
+	for _, prefix := range d.s.keys.holders(port) {
+		_, err := d.s.pages(ctx, prefix, d.rev, func(resp *clientv3.GetResponse) error {
+			for _, kv := range resp.Kvs {
+				name, _, _ := strings.Cut(strings.TrimPrefix(string(kv.Key), prefix), "/")
+				name = lastPart("/" + name)
+				by[name] = append(by[name], decodeRef(kv.Value))
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("read what names ports of %s: %w", port.Tenant, err)
+		}
+	}
+	for _, refs := range by {
+		sorted(refs)
+	}
+	if d.named == nil {
+		d.named = map[string]map[string][]intent.Ref{}
+	}
+	d.named[port.Tenant] = by
+	return by[port.Name], nil
+}
+
+// behind lists the floating IPs whose ports are behind a router.
+func (d *deletion) behind(ctx context.Context, router intent.Ref) ([]intent.Ref, error) {
+	var floats, out []intent.Ref
+	_, err := d.s.pages(ctx, d.s.keys.floats(router.Tenant), d.rev, func(resp *clientv3.GetResponse) error {
 		for _, kv := range resp.Kvs {
-			name, _, _ := strings.Cut(strings.TrimPrefix(string(kv.Key), prefix), "/")
-			name = lastPart("/" + name)
-			by[name] = append(by[name], decodeRef(kv.Value))
+			floats = append(floats, decodeRef(kv.Value))
 		}
 		return nil
 	})
+	for _, ref := range floats {
+		if err != nil {
+			break
+		}
+		var resp *clientv3.GetResponse
+		if resp, err = d.s.client.Get(ctx, d.s.keys.object(ref), clientv3.WithRev(d.rev)); err != nil || len(resp.Kvs) == 0 {
+			continue
+		}
+		o, _ := d.s.readKV(resp.Kvs[0])
+		i, ok := o.(*intent.FloatingIP)
+		if !ok {
+			continue
+		}
+		var mine bool
+		if _, mine, err = d.s.behind(ctx, i, router, d.rev); mine {
+			out = append(out, ref)
+		}
+	}
 	if err != nil {
-		return nil, fmt.Errorf("read what routes to ports of %s: %w", port.Tenant, err)
+		return nil, fmt.Errorf("read what is behind %s: %w", router, err)
 	}
-	if d.hops == nil {
-		d.hops = map[string]map[string][]intent.Ref{}
-	}
-	d.hops[port.Tenant] = by
-	return by[port.Name], nil
+	return sorted(out), nil
 }
 
 func sorted(refs []intent.Ref) []intent.Ref {

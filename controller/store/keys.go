@@ -79,6 +79,9 @@ func (k keyspace) ref(key string) (intent.Ref, error) {
 }
 
 func (k keyspace) vnis() string { return k.dir("claim", "vni") }
+func (k keyspace) vni(v intent.VNI) string {
+	return k.join("claim", "vni", strconv.FormatUint(uint64(v), 10))
+}
 func (k keyspace) addrs(n intent.Ref) string {
 	return k.dir("claim", "addr", n.Tenant, n.Name)
 }
@@ -113,6 +116,50 @@ func (k keyspace) hops(tenant string) string  { return k.dir("claim", "hop", ten
 func (k keyspace) hopsOf(p intent.Ref) string { return k.dir("claim", "hop", p.Tenant, p.Name) }
 func (k keyspace) links(node string) string   { return k.dir("claim", "link", node) }
 func (k keyspace) binds(node string) string   { return k.dir("claim", "bind", node) }
+
+// outside is the prefix of the claims of an external network's addresses, users
+// that of the routers and floating IPs that name it, sources that of nodes with
+// source addresses of it, which may come before it.
+func (k keyspace) outside(external string) string { return k.dir("claim", "outside", external) }
+func (k keyspace) users(external string) string   { return k.dir("claim", "external", external) }
+func (k keyspace) sources(external string) string { return k.dir("claim", "source", external) }
+
+// borderOf is the prefix of the keys of external networks of which a node is a
+// border.
+func (k keyspace) borderOf(node string) string { return k.dir("claim", "border", node) }
+
+// floats is the prefix of the claims of fixed addresses by floating IPs, of a
+// whole tenant; floatsOf of one port.
+func (k keyspace) floats(tenant string) string  { return k.dir("claim", "floating", tenant) }
+func (k keyspace) floatsOf(p intent.Ref) string { return k.dir("claim", "floating", p.Tenant, p.Name) }
+
+// advertised is the prefix of the keys of prefixes that routers announce to an
+// external network.
+func (k keyspace) advertised(external string) string { return k.dir("claim", "advertise", external) }
+
+// advertisedPrefix reads the prefix in such a key.
+func (k keyspace) advertisedPrefix(external, key string) netip.Prefix {
+	part, _, _ := strings.Cut(strings.TrimPrefix(key, k.advertised(external)), "/")
+	p, _ := netip.ParsePrefix(lastPart("/" + part))
+	return p
+}
+
+// exports is the prefix of the keys of routers that export a route target by
+// name, imports that of those that import it. importsOf is that of all targets
+// which may be made from a VNI.
+func (k keyspace) exports(t intent.RouteTarget) string { return k.dir("claim", "export", t.String()) }
+func (k keyspace) imports(t intent.RouteTarget) string {
+	v, _ := t.VNI()
+	return k.importsOf(v) + url.PathEscape(t.String()) + "/"
+}
+func (k keyspace) importsOf(v intent.VNI) string {
+	return k.dir("claim", "import", strconv.FormatUint(uint64(v), 10))
+}
+
+// owner is the end of a key of which many objects of all tenants have one.
+func (k keyspace) owner(r intent.Ref) string {
+	return url.PathEscape(r.Tenant) + "/" + url.PathEscape(r.Name)
+}
 
 // claim is a key that one object at most may own. One without a field has its
 // owner's name in it: nobody else can have it, it only tells what the owner
@@ -175,9 +222,44 @@ func (k keyspace) claims(o intent.Object) []claim {
 		for _, p := range hopPorts(o) {
 			add("", "", "hop", p.Tenant, p.Name, o.Metadata.Name)
 		}
+		if x := o.Spec.External; x != nil {
+			add("", "", "external", x.Network, o.Ref().Kind.Plural(), owner.Tenant, owner.Name)
+			for _, p := range x.Advertise {
+				add("", "", "advertise", x.Network, p.String(), owner.Tenant, owner.Name)
+			}
+		}
+		for _, c := range k.sharers(o) {
+			if c.key != k.vni(o.Spec.VNI) {
+				cs = append(cs, c)
+			}
+		}
+	case *intent.ExternalNetwork:
+		v := strconv.FormatUint(uint64(o.Spec.VNI), 10)
+		add("spec.vni", v, "vni", v)
+		for i, b := range o.Spec.Borders {
+			add("", "", "border", b.Node, o.Metadata.Name)
+			for j, p := range b.Peers {
+				if !slices.ContainsFunc(b.Peers[:j], func(q intent.BorderPeer) bool { return q.Interface == p.Interface }) {
+					add(fmt.Sprintf("spec.borders[%d].peers[%d].interface", i, j), b.Node+":"+p.Interface, "bind", b.Node, p.Interface)
+				}
+			}
+		}
+	case *intent.FloatingIP:
+		add("spec.address", o.Spec.Address.String(), "outside", o.Spec.External, o.Spec.Address.String())
+		add("spec.fixed", fmt.Sprintf("%s of %s", o.Spec.Fixed, o.PortRef()), "floating", owner.Tenant, o.Spec.Port, o.Spec.Fixed.String())
+		add("", "", "external", o.Spec.External, o.Ref().Kind.Plural(), owner.Tenant, owner.Name)
 	case *intent.Node:
 		if a := o.Spec.VTEP; a.IsValid() {
 			add("spec.vtep", a.String(), "vtep", a.Unmap().String())
+		}
+		if o.Spec.VSwitch == nil {
+			break
+		}
+		for i, s := range o.Spec.VSwitch.SourceAddresses {
+			add("", "", "source", s.External, o.Metadata.Name)
+			for j, a := range s.Addresses {
+				add(fmt.Sprintf("%s.addresses[%d]", sourceField(i), j), a.String(), "outside", s.External, a.String())
+			}
 		}
 	case *intent.Link:
 		for i, e := range o.Spec.Endpoints {

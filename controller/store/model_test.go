@@ -52,7 +52,18 @@ func names(o intent.Object) []intent.Ref {
 				}
 			}
 		}
+		if o.Spec.External != nil {
+			out = append(out, o.Spec.External.Ref())
+		}
 		return out
+	case *intent.ExternalNetwork:
+		var out []intent.Ref
+		for _, b := range o.Spec.Borders {
+			out = append(out, b.NodeRef())
+		}
+		return out
+	case *intent.FloatingIP:
+		return []intent.Ref{owner, o.ExternalRef(), o.PortRef()}
 	}
 	return nil
 }
@@ -82,6 +93,23 @@ func (m model) values(o intent.Object) []string {
 	case *intent.Node:
 		if o.Spec.VTEP.IsValid() {
 			out = append(out, o.Spec.VTEP.String())
+		}
+		for _, src := range sourcesOf(o) {
+			for _, a := range src.Addresses {
+				out = append(out, fmt.Sprint("outside ", src.External, a))
+			}
+		}
+	case *intent.ExternalNetwork:
+		vni(o.Spec.VNI)
+		for _, b := range o.Spec.Borders {
+			for _, p := range b.Peers {
+				out = append(out, fmt.Sprint(intent.Binding{Node: b.Node, Interface: p.Interface}))
+			}
+		}
+	case *intent.FloatingIP:
+		out = append(out, fmt.Sprint("fixed ", o.PortRef(), o.Spec.Fixed))
+		if o.Spec.Address.IsValid() {
+			out = append(out, fmt.Sprint("outside ", o.Spec.External, o.Spec.Address))
 		}
 	case *intent.Link:
 		out = append(out, fmt.Sprint("link ", o.Spec.Endpoints[0]), fmt.Sprint("link ", o.Spec.Endpoints[1]))
@@ -124,8 +152,36 @@ func kept(o, old intent.Object) intent.Object {
 			c.Spec.Addresses = old.Spec.Addresses
 			return &c
 		}
+	case *intent.Router:
+		if old, ok := old.(*intent.Router); ok && n.Spec.VNI == 0 {
+			c := *n
+			c.Spec.VNI = old.Spec.VNI
+			return &c
+		}
+	case *intent.FloatingIP:
+		if old, ok := old.(*intent.FloatingIP); ok && !n.Spec.Address.IsValid() && n.Spec.External == old.Spec.External && n.Spec.Fixed.Is4() == old.Spec.Address.Is4() {
+			c := *n
+			c.Spec.Address = old.Spec.Address
+			return &c
+		}
+	case *intent.Node:
+		if old, ok := old.(*intent.Node); ok && len(sourcesOf(n)) == 1 && len(sourcesOf(n)[0].Addresses) == 0 {
+			c := *n
+			v := *n.Spec.VSwitch
+			v.SourceAddresses = slices.Clone(v.SourceAddresses)
+			v.SourceAddresses[0].Addresses = addressesOf(sourcesOf(old), v.SourceAddresses[0].External)
+			c.Spec.VSwitch = &v
+			return &c
+		}
 	}
 	return o
+}
+
+func sourcesOf(n *intent.Node) []intent.SourceAddress {
+	if n.Spec.VSwitch == nil {
+		return nil
+	}
+	return n.Spec.VSwitch.SourceAddresses
 }
 
 // holds tells whether no rule is broken.
@@ -151,12 +207,88 @@ func (m model) holds() bool {
 				return false
 			}
 		case *intent.Router:
-			if !m.routes(o) {
+			if !m.routes(o) || !m.announces(o) || !m.shares(o) {
+				return false
+			}
+		case *intent.ExternalNetwork:
+			for _, b := range o.Spec.Borders {
+				if m[b.NodeRef()].(*intent.Node).Spec.EVPN == nil {
+					return false
+				}
+			}
+		case *intent.FloatingIP:
+			if !m.floats(o) {
+				return false
+			}
+		case *intent.Node:
+			for _, src := range sourcesOf(o) {
+				ext, known := m[intent.ExternalRef(src.External)].(*intent.ExternalNetwork)
+				for _, a := range src.Addresses {
+					if known && !ext.Pool(a).IsValid() {
+						return false
+					}
+				}
+			}
+		}
+	}
+	return true
+}
+
+// routerOf is the router of a port's network, if any.
+func (m model) routerOf(p *intent.Port) *intent.Router {
+	for _, o := range m {
+		if r, ok := o.(*intent.Router); ok && r.Metadata.Tenant == p.Metadata.Tenant && joins(r, p.Spec.Network) {
+			return r
+		}
+	}
+	return nil
+}
+
+// floats tells whether a floating IP fits its port, router and pools.
+func (m model) floats(i *intent.FloatingIP) bool {
+	p, ext := m[i.PortRef()].(*intent.Port), m[i.ExternalRef()].(*intent.ExternalNetwork)
+	r := m.routerOf(p)
+	family := slices.ContainsFunc(ext.Spec.Pools, func(p netip.Prefix) bool { return p.Addr().Is4() == i.Spec.Fixed.Is4() })
+	return r != nil && r.Spec.External != nil && r.Spec.External.Network == i.Spec.External && slices.Contains(p.Spec.Addresses, i.Spec.Fixed) &&
+		(ext.Pool(i.Spec.Address).IsValid() || !i.Spec.Address.IsValid() && family)
+}
+
+// announces tells whether what a router announces outside is its own.
+func (m model) announces(r *intent.Router) bool {
+	if r.Spec.External == nil {
+		return true
+	}
+	for _, p := range r.Spec.External.Advertise {
+		if slices.ContainsFunc(m[r.Spec.External.Ref()].(*intent.ExternalNetwork).Spec.Pools, p.Overlaps) {
+			return false
+		}
+		for _, o := range m {
+			if x, ok := o.(*intent.Router); ok && x.Ref() != r.Ref() && x.Spec.External.Ref() == r.Spec.External.Ref() && slices.ContainsFunc(x.Spec.External.Advertise, p.Overlaps) {
 				return false
 			}
 		}
 	}
 	return true
+}
+
+// shares tells whether what a router imports fits it.
+func (m model) shares(r *intent.Router) bool {
+	var own []netip.Prefix
+	var all []intent.Exporter
+	for _, o := range m {
+		x, ok := o.(*intent.Router)
+		if !ok {
+			continue
+		}
+		e := intent.Exporter{Router: x}
+		for _, rn := range x.Spec.Networks {
+			e.Subnets = append(e.Subnets, m[x.NetworkRef(rn)].(*intent.Network).Spec.Subnets...)
+		}
+		if all = append(all, e); x.Ref() == r.Ref() {
+			own = e.Subnets
+		}
+	}
+	return intent.CheckLeaks(r, own, intent.Leaks(r, all)) == nil
 }
 
 // routes tells whether a router fits its networks, and its routes' ports it.
@@ -182,6 +314,9 @@ func (m model) named(r intent.Ref) []intent.Ref {
 		if slices.Contains(names(o), r) {
 			out = append(out, c)
 		}
+		if i, ok := o.(*intent.FloatingIP); ok && r.Kind == intent.KindRouter && m.routerOf(m[i.PortRef()].(*intent.Port)).Ref() == r {
+			out = append(out, c)
+		}
 	}
 	return out
 }
@@ -193,7 +328,7 @@ func (m model) cascade(r intent.Ref, to map[intent.Ref]bool) {
 	}
 	to[r] = true
 	for _, c := range m.named(r) {
-		belongs := r.Kind == intent.KindTenant || r.Kind == intent.KindNode ||
+		belongs := r.Kind == intent.KindTenant || r.Kind == intent.KindNode && c.Kind != intent.KindExternalNetwork ||
 			r.Kind == intent.KindNetwork && c.Kind == intent.KindPort || r.Kind == intent.KindSecurityGroup && c.Kind == intent.KindSecurityGroup
 		if belongs {
 			m.cascade(c, to)
@@ -204,7 +339,28 @@ func (m model) cascade(r intent.Ref, to map[intent.Ref]bool) {
 func draw(t *rapid.T) intent.Object {
 	pick := func(label string, of ...string) string { return rapid.SampledFrom(of).Draw(t, label) }
 	tn := pick("tenant", "t", "u")
-	switch pick("kind", "tenant", "node", "link", "network", "network", "port", "port", "port", "port", "group", "group", "router", "router") {
+	switch pick("kind", "tenant", "node", "link", "network", "network", "port", "port", "port", "port", "group", "group", "router", "router", "router",
+		"border", "outside", "outside", "floating", "floating", "hypervisor") {
+	case "border":
+		o := leaf("E", pick("vtep", "", "10.9.0.1", "10.9.0.3"))
+		if rapid.IntRange(0, 3).Draw(t, "evpn") > 0 {
+			o.Spec.VTEP = netip.MustParseAddr("10.9.0.3")
+			o.Spec.EVPN, o.Spec.ASN, o.Spec.Loopback = &intent.EVPN{}, 65001, o.Spec.VTEP
+		}
+		return o
+	case "outside":
+		o := outside(pick("external", "i", "j"), rapid.SampledFrom([][]string{nil, {"203.0.113.0/28"}, {"203.0.113.0/28"}, {"203.0.113.0/29", "10.1.0.0/26"}, {"203.0.113.0/28", "2001:db8::/64"}}).Draw(t, "pools"),
+			rapid.SampledFrom([][]string{nil, {"E"}, {"E"}, {"A"}}).Draw(t, "borders")...)
+		if len(o.Spec.Borders) > 0 && rapid.Bool().Draw(t, "peers") {
+			peering(o, pick("if", "e1", "e2"), "192.0.2.0/31", "192.0.2.1")
+		}
+		o.Spec.VNI = rapid.SampledFrom([]intent.VNI{0, 0, 5, 6}).Draw(t, "vni")
+		return o
+	case "floating":
+		return floating(tn, pick("floating", "f", "g"), pick("external", "i", "i", "j"), pick("port", "p", "q"),
+			pick("address", "", "", "203.0.113.9", "203.0.113.3"), pick("fixed", "10.0.0.5", "10.0.0.5", "10.0.0.100", "10.1.0.5"))
+	case "hypervisor":
+		return sourced("hv", "10.9.0.4", pick("external", "i", "j"), rapid.SampledFrom([][]string{nil, nil, {"203.0.113.9"}, {"203.0.113.3"}}).Draw(t, "source")...)
 	case "tenant":
 		o := tenant(tn)
 		o.Spec.Description = pick("description", "", "x")
@@ -228,6 +384,18 @@ func draw(t *rapid.T) intent.Object {
 			via(o, "10.0.0.0/24")
 		}
 		o.Spec.VNI = rapid.SampledFrom([]intent.VNI{0, 0, 5, 6}).Draw(t, "vni")
+		if x := pick("external", "", "i", "i", "j"); x != "" {
+			leading(o, x, rapid.SampledFrom([][]string{nil, nil, {"10.0.0.0/28"}, {"10.1.0.0/27"}}).Draw(t, "advertise")...)
+		}
+		o.Spec.RouteTargets.Export = rapid.SampledFrom([][]string{nil, nil, {"1:5"}, {"1:5", "1:9"}}).Draw(t, "export")
+		switch pick("import", "", "", "one", "two", "filter") {
+		case "one":
+			importing(o, "1:5")
+		case "two":
+			importing(importing(o, "1:6"), "1:9")
+		case "filter":
+			importing(o, "1:5", "10.1.0.0/24")
+		}
 		return o
 	case "network":
 		name := pick("network", "n", "o")
@@ -273,6 +441,7 @@ func TestAgainstModel(t *testing.T) {
 				complete(rt, o, res.Object, m[o.Ref()])
 				if !dry {
 					m[o.Ref()] = res.Object
+					m.settled(rt, s, o)
 				}
 			},
 			"delete": func(rt *rapid.T) {
@@ -313,6 +482,9 @@ func TestAgainstModel(t *testing.T) {
 					}
 					m[w.Object.Ref()] = w.Object
 				}
+				for _, o := range objects {
+					m.settled(rt, s, o)
+				}
 				require.True(rt, m.holds(), "after a bulk write")
 			},
 			"": func(rt *rapid.T) {
@@ -324,6 +496,29 @@ func TestAgainstModel(t *testing.T) {
 			},
 		})
 	})
+}
+
+// settled takes from the store what an external network gave a node that waited
+// for it, and nothing else.
+func (m model) settled(t *rapid.T, s *Store, o intent.Object) {
+	old, _ := m[ref(intent.KindNode, "", "hv")].(*intent.Node)
+	if old == nil || m[o.Ref()] == nil || o.Ref() != intent.ExternalRef(sourcesOf(old)[0].External) || len(sourcesOf(old)[0].Addresses) > 0 {
+		return
+	}
+	now, err := s.Get(context.Background(), old.Ref())
+	require.NoError(t, err)
+	given := sourcesOf(now.(*intent.Node))[0].Addresses
+	require.Len(t, given, len(families(m[o.Ref()].(*intent.ExternalNetwork))))
+	m[old.Ref()] = now
+}
+
+// families are the first pools of each family.
+func families(n *intent.ExternalNetwork) map[bool]bool {
+	out := map[bool]bool{}
+	for _, p := range n.Spec.Pools {
+		out[p.Addr().Is4()] = true
+	}
+	return out
 }
 
 // complete checks that what was given was stored, and that what was left out

@@ -67,6 +67,14 @@ func (s *Store) Put(ctx context.Context, o intent.Object, opt PutOptions) (PutRe
 	if err := valid(o); err != nil {
 		return PutResult{}, err
 	}
+	res, err := s.put(ctx, o, opt)
+	if err == nil && !opt.DryRun {
+		err = s.settleSources(ctx, res.Object)
+	}
+	return res, err
+}
+
+func (s *Store) put(ctx context.Context, o intent.Object, opt PutOptions) (PutResult, error) {
 	if !opt.DryRun {
 		if res, ok, err := s.putTogether(ctx, o, opt); ok {
 			return res, err
@@ -126,6 +134,8 @@ type write struct {
 
 	gateways []claim  // of the router that is written, or that the network is on
 	held     []string // keys of those that it has now
+
+	touch []claim // keys that are written anew, so that others notice
 
 	beside map[intent.Ref]bool // groups that are written together with this one
 	needs  []intent.Ref        // those of them that don't exist yet and that it names
@@ -195,6 +205,7 @@ func (w *write) plan() (*plan, error) {
 	for _, key := range w.held {
 		held[key] = true
 	}
+	before, written := maps.Clone(held), map[string]bool{}
 	for _, c := range append(k.claims(w.want), w.gateways...) {
 		if !held[c.key] && c.field != "" {
 			p.fresh = append(p.fresh, c)
@@ -204,6 +215,12 @@ func (w *write) plan() (*plan, error) {
 			p.puts = append(p.puts, clientv3.OpPut(c.key, encodeRef(c.owner)))
 		}
 		delete(held, c.key)
+		written[c.key] = !before[c.key]
+	}
+	for _, c := range w.touch {
+		if !written[c.key] {
+			p.puts = append(p.puts, clientv3.OpPut(c.key, encodeRef(c.owner)))
+		}
 	}
 	for h := range held {
 		p.puts = append(p.puts, clientv3.OpDelete(h))

@@ -174,7 +174,7 @@ type departure struct {
 	unit unit
 }
 
-// deleteEach deletes objects that nothing but a route can name.
+// deleteEach deletes objects that nothing but a route or floating IP can name.
 func (s *Store) deleteEach(ctx context.Context, dels []*member) {
 	refs := make([]intent.Ref, len(dels))
 	for i, m := range dels {
@@ -208,12 +208,14 @@ func (s *Store) deleteEach(ctx context.Context, dels []*member) {
 }
 
 // removing is the plan by which an object goes that nothing names: of a port, it
-// compares that no route does.
+// compares that no route and no floating IP does.
 func (s *Store) removing(o intent.Object) *plan {
 	key := s.keys.object(o.Ref())
 	p := &plan{own: []clientv3.Cmp{unchanged(key, o)}, puts: []clientv3.Op{clientv3.OpDelete(key)}}
 	if o.Ref().Kind == intent.KindPort {
-		p.own = append(p.own, clientv3.Compare(clientv3.CreateRevision(s.keys.hopsOf(o.Ref())), "=", 0).WithPrefix())
+		for _, prefix := range []string{s.keys.hopsOf(o.Ref()), s.keys.floatsOf(o.Ref())} {
+			p.own = append(p.own, clientv3.Compare(clientv3.CreateRevision(prefix), "=", 0).WithPrefix())
+		}
 	}
 	for _, c := range s.keys.claims(o) {
 		p.puts = append(p.puts, clientv3.OpDelete(c.key))
@@ -248,8 +250,11 @@ func (s *Store) remove(ctx context.Context, todo []departure) {
 	}
 }
 
-// unnamed reports whether no object but a route can name one of the kind.
-func unnamed(k intent.Kind) bool { return k == intent.KindPort || k == intent.KindLink }
+// unnamed reports whether no object but a route or floating IP can name one of
+// the kind.
+func unnamed(k intent.Kind) bool {
+	return k == intent.KindPort || k == intent.KindLink || k == intent.KindFloatingIP
+}
 
 // putTogether is Put, with others at the same time; ok is false when it has to be
 // done alone.

@@ -60,6 +60,12 @@ func (w *write) router(ctx context.Context, r *intent.Router, have func(intent.R
 	if faults = append(faults, more...); len(faults) > 0 {
 		return faults
 	}
+	if err := w.joined(ctx, r, have); err != nil {
+		return err
+	}
+	if err := w.floating(ctx, r); err != nil {
+		return err
+	}
 	for i, rn := range r.Spec.Networks {
 		w.gateways = append(w.gateways, w.s.keys.gateways(r, i, nets[rn.Network])...)
 	}
@@ -73,9 +79,11 @@ func (w *write) router(ctx context.Context, r *intent.Router, have func(intent.R
 		}
 	}
 	if r.Spec.VNI == 0 {
-		return w.allocVNI(ctx, r.Ref(), &r.Spec.VNI)
+		if err := w.allocVNI(ctx, r.Ref(), &r.Spec.VNI); err != nil {
+			return err
+		}
 	}
-	return nil
+	return w.shared(ctx, "spec", r, nil)
 }
 
 // heldGateways notes the addresses that the router has now, also on networks
@@ -179,7 +187,10 @@ func (w *write) routed(ctx context.Context, n *intent.Network) error {
 	for _, e := range faults {
 		f.Add("spec.subnets", "don't fit %s, which the network is on: %s: %s", r.Ref(), e.Field, e.Detail)
 	}
-	return f.Err()
+	if err := f.Err(); err != nil {
+		return err
+	}
+	return w.shared(ctx, "spec.subnets", r, n)
 }
 
 // hop checks that a port that moves to another network stays on the routers

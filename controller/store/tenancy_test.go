@@ -377,7 +377,7 @@ func TestRouterFitsIntoATransaction(t *testing.T) {
 	_, err := s.Put(t.Context(), vrf("t", "r", names...), PutOptions{})
 	require.EqualError(t, err, "Router t/r: spec: needs 122 keys of the store, and one transaction of etcd takes 120: use several objects")
 	_, err = s.Put(t.Context(), vrf("t", "q", names[:30]...), PutOptions{})
-	require.EqualError(t, err, "Router t/q: spec: changes 123 keys of the store at once, and one transaction of etcd takes 120: change it in steps")
+	require.EqualError(t, err, "Router t/q: spec: changes 124 keys of the store at once, and one transaction of etcd takes 120: change it in steps")
 	_, err = s.Delete(t.Context(), ref(intent.KindRouter, "t", "r"), DeleteOptions{})
 	require.NoError(t, err)
 	sound(t, s)

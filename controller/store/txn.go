@@ -81,6 +81,7 @@ type txn struct {
 	bytes int
 	keys  map[string]bool // that are written
 	deps  map[string]bool // that are compared for several
+	wide  []*clientv3.Cmp // of these, those of all keys under a prefix
 }
 
 // depKey tells comparisons apart that are of one key.
@@ -89,6 +90,24 @@ func depKey(c *clientv3.Cmp) string { return string(rune(c.Target)) + string(c.K
 // depends reports whether a comparison needs a key as it was before the
 // transaction; one that only needs it to exist is content with its being written.
 func depends(c *clientv3.Cmp) bool { return c.Target != etcdserverpb.Compare_CREATE }
+
+// covers reports whether a comparison is of a range in which a key is.
+func covers(c *clientv3.Cmp, key string) bool {
+	return len(c.RangeEnd) > 0 && string(c.Key) <= key && key < string(c.RangeEnd)
+}
+
+// writes reports whether any key is written that a comparison covers.
+func (t *txn) writes(c *clientv3.Cmp) bool {
+	if len(c.RangeEnd) == 0 {
+		return false
+	}
+	for key := range t.keys {
+		if covers(c, key) {
+			return true
+		}
+	}
+	return false
+}
 
 // fits reports whether a unit can be added.
 func (t *txn) fits(u unit, most int) bool {
@@ -100,14 +119,14 @@ func (t *txn) fits(u unit, most int) bool {
 			if t.keys[key] {
 				return false // both claim it: the second one is refused when the first is there
 			}
-			if t.deps[string(rune(etcdserverpb.Compare_MOD))+key] {
+			if t.deps[string(rune(etcdserverpb.Compare_MOD))+key] || slices.ContainsFunc(t.wide, func(c *clientv3.Cmp) bool { return covers(c, key) }) {
 				return false // it changes what another one was checked against
 			}
 			size += len(key) + len(o.ValueBytes())
 		}
 		for i := range it.plan.deps {
 			dep := &it.plan.deps[i]
-			if depends(dep) && t.keys[string(dep.Key)] {
+			if depends(dep) && (t.keys[string(dep.Key)] || t.writes(dep)) {
 				return false
 			}
 			if !t.deps[depKey(dep)] {
@@ -134,6 +153,9 @@ func (t *txn) add(u unit) {
 			dep := &it.plan.deps[i]
 			if k := depKey(dep); !t.deps[k] && (depends(dep) || !t.keys[string(dep.Key)]) {
 				t.deps[k] = true
+				if len(dep.RangeEnd) > 0 {
+					t.wide = append(t.wide, dep)
+				}
 				t.cmps = append(t.cmps, *dep)
 			}
 		}

@@ -35,9 +35,12 @@ type arrival struct {
 	gone bool // a deletion is awaited, not an addition
 	// standby awaits the flows by which an edge prepares for a port.
 	standby bool
-	left    map[int]struct{}
-	began   time.Time
-	done    func(time.Duration)
+	// table is the one in which it is awaited, whatever the cookie; that of the
+	// MACs by default.
+	table uint8
+	left  map[int]struct{}
+	began time.Time
+	done  func(time.Duration)
 }
 
 // expect has done called once all edges, but real ones, have taken the change
@@ -80,20 +83,27 @@ func (k *tracker) observe(c sim.Commit) {
 		if !slices.Contains(k.skip, m.Cookie) {
 			k.mods[[2]uint8{m.Table, d}]++
 		}
-		a := k.all[m.Cookie]
+		cookie := m.Cookie
+		if _, ok := k.all[tableCookie(m.Table)]; ok {
+			cookie = tableCookie(m.Table)
+		}
+		a := k.all[cookie]
 		if a == nil || m.Delete != a.gone {
 			continue
 		}
-		if at := m.Table; a.standby && at != 0 || !a.standby && at != 30 && at != 40 {
+		if at := m.Table; a.table == 0 && (a.standby && at != 0 || !a.standby && at != 30 && at != 40) {
 			continue
 		}
 		delete(a.left, c.Edge+k.rig.reals())
 		if len(a.left) == 0 {
-			delete(k.all, m.Cookie)
+			delete(k.all, cookie)
 			a.done(c.At.Sub(a.began))
 		}
 	}
 }
+
+// tableCookie stands for any change of a table.
+func tableCookie(table uint8) uint64 { return uint64(table) }
 
 // since starts a count of flow-mods, but for those with given cookies; the
 // function that it returns says how many there were, and in words by table.

@@ -52,6 +52,7 @@ type rig struct {
 	intentFirst bool
 	nets        []*scaleNet
 	wide        *scaleNet
+	portOf      map[string]*intent.Port // of nets, by name
 	spares      []*spare
 	serial      atomic.Int64 // of ports, for MACs and addresses
 	apis        []*client.Client
@@ -95,7 +96,7 @@ func (r *rig) layOut() {
 	random := rand.New(rand.NewPCG(1, 2))
 	var order []int
 	for k := range r.endpoints / (portsPerEdge * edgesPerNet) {
-		n := &scaleNet{name: fmt.Sprintf("n%d", k), tenant: fmt.Sprintf("t%d", k%10), vni: intent.VNI(10000 + k)}
+		n := &scaleNet{name: fmt.Sprintf("n%d", k), tenant: fmt.Sprintf("t%d", k%*scaleTenants), vni: intent.VNI(10000 + k)}
 		for len(n.edges) < edgesPerNet {
 			if len(order) == 0 {
 				order = random.Perm(r.edges)

@@ -28,11 +28,12 @@ import (
 var (
 	scalePoints  = flag.String("points", "", "points as EDGES:ENDPOINTS, separated by commas; with :intent the intent is there before the edges")
 	scaleReal    = flag.Int("real", 20, "real vSwitches among the edges")
+	scaleTenants = flag.Int("tenants", 10, "tenants among which the networks are; the group has the ports of one")
 	scaleSpares  = flag.Int("spares", 4000, "ports that come and go at a rate")
 	scaleRate    = flag.Int("rate", 5000, "changes a second")
 	scaleSeconds = flag.Int("seconds", 60, "how long to make changes at a rate")
 	scaleOps     = flag.Int("ops", 100, "single changes of each kind")
-	scalePhases  = flag.String("phases", "real,single,slow,reconnect,rates,restart,wide", "what is measured once all is loaded, in this order")
+	scalePhases  = flag.String("phases", "real,single,slow,reconnect,rates,restart,wide,group", "what is measured once all is loaded, in this order")
 	scaleOut     = flag.String("out", "", "folder for figures and profiles")
 )
 
@@ -90,6 +91,7 @@ func runPoint(t *testing.T, r *rig, point string) {
 		{"rates", func() { r.rates(say, file) }},
 		{"restart", func() { r.restart(say, file) }},
 		{"wide", func() { r.wideNetwork(say, file) }},
+		{"group", func() { r.group(say, file) }},
 	} {
 		if slices.Contains(strings.Split(*scalePhases, ","), phase.name) {
 			phase.run()
@@ -124,7 +126,7 @@ func (r *rig) load(say sayer, file func(string) string) {
 	if !r.intentFirst {
 		bare = r.loadNodes(say, empty)
 	}
-	for i := range 10 {
+	for i := range *scaleTenants {
 		r.put(0, &intent.Tenant{Metadata: intent.Metadata{Name: fmt.Sprintf("t%d", i)}})
 	}
 	var nets []intent.Object
@@ -194,12 +196,13 @@ func (r *rig) plan() []intent.Object {
 	began := time.Now()
 	plugs := make([][]string, r.edges)
 	var ports []intent.Object
+	r.portOf = map[string]*intent.Port{}
 	for _, n := range r.nets {
 		for i := range portsPerEdge * len(n.edges) {
 			e := n.edges[i%len(n.edges)]
 			p := r.newPort(n, fmt.Sprintf("%s-p%d", n.name, i))
 			plugs[e] = append(plugs[e], p.Metadata.Name)
-			ports = append(ports, p)
+			ports, r.portOf[p.Metadata.Name] = append(ports, p), p
 			r.counted(n, e, 1)
 		}
 	}

@@ -28,8 +28,8 @@ type Farm struct {
 	tables                                    [tables]atomic.Int64
 }
 
-// tables is how many flow tables an edge has.
-const tables = 64
+// tables is how many flow tables an edge has: more than the pipeline uses.
+const tables = 96
 
 // Start makes edges, which listen from now on.
 func Start(edges int) (*Farm, error) {

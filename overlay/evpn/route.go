@@ -39,7 +39,7 @@ func (t RouteType) String() string {
 // Key identifies a route within a segment.
 type Key struct {
 	Type RouteType
-	MAC  intent.MAC // MACIP
+	MAC  intent.MAC // MACIP; PREFIX of a leaf: its router MAC, so that several leaves' are several rows
 	Bits uint8      // PREFIX: its length
 	IP   netip.Addr // MACIP: host address, invalid for a MAC-only route; IMET: the VTEP that floods; PREFIX: the prefix's address
 	// Domain of a MEMBER is where its address is known, see overlay.LocalPort.

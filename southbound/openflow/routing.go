@@ -41,6 +41,19 @@ func InPrefix(id FieldID, p netip.Prefix) (f Field, ok bool) {
 	return addr(id, p.Addr()).Prefix(p.Bits()), p.Bits() > 0
 }
 
+// InPrefix is the prefix that an address field matches; invalid when it is none.
+func (f Field) InPrefix() netip.Prefix {
+	a, bits := f.addr(), int(f.size)*8
+	if f.masked {
+		for bits = 0; bits < int(f.size)*8 && f.mask[bits/8]>>(7-bits%8)&1 == 1; bits++ {
+		}
+	}
+	if a.IsValid() && f == addr(f.ID, a).Prefix(bits) {
+		return netip.PrefixFrom(a, bits)
+	}
+	return netip.Prefix{}
+}
+
 const (
 	actionDecTTL        = 24
 	hashSymmetricL3L4UD = 3

@@ -67,7 +67,7 @@ func (s *connection) difference(ctx context.Context, seen func(*openflow.Describ
 	if err := s.compareMeters(ctx, x); err != nil {
 		return nil, err
 	}
-	s.kept = s.keep(x, away) || x.keptFloods || len(x.members.kept) > 0
+	s.kept = s.keep(x, away) || x.keptFloods || len(x.members.kept) > 0 || len(x.prefixes.kept) > 0
 	x.dropUnknown()
 	x.putMissing()
 	return x, nil

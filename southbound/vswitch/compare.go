@@ -141,7 +141,7 @@ func (s *connection) compile(has *openflow.Described, away map[netip.Addr]struct
 	for _, v := range slices.Sorted(maps.Keys(vnis)) {
 		s.compileSegment(x, v, vnis[v], stay[v])
 	}
-	s.compileRouting(x)
+	s.compileRouting(x, has, away)
 	away = maps.Clone(away)
 	delete(away, s.vtep)
 	s.compileGuard(x, has, away)

@@ -14,10 +14,12 @@
 //	14 to 17      the policy of what a port in security groups sends, see below
 //	20 arp        answers ARP requests from the segment table (RFC 9161)
 //	21 nd         answers neighbour solicitations from it (RFC 9161); 22 sends
+//	23 leak       what changed the VRF: whether its source may go there
 //	24 router     frames to the gateway's MAC: echo requests answered, TTL one
 //	              less
-//	25 route      longest prefix in the VRF, by priority
-//	26 next hop   one of several, by a hash of the flow
+//	25 route      longest prefix in the VRF, by priority; to what is in another
+//	              VRF by table 23 and this one again
+//	26 next hop   one of several next hops, or VTEPs, by a hash of the flow
 //	27 host       an address of the VRF: on this edge to table 30, elsewhere
 //	              with the L3VNI to a VTEP that routes (RFC 9135 section 6.1),
 //	              or bridged in the host's L2VNI
@@ -72,6 +74,23 @@
 // There is a table for the verdict, since else each rule would need flows for each
 // state of a connection; and a domain, since
 // a packet that was routed has the addresses of another network.
+//
+// # Sharing
+//
+// What a router has of another one, or outside, is one flow per prefix, and no copy
+// of rows: the packet's VRF becomes the other one, register 1 says which it was in,
+// and the route table is looked up again. A flow that does that wants register 1 to
+// be zero, so that it happens once and there is no loop; the packet leaves with the
+// other VRF's L3VNI. In between table 23 lets pass only sources to which the other
+// VRF has a way back, so that no station can pretend to be one of the other VRF's.
+// Nothing that came out of a tunnel changes its VRF. A station of another router of
+// the tenant is known to policies by the domain of that; what came by way of an
+// external network is no member of any group.
+//
+// An external network's table has learned prefixes, to which several borders may
+// lead, and hosts: those that routers advertise are delivered from there as in
+// their own VRF. While a border has not reported, what the switch has of it stays
+// among the VTEPs of its prefixes.
 //
 // # Own marks
 //

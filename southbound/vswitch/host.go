@@ -6,12 +6,10 @@ import (
 	"github.com/weft-sdn/weft/southbound/openflow"
 )
 
-// routed are the flows of a row in the table of an L3VNI.
+// routed are the flows of a row in the table of an L3VNI; of prefixes see
+// toPrefixVia.
 func (p pipeline) routed(v intent.VNI, r evpn.Row) []openflow.Flow {
-	switch {
-	case r.Type == evpn.PREFIX:
-		return p.prefix(v, r)
-	case r.Type != evpn.MACIP || !r.IP.IsValid():
+	if r.Type != evpn.MACIP || !r.IP.IsValid() {
 		return nil
 	}
 	return p.host(v, r)

@@ -16,6 +16,7 @@ const (
 	netUnreachable  uint32 = 2
 	hostUnreachable uint32 = 3
 	portUnreachable uint32 = 4
+	prohibited      uint32 = 5
 )
 
 // icmpErrors are the ICMP types and codes of the reasons, for IPv4 and IPv6 (RFC
@@ -25,6 +26,7 @@ var icmpErrors = map[uint32]struct{ v4, v6 [2]byte }{
 	netUnreachable:  {[2]byte{3, 0}, [2]byte{1, 0}},
 	hostUnreachable: {[2]byte{3, 1}, [2]byte{1, 3}},
 	portUnreachable: {[2]byte{3, 3}, [2]byte{1, 4}},
+	prohibited:      {[2]byte{3, 13}, [2]byte{1, 5}}, // RFC 1812 section 5.3.9
 }
 
 // refuse has the sender told why its packet is not routed.

@@ -50,12 +50,21 @@ func fromScratch(p pipeline, local map[intent.Ref]overlay.LocalPort, rows func(i
 	for v, g := range r.gateways {
 		set.add(p.gateway(v, g)...)
 	}
-	for v, vrf := range r.vrfs {
-		set.add(p.vrf(vrf)...)
+	for v := range r.vrfs {
+		set.add(r.vrf(p, v)...)
+		to := map[netip.Prefix][]via{}
 		for _, row := range rows(v) {
-			if !row.Deleted {
-				set.add(p.routed(v, row)...)
+			if row.Deleted {
+				continue
 			}
+			set.add(p.routed(v, row)...)
+			if d := netip.PrefixFrom(row.IP, int(row.Bits)); p.isVia(row) {
+				to[d] = append(to[d], via{row.VTEP, row.RouterMAC})
+			}
+		}
+		for d, vias := range to {
+			slices.SortFunc(vias, compareVias)
+			set.add(p.toPrefixVia(destination{v, d}, vias)...)
 		}
 	}
 	return set

@@ -25,6 +25,7 @@ const (
 	tableARP     = 20
 	tableND      = 21
 	tableNDReply = 22
+	tableLeak    = 23
 	tableRouter  = 24
 	tableRoute   = 25
 	tableNextHop = 26
@@ -173,7 +174,7 @@ func (p pipeline) row(v intent.VNI, r evpn.Row) []openflow.Flow {
 // usesTable reports whether the pipeline has flows in a table.
 func usesTable(t uint8) bool {
 	switch t {
-	case tableClassify, tableAdmission, tableQoS, tableService, tableARP, tableND, tableNDReply, tableRouter, tableRoute, tableNextHop, tableHost, tableICMP,
+	case tableClassify, tableAdmission, tableQoS, tableService, tableARP, tableND, tableNDReply, tableLeak, tableRouter, tableRoute, tableNextHop, tableHost, tableICMP,
 		tableLocal, tableRemote, tableFlood, tableDeliver,
 		tableTrackOut, tablePeersOut, tableRulesOut, tableVerdictOut, tableTrackIn, tablePeersIn, tableRulesIn, tableVerdictIn:
 		return true

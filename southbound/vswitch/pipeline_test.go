@@ -94,6 +94,21 @@ var vrf = testVRF{overlay.VRF{Router: intent.Ref{Kind: intent.KindRouter, Tenant
 			{Address: overlay.HopAddress(100, intent.MAC{2, 0, 0, 0, 0, 5}), Weight: 3}, {Address: overlay.HopAddress(101, intent.MAC{2, 0, 0, 0, 0, 7}), Weight: 1}}},
 	}}}
 
+// services is another router of the tenant, and outside an external network, of
+// which sharing has something.
+var (
+	services = overlay.VRF{Router: intent.Ref{Kind: intent.KindRouter, Tenant: "t", Name: "services"}, VNI: 6000,
+		Subnets: []overlay.Subnet{{Prefix: netip.MustParsePrefix("10.9.0.0/24"), VNI: 300, Gateway: netip.MustParseAddr("10.9.0.1")}}}
+	outside = overlay.VRF{Router: intent.ExternalRef("internet"), VNI: 7000, External: true,
+		Subnets: []overlay.Subnet{{Prefix: netip.MustParsePrefix("203.0.113.0/24")}, {Prefix: netip.MustParsePrefix("fd00::/64"), VNI: 100}}}
+	everywhere = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
+	leaks      = []overlay.Leak{
+		{VRF: &services, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.9.0.0/28"), netip.MustParsePrefix("fd09::/64")}, Sources: []netip.Prefix{netip.MustParsePrefix("192.168.0.0/24")}, Trusted: true},
+		{VRF: &outside, Prefixes: everywhere, Sources: []netip.Prefix{netip.MustParsePrefix("fd00::/64")}},
+	}
+	sharing = overlay.VRF{Router: vrf.Router, VNI: 5000, Subnets: vrf.Subnets, Leaks: leaks}
+)
+
 func (v *testVRF) routing(n intent.VNI) *overlay.Routing {
 	r := &overlay.Routing{VRF: &v.VRF}
 	for _, s := range v.Subnets {
@@ -112,11 +127,6 @@ func routed(l overlay.LocalPort, sources []netip.Prefix) overlay.LocalPort {
 
 func hostTo(k evpn.Key, vtep netip.Addr, v intent.VNI, router intent.MAC) evpn.Row {
 	return evpn.Row{Key: k, Path: evpn.Path{VTEP: vtep, VNI: v, RouterMAC: router}}
-}
-
-func bgp(r evpn.Row) evpn.Row {
-	r.Origin = evpn.OriginBGP
-	return r
 }
 
 // Each section of the golden file is what one thing costs on an edge.
@@ -150,14 +160,17 @@ func TestGoldenFlows(t *testing.T) {
 		{"a local port behind a gateway", pipe.port(routed(local(1, "192.168.0.1", "fd00::1"), nil))},
 		{"a local port without addresses behind a gateway", pipe.port(routed(local(2), nil))},
 		{"a local port that is a next hop", pipe.port(routed(local(5, "192.168.0.5"), []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("fd77::/64")}))},
-		{"a router", pipe.vrf(&vrf.VRF)},
+		{"a router", pipe.vrf(&vrf.VRF, true)},
+		{"what a router has of another one, and of the outside", pipe.leaks(&sharing)},
+		{"that other one, without ports here", pipe.vrf(&services, false)},
+		{"the outside", pipe.vrf(&outside, false)},
 		{"a host elsewhere that is routed", pipe.routed(5000, hostTo(evpn.HostKey(mac, netip.MustParseAddr("192.168.1.9")), other, 101, intent.RouterMAC(other)))},
 		{"a host elsewhere that is bridged to", pipe.routed(5000, hostTo(evpn.HostKey(mac, netip.MustParseAddr("fd01::9")), other, 101, intent.MAC{}))},
 		{"a host elsewhere in a network by NVGRE", pipe.routed(5000, hostTo(evpn.HostKey(mac, netip.MustParseAddr("192.168.2.9")), other, 200, intent.MAC{}))},
 		{"a host here", pipe.routed(5000, hostTo(evpn.HostKey(mac, netip.MustParseAddr("192.168.1.9")), self, 101, intent.RouterMAC(self)))},
 		{"a next hop elsewhere", pipe.routed(5000, hostTo(evpn.HostKey(mac, overlay.HopAddress(101, mac)), other, 101, intent.MAC{}))},
-		{"a prefix of BGP", pipe.routed(5000, bgp(hostTo(evpn.PrefixKey(netip.MustParsePrefix("198.51.100.0/24")), other, 0, intent.MAC{2, 9})))},
-		{"a prefix of the intent", pipe.routed(5000, hostTo(evpn.PrefixKey(netip.MustParsePrefix("198.51.100.0/24")), other, 0, intent.MAC{2, 9}))},
+		{"a prefix of BGP", pipe.toPrefixVia(destination{5000, netip.MustParsePrefix("198.51.100.0/24")}, []via{{other, intent.MAC{2, 9}}})},
+		{"a prefix that three VTEPs announce", pipe.toPrefixVia(destination{5000, netip.MustParsePrefix("::/0")}, []via{{other, intent.MAC{2, 9}}, {netip.MustParseAddr("10.0.0.3"), intent.MAC{2, 10}}, {netip.MustParseAddr("fd00::2"), intent.MAC{2, 11}}})},
 		{"an IMET route", pipe.row(100, rowTo(evpn.FloodKey(other), other))},
 	} {
 		fmt.Fprintf(&b, "# %s: %d flows\n", s.what, len(s.flows))
@@ -180,7 +193,7 @@ func TestNoTwoFlowsOfOneKey(t *testing.T) {
 	n := 0
 	for _, fs := range [][]openflow.Flow{pipe.base(), pipe.network(100), pipe.network(101), pipe.port(local(1, "192.168.0.1", "fd00::1")),
 		pipe.port(local(2, "192.168.0.2", "fd00::2")), pipe.port(local(3)),
-		pipe.gateway(100, vrf.routing(100)), pipe.vrf(&vrf.VRF), pipe.port(routed(local(6, "192.168.0.6"), []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")})),
+		pipe.gateway(100, vrf.routing(100)), pipe.vrf(&vrf.VRF, true), pipe.leaks(&sharing), pipe.vrf(&services, false), pipe.vrf(&outside, false), pipe.port(routed(local(6, "192.168.0.6"), []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")})),
 		pipe.routed(5000, hostTo(evpn.HostKey(intent.MAC{2, 0, 0, 0, 0, 9}, netip.MustParseAddr("192.168.1.9")), other, 101, intent.RouterMAC(other))),
 		pipe.port(limited(told(local(4, "192.168.0.4", "fd00::4"), ""), overlay.QoS{Out: overlay.Limit{Rate: 1, Burst: 1}, In: overlay.Limit{Rate: 1, Burst: 1}, Mark: true})),
 		pipe.port(limited(told(local(5), ""), overlay.QoS{Mark: true})),

@@ -65,6 +65,7 @@ func (s *connection) dropKept(ctx context.Context) error {
 		}
 	}
 	s.dropKeptMembers(&c)
+	s.dropKeptVias(&c)
 	if err := s.send(ctx, &c); err != nil {
 		return err
 	}
@@ -114,6 +115,7 @@ func (s *connection) bringChanges(ctx context.Context) error {
 	for _, v := range slices.Sorted(maps.Keys(next.vrfs)) {
 		s.bringHosts(&c, &next, v)
 	}
+	next.prefixes = s.done.prefixes
 	fresh := arrivals(before, next.local)
 	c.putFor(greetingSeconds, greetings(fresh)...)
 	if err := s.send(ctx, &c); err != nil {

@@ -5,13 +5,20 @@ import (
 
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/overlay"
-	"github.com/weft-sdn/weft/overlay/evpn"
 	"github.com/weft-sdn/weft/southbound/openflow"
 )
 
-// routePriority is that of a route of the intent in a table where the longest
-// prefix has the highest; a route of BGP to the same prefix has one less.
-func routePriority(p netip.Prefix) uint16 { return 101 + 2*uint16(p.Bits()) }
+// Whose a route is: of routes to one prefix the last one here goes first.
+const (
+	byOutside = iota // the way outside
+	byLeak           // another router's
+	byBGP            // learned
+	byIntent         // a subnet or a static route
+)
+
+// routePriority is that of a route in a table where the longest prefix has the
+// highest.
+func routePriority(p netip.Prefix, whose uint16) uint16 { return 100 + 4*uint16(p.Bits()) + whose }
 
 // toPrefix matches what a router sends to a prefix.
 func toPrefix(v intent.VNI, p netip.Prefix, more ...openflow.Field) openflow.Match {
@@ -32,7 +39,7 @@ func (p pipeline) routes(v *overlay.VRF) []openflow.Flow {
 	c := cookie(v.VNI)
 	var fs []openflow.Flow
 	for _, s := range v.Subnets {
-		fs = append(fs, flow(tableRoute, routePriority(s.Prefix), c, toPrefix(v.VNI, s.Prefix),
+		fs = append(fs, flow(tableRoute, routePriority(s.Prefix, byIntent), c, toPrefix(v.VNI, s.Prefix),
 			openflow.NewInstructions(openflow.Apply(hopIsDestination(s.Prefix.Addr())...), openflow.GotoTable(tableHost))))
 	}
 	for _, r := range v.Routes {
@@ -56,7 +63,7 @@ func hopIsDestination(family netip.Addr) []openflow.Action {
 // a hash of addresses and ports, the same for both directions: a number below
 // the sum of all weights, of which each next hop has a range.
 func (p pipeline) static(v intent.VNI, r overlay.Route) []openflow.Flow {
-	c, priority := cookie(v), routePriority(r.Prefix)
+	c, priority := cookie(v), routePriority(r.Prefix, byIntent)
 	one := func(ins openflow.Instructions) []openflow.Flow {
 		return []openflow.Flow{flow(tableRoute, priority, c, toPrefix(v, r.Prefix), ins)}
 	}
@@ -113,15 +120,4 @@ func blocks(first, end uint16) []openflow.Field {
 		first += size
 	}
 	return fs
-}
-
-// prefix sends what goes to a prefix to the VTEP that announces it (RFC 9136
-// section 4.4.1); none of what the intent routes itself.
-func (p pipeline) prefix(v intent.VNI, r evpn.Row) []openflow.Flow {
-	if r.Origin == evpn.OriginPort || r.RouterMAC.IsZero() || r.VTEP == p.vtep {
-		return nil
-	}
-	to := netip.PrefixFrom(r.IP, int(r.Bits))
-	return []openflow.Flow{flow(tableRoute, routePriority(to)-1, cookie(v), toPrefix(v, to, openflow.Reg(0, 0)),
-		openflow.NewInstructions(openflow.Apply(p.routeTo(v, r)...)))}
 }

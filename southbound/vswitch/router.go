@@ -52,13 +52,22 @@ func (p pipeline) gateway(v intent.VNI, r *overlay.Routing) []openflow.Flow {
 	return fs
 }
 
-// vrf are the flows of a router that has local ports, but for its hosts.
-func (p pipeline) vrf(v *overlay.VRF) []openflow.Flow {
+// vrf are the flows of a VRF that this edge looks something up in, but for its
+// hosts and learned prefixes. It is at home where a port of its networks is.
+func (p pipeline) vrf(v *overlay.VRF, home bool) []openflow.Flow {
 	if v == nil {
 		return nil
 	}
-	fs := []openflow.Flow{p.classifyRouted(v.VNI)}
-	fs = append(fs, p.router(v)...)
+	var fs []openflow.Flow
+	if home || v.External {
+		fs = append(fs, p.classifyRouted(v.VNI))
+	}
+	if home {
+		fs = append(append(fs, p.router(v)...), p.leaks(v)...)
+	}
+	if v.External {
+		fs = append(fs, p.outsiders(v.VNI)...)
+	}
 	fs = append(fs, p.routes(v)...)
 	return append(fs, p.unknownHost(v.VNI)...)
 }

@@ -15,27 +15,47 @@ import (
 // routing is what local ports need of routers.
 type routing struct {
 	gateways map[intent.VNI]*overlay.Routing // by L2VNI
-	vrfs     map[intent.VNI]*overlay.VRF     // by L3VNI
+	vrfs     map[intent.VNI]*overlay.VRF     // by L3VNI, also those of which a router has something
+	homes    map[intent.VNI]bool             // those that have ports here
+	prefixes prefixes
 }
 
 func routingOf(local map[intent.Ref]overlay.LocalPort) routing {
-	r := routing{gateways: map[intent.VNI]*overlay.Routing{}, vrfs: map[intent.VNI]*overlay.VRF{}}
+	r := routing{gateways: map[intent.VNI]*overlay.Routing{}, vrfs: map[intent.VNI]*overlay.VRF{}, homes: map[intent.VNI]bool{}}
 	for _, l := range local {
 		if l.Routing != nil {
 			r.gateways[l.VNI], r.vrfs[l.Routing.VRF.VNI] = l.Routing, l.Routing.VRF
+			r.homes[l.Routing.VRF.VNI] = true
+		}
+	}
+	for v := range r.homes {
+		for _, l := range r.vrfs[v].Leaks {
+			if !r.homes[l.VRF.VNI] {
+				r.vrfs[l.VRF.VNI] = l.VRF
+			}
 		}
 	}
 	return r
 }
 
+// vrf are the flows of a VRF, see pipeline.vrf.
+func (r routing) vrf(p pipeline, v intent.VNI) []openflow.Flow { return p.vrf(r.vrfs[v], r.homes[v]) }
+
+// alike reports whether the flows of a VRF are the same.
+func (r routing) alike(o routing, v intent.VNI) bool {
+	return r.homes[v] == o.homes[v] && r.vrfs[v].Equal(o.vrfs[v])
+}
+
 func (r routing) clone() routing {
-	return routing{maps.Clone(r.gateways), maps.Clone(r.vrfs)}
+	return routing{maps.Clone(r.gateways), maps.Clone(r.vrfs), maps.Clone(r.homes), r.prefixes}
 }
 
 // forget takes out a VNI of which the device has nothing any more.
 func (r *routing) forget(v intent.VNI) {
 	delete(r.gateways, v)
 	delete(r.vrfs, v)
+	delete(r.homes, v)
+	r.prefixes.forget(v)
 }
 
 // leaves reports whether the rows of an L3VNI's table must be made anew: the
@@ -62,9 +82,9 @@ func (s *connection) bringRouting(c *changes, next routing) {
 			c.replace(s.pipe.gateway(v, was), nil)
 		}
 	}
-	for v, now := range next.vrfs { // what left went with its cookie
-		if was := s.done.vrfs[v]; !was.Equal(now) {
-			c.replace(s.pipe.vrf(was), s.pipe.vrf(now))
+	for v := range next.vrfs { // what left went with its cookie
+		if !s.done.alike(next, v) {
+			c.replace(s.done.vrf(s.pipe, v), next.vrf(s.pipe, v))
 		}
 	}
 }
@@ -73,7 +93,9 @@ func (s *connection) bringRouting(c *changes, next routing) {
 func (s *connection) bringHosts(c *changes, next *programmed, v intent.VNI) {
 	since, had := s.done.cursors[v]
 	rows, rev := s.feed.Rows(v, since)
+	before := map[destination][]via{}
 	for _, r := range rows {
+		s.done.prefixes.take(s.pipe, v, r, before)
 		switch {
 		case r.Deleted:
 			if had {
@@ -89,33 +111,36 @@ func (s *connection) bringHosts(c *changes, next *programmed, v intent.VNI) {
 			c.put(s.notKept(fs)...)
 		}
 	}
+	s.bringPrefixes(c, &s.done.prefixes, before)
 	next.cursors[v] = rev
 }
 
 // routedAnywhere are the flows that a row may have left here, wherever it led.
 func (p pipeline) routedAnywhere(v intent.VNI, r evpn.Row) []openflow.Flow {
 	r.Deleted, r.VTEP = false, p.vtep
-	if r.Type == evpn.PREFIX {
-		r.VTEP, r.RouterMAC, r.Origin = netip.IPv4Unspecified(), intent.GatewayMAC, evpn.OriginBGP
-	}
 	return p.routed(v, r)
 }
 
 // compileRouting adds what the device should have of routers.
-func (s *connection) compileRouting(x *comparison) {
+func (s *connection) compileRouting(x *comparison, has *openflow.Described, away map[netip.Addr]struct{}) {
 	x.routing = routingOf(x.local)
 	for _, v := range slices.Sorted(maps.Keys(x.gateways)) {
 		x.add(s.pipe.gateway(v, x.gateways[v])...)
 	}
 	for _, v := range slices.Sorted(maps.Keys(x.vrfs)) {
-		x.add(s.pipe.vrf(x.vrfs[v])...)
+		x.add(x.vrf(s.pipe, v)...)
 		rows, rev := s.feed.Rows(v, 0)
 		for _, r := range rows {
 			if !r.Deleted {
 				x.add(s.pipe.routed(v, r)...)
+				x.prefixes.take(s.pipe, v, r, map[destination][]via{})
 			}
 		}
 		x.cursors[v] = rev
+	}
+	x.keepVias(s.pipe, has, away)
+	for _, d := range sortedDestinations(x.prefixes.at) {
+		x.add(s.pipe.toPrefixVia(d, x.prefixes.at[d])...)
 	}
 }
 
@@ -133,12 +158,13 @@ func (s *connection) moveRouting(x *comparison) {
 			x.move(s.pipe.gateway(v, was)...)
 		}
 	}
-	for v, now := range x.vrfs {
-		if was := s.done.vrfs[v]; !was.Equal(now) {
-			x.move(s.pipe.vrf(now)...)
-			x.move(s.pipe.vrf(was)...)
+	for v := range x.vrfs {
+		if !x.alike(s.done.routing, v) {
+			x.move(x.vrf(s.pipe, v)...)
+			x.move(s.done.vrf(s.pipe, v)...)
 		}
 	}
+	s.movePrefixes(x)
 }
 
 // reportedMost bounds the packets that wait for their ICMP errors.

@@ -67,7 +67,9 @@ func (s *connection) local() map[intent.Ref]overlay.LocalPort {
 	}
 	for _, vrf := range routingOf(all).vrfs { // frames may be bridged into networks without ports here
 		for _, n := range vrf.Subnets {
-			s.pipe.encaps[n.VNI] = n.Encap.Full()
+			if n.VNI != 0 { // that of a pool is none
+				s.pipe.encaps[n.VNI] = n.Encap.Full()
+			}
 		}
 	}
 	s.pipe.guard = guardOf(all)

@@ -276,10 +276,11 @@ func (c *Client) ClearAlarm(ctx context.Context, id string) error {
 	return err
 }
 
-// Routes is the segment table of a network.
-func (c *Client) Routes(ctx context.Context, network intent.Ref) (Routes, error) {
+// Routes is the table of a network's VNI, or of the L3VNI of a router or an
+// external network.
+func (c *Client) Routes(ctx context.Context, of intent.Ref) (Routes, error) {
 	var r Routes
-	err := c.get(ctx, Path(network)+"/routes", &r)
+	err := c.get(ctx, Path(of)+"/routes", &r)
 	return r, err
 }
 

@@ -196,20 +196,23 @@ type Alarms struct {
 
 // Route is a path of a route in a network's segment table.
 type Route struct {
-	Type     string     `json:"type" doc:"EVPN route type: IMET, MAC/IP or prefix"`
-	MAC      string     `json:"mac,omitempty" doc:"Station; of MAC/IP routes"`
-	IP       netip.Addr `json:"ip,omitzero" doc:"Its address; left out for the MAC-only route by which edges forward. Of an IMET route the VTEP that floods"`
-	VTEP     netip.Addr `json:"vtep" doc:"Next hop"`
-	Node     string     `json:"node,omitempty" doc:"Node that has the VTEP"`
-	Origin   string     `json:"origin" doc:"port: a port of the intent, where its edge has it; learned: by an edge from traffic; bgp: announced by an EVPN leaf" enum:"port,learned,bgp"`
-	Source   string     `json:"source" doc:"Who states the path: the node, and the port or the leaf's route distinguisher"`
-	Best     bool       `json:"best" doc:"The path in use"`
-	Sequence uint32     `json:"sequence" doc:"MAC mobility sequence number (RFC 7432 section 7.7)"`
-	Sticky   bool       `json:"sticky,omitempty" doc:"Static MAC (RFC 7432 section 15.2)"`
-	Revision uint64     `json:"revision" doc:"Revision of the segment at the route's last change"`
+	Type      string       `json:"type" doc:"EVPN route type: IMET, MAC/IP or prefix"`
+	MAC       string       `json:"mac,omitempty" doc:"Station; of MAC/IP routes"`
+	IP        netip.Addr   `json:"ip,omitzero" doc:"Its address; left out for the MAC-only route by which edges forward. Of an IMET route the VTEP that floods"`
+	Prefix    netip.Prefix `json:"prefix,omitzero" doc:"Destination; of prefix routes"`
+	L2VNI     intent.VNI   `json:"l2vni,omitempty" doc:"In the table of an L3VNI, the network that the station is on"`
+	RouterMAC string       `json:"routerMAC,omitempty" doc:"MAC by which the VTEP routes (RFC 9135 section 5); without it the station is bridged to"`
+	VTEP      netip.Addr   `json:"vtep" doc:"Next hop"`
+	Node      string       `json:"node,omitempty" doc:"Node that has the VTEP"`
+	Origin    string       `json:"origin" doc:"port: a port of the intent, where its edge has it; learned: by an edge from traffic; bgp: announced by an EVPN leaf" enum:"port,learned,bgp"`
+	Source    string       `json:"source" doc:"Who states the path: the node, and the port or the leaf's route distinguisher"`
+	Best      bool         `json:"best" doc:"The path in use"`
+	Sequence  uint32       `json:"sequence" doc:"MAC mobility sequence number (RFC 7432 section 7.7)"`
+	Sticky    bool         `json:"sticky,omitempty" doc:"Static MAC (RFC 7432 section 15.2)"`
+	Revision  uint64       `json:"revision" doc:"Revision of the segment at the route's last change"`
 }
 
-// Routes is a network's segment table: IMET routes first, then by MAC and
+// Routes is the table of a VNI: IMET routes first, then by MAC and
 // address, the best path first.
 type Routes struct {
 	VNI   intent.VNI `json:"vni"`

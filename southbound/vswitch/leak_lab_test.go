@@ -1,0 +1,163 @@
+//go:build lab
+
+package vswitch
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/overlay"
+	"github.com/weft-sdn/weft/overlay/evpn"
+)
+
+// border is an EVPN leaf, at 10.0.0.i.
+func border(i int) *intent.Node {
+	return &intent.Node{Metadata: intent.Metadata{Name: fmt.Sprintf("border%d", i)}, Spec: intent.NodeSpec{Role: intent.RoleLeaf, ASN: 65001,
+		VTEP: netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), EVPN: &intent.EVPN{}}}
+}
+
+// announces has a border announce prefixes in VRF 7000, and say that this is all.
+func announces(i int, prefixes ...string) func(*overlay.Model) {
+	return func(m *overlay.Model) {
+		for _, p := range prefixes {
+			m.TakeRoutes(fmt.Sprintf("border%d", i), []overlay.RouteChange{{Route: evpn.Route{Key: evpn.PrefixKey(netip.MustParsePrefix(p)), RD: evpn.NewRD(uint32(i), 7000), VNI: 7000,
+				VTEP: border(i).Spec.VTEP, RouterMAC: intent.MAC{6, byte(i)}, Targets: []intent.RouteTarget{intent.VNIRouteTarget(65001, 7000)}}}})
+		}
+		m.Synced(fmt.Sprintf("border%d", i))
+	}
+}
+
+// shareAll puts two routers that share something, of which one leads outside.
+func shareAll(m *overlay.Model) {
+	m.Put(withSubnet(network("web", 100), 0))
+	m.Put(withSubnet(network("db", 200), 8))
+	web, db := router(5000, nil, "web"), router(6000, nil, "db")
+	db.Metadata.Name = "services"
+	web.Spec.Imports = []intent.RouterImport{{RouteTarget: "1:6000"}}
+	db.Spec.Imports = []intent.RouterImport{{RouteTarget: "1:5000"}}
+	web.Spec.External = &intent.RouterExternal{Network: "internet", Advertise: []netip.Prefix{netip.MustParsePrefix("192.168.0.0/29")}}
+	m.Put(&intent.ExternalNetwork{Metadata: intent.Metadata{Name: "internet"}, Spec: intent.ExternalNetworkSpec{VNI: 7000, Pools: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}}})
+	m.Put(web)
+	m.Put(db)
+}
+
+// The device follows what routers share and where they lead outside through
+// everything that may happen to it.
+func TestDriverFollowsSharing(t *testing.T) {
+	b := newBed(t)
+	b.hv2("c", "d")
+	b.Eventually("synced", b.synced)
+	b.plug("a")
+	b.oracle()
+	before := b.flows()
+	spread := "multipath(symmetric_l3l4+udp"
+	steps := []struct {
+		name string
+		do   func(m *overlay.Model)
+		has  []string
+		not  []string
+	}{
+		{"borders without anything", func(m *overlay.Model) { m.Put(border(8)); m.Put(border(9)) }, nil, []string{"0x1b58"}},
+		{"all is shared", shareAll, []string{"set_field:0x1770->reg5,set_field:0x1388->reg1,resubmit(,23)", "set_field:0x1b58->reg5,set_field:0x1388->reg1,resubmit(,23)", "0x1770->tun_id", "0x1b58->tun_id,set_field:10.0.0.2->tun_dst"}, []string{spread}},
+		{"one border", announces(8, "0.0.0.0/0", "198.51.100.0/24"), []string{"10.0.0.8->tun_dst", "06:08:00:00:00:00->eth_dst"}, []string{spread}},
+		{"two", announces(9, "0.0.0.0/0", "198.51.100.0/25"), []string{"10.0.0.8->tun_dst", "10.0.0.9->tun_dst", spread}, nil},
+		{"one is lost", func(m *overlay.Model) { m.TakePeerLost("border8") }, []string{"10.0.0.9->tun_dst"}, []string{"10.0.0.8->tun_dst", spread}},
+		{"it is back", announces(8, "0.0.0.0/0"), []string{"10.0.0.8->tun_dst", spread}, nil},
+		{"the other router's port comes here", func(m *overlay.Model) {
+			p := port("b", "db", 10)
+			m.Put(p)
+			m.Observe("hv2", []overlay.Interface{{Name: "tapc", IfaceID: "c", OFPort: 1}})
+		}, nil, nil},
+		{"nothing is imported any more", func(m *overlay.Model) {
+			r := router(5000, nil, "web")
+			m.Put(r)
+		}, nil, []string{"resubmit(,23)", "0x1b58", "0x1770->tun_id", spread}},
+		{"again, with another L3VNI outside", func(m *overlay.Model) {
+			shareAll(m)
+			m.Put(&intent.ExternalNetwork{Metadata: intent.Metadata{Name: "internet"}, Spec: intent.ExternalNetworkSpec{VNI: 7001}})
+		}, []string{"set_field:0x1b59->reg5"}, []string{"0x1b58"}},
+		{"the outside goes", func(m *overlay.Model) { m.Delete(intent.ExternalRef("internet")) }, []string{"set_field:0x1770->reg5"}, []string{"0x1b59"}},
+		{"all goes", func(m *overlay.Model) {
+			m.Delete(intent.Ref{Kind: intent.KindRouter, Tenant: "t", Name: "r"})
+			m.Delete(intent.Ref{Kind: intent.KindRouter, Tenant: "t", Name: "services"})
+			m.Put(network("web", 100))
+			m.Put(network("db", 200))
+			m.Put(port("b", "web", 2))
+			m.Observe("hv2", []overlay.Interface{{Name: "tapc", IfaceID: "c", OFPort: 1}, {Name: "tapd", IfaceID: "d", OFPort: 2}})
+		}, nil, []string{"reg5"}},
+	}
+	for _, s := range steps {
+		b.change(s.do)
+		b.takes(s.name)
+		b.oracle()
+		text := strings.Join(b.flows(), "\n")
+		for _, h := range s.has {
+			require.Contains(t, text, h, s.name)
+		}
+		for _, n := range s.not {
+			require.NotContains(t, text, n, s.name)
+		}
+	}
+	require.Equal(t, before, b.flows(), "the device is as it was")
+	require.Empty(t, b.said("FlowsRepaired"), "our own changes are no faults")
+}
+
+// A controller that starts finds the ways to several borders right as long as one
+// of them has not reported, whichever reports first, and then takes away what is
+// not announced any more.
+func TestBordersStayUntilTheyReport(t *testing.T) {
+	b := newBed(t)
+	put := func(m *overlay.Model) {
+		m.Put(node(1, b.DB()))
+		m.Put(node(2, "tcp:127.0.0.1:1"))
+		m.Put(border(8))
+		m.Put(border(9))
+		for i, n := range []string{"a", "b", "c"} {
+			m.Put(port(n, "web", byte(i+1)))
+		}
+		m.Put(port("d", "db", 9))
+		shareAll(m)
+	}
+	b.change(put)
+	b.hv2("c", "d")
+	b.change(announces(8, "0.0.0.0/0", "198.51.100.0/24"))
+	b.change(announces(9, "0.0.0.0/0", "2001:db8::/32"))
+	b.Eventually("synced", b.synced)
+	b.plug("a")
+	b.oracle()
+	for _, first := range []int{8, 9} {
+		want, before := b.flows(), b.Ofctl("dump-flows", b.Bridge("br-int"))
+		require.Contains(t, strings.Join(want, "\n"), "multipath")
+		b.stop()
+		b.feed.model = overlay.NewModel()
+		b.change(put)
+		b.start()
+		b.Eventually("synced", b.synced)
+		same := func(what string) {
+			t.Helper()
+			b.takes(what)
+			require.Equal(t, want, b.flows(), what)
+			require.True(t, older(b.Ofctl("dump-flows", b.Bridge("br-int")), before), "no flow was made again: %s", what)
+		}
+		same("no border has reported")
+		b.hv2("c", "d")
+		same("the other hypervisor has")
+		all := map[int][]string{8: {"0.0.0.0/0", "198.51.100.0/24"}, 9: {"0.0.0.0/0", "2001:db8::/32"}}
+		b.change(announces(first, all[first]...))
+		same("one border has")
+		second := 8 + 9 - first
+		if second == 8 { // the last round: one that has gone meanwhile
+			b.change(announces(8))
+			b.oracle()
+			require.NotContains(t, strings.Join(b.flows(), "\n"), "10.0.0.8->tun_dst")
+			return
+		}
+		b.change(announces(second, all[second]...))
+		b.oracle()
+		same("both have")
+	}
+}
