@@ -14,7 +14,7 @@ LAB_TESTS = $(shell grep -rl --include='*_test.go' '^//go:build lab' . | xargs -
 VM_TESTS = $(shell grep -rl --include='*_test.go' '^//go:build vm' . | xargs -n1 dirname | sort -u)
 
 .DEFAULT_GOAL := help
-.PHONY: help build image install-deps install-test-deps demo test test-unit test-lab test-vm test-edges test-tenants test-fabric lint fuzz bench bench-lab bench-churn bench-moves bench-scale bench-plot bench-evpn bench-check oracle generate clean
+.PHONY: help build image install-deps install-test-deps demo test test-unit test-lab test-vm test-edges test-tenants test-fabric test-steering lint fuzz bench bench-lab bench-churn bench-moves bench-scale bench-plot bench-evpn bench-steering bench-check oracle generate clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,11 @@ test-fabric: install-test-deps build ## the fabric itself: shapes and protocols,
 	$(GO) test -tags lab -count 1 -timeout 15m -v -run 'TestFabric|TestContainerlabFiles' ./lab
 	$(GO) test -tags lab -count 1 -timeout 10m ./southbound/frr
 
+# A part of test-unit.
+test-steering: ## traffic steering: weights beside the linear program, policies, failures, five minutes of virtual time
+	$(GO) test -count 1 -v ./fabric/congestion ./fabric/demand ./fabric/steering -rapid.checks=2000
+	$(GO) test -count 1 -run TestScripts/steer ./cmd/weft
+
 lint: ## gofmt, go vet and staticcheck
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt: $$out"; exit 1; }
 	$(GO) vet -tags lab,vm ./...
@@ -115,6 +120,9 @@ bench-evpn: ## our BGP route reflector beside FRR, gobgpd and BIRD: PEERS=5 ROUT
 	$(GO) test -tags bench -count 1 -v -timeout 4h -run '^TestEVPN$$' ./lab/bench -args -evpn-peers $(or $(PEERS),5) \
 	  $(if $(ROUTES),-evpn-routes $(ROUTES)) $(if $(ONE_MAC),-evpn-one-mac $(ONE_MAC)) $(if $(DAEMONS),-evpn-daemons $(DAEMONS)) \
 	  $(if $(LIMIT),-evpn-limit $(LIMIT)) $(if $(PROFILE),-evpn-profile $(abspath $(PROFILE)))
+
+bench-steering: ## the best weights beside the linear program at 64 leaves; time and memory at 1,000 leaves
+	$(GO) test -run xxx -bench . -benchtime 5x ./fabric/steering
 
 # Packages with counts that are held to committed figures.
 BUDGETS = $(shell grep -rl --include='*_test.go' '^//go:build budget' . | xargs -n1 dirname | sort -u)

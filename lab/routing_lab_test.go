@@ -347,7 +347,7 @@ func (w *routedSite) routedKill() {
 			require.False(w, ok, "nobody is there to answer")
 			w.startController()
 			w.ready(20 * time.Second)
-		})
+		}, "d1", "d2")
 		w.Logf("controller killed and started, window %d: %d routed packets sent, %d lost", try, sent, lost)
 		after := w.allFlows()
 		require.NoError(w, differ(before, after))
@@ -365,9 +365,9 @@ func (w *routedSite) routedKill() {
 	})
 }
 
-// losses sends routed packets, 500 a second, while something happens, and counts
-// those that were lost.
-func (w *routedSite) losses(happens func()) (sent, lost int) {
+// losses sends packets from w1 to VMs in turn, 500 a second, while something
+// happens, and counts those that were lost.
+func (w *routedSite) losses(happens func(), vms ...string) (sent, lost int) {
 	w.Helper()
 	run := fmt.Sprint("losses ", time.Now().UnixNano(), " ")
 	ctx, cancel := context.WithCancel(w.Context())
@@ -378,7 +378,7 @@ func (w *routedSite) losses(happens func()) (sent, lost int) {
 		n, tick := 0, time.NewTicker(2*time.Millisecond)
 		defer tick.Stop()
 		for ctx.Err() == nil {
-			to := w.vms[[]string{"d1", "d2"}[n%2]]
+			to := w.vms[vms[n%len(vms)]]
 			if _, err := c.WriteToUDPAddrPort(fmt.Appendf(nil, "%s%d", run, n), netip.AddrPortFrom(to.v4(), routedPort)); err == nil {
 				n++
 			}

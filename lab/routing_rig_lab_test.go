@@ -89,16 +89,32 @@ func routedRouter(tenant string, routes ...intent.StaticRoute) *intent.Router {
 }
 
 func newRoutedSite(t testing.TB) *routedSite {
-	w := &routedSite{site: newSite(t, topology.GenerateParams{Name: "routed", Spines: 1, Leaves: 2, HypervisorsPerLeaf: 1}), vms: map[string]routedVM{}}
-	for _, tenant := range []string{"red", "ink"} {
-		w.put(&intent.Tenant{Header: intent.Header{APIVersion: intent.APIVersion, Kind: intent.KindTenant}, Metadata: intent.Metadata{Name: tenant}})
-		for n := byte(1); n <= 2; n++ {
-			w.put(&intent.Network{Header: intent.Header{APIVersion: intent.APIVersion, Kind: intent.KindNetwork}, Metadata: intent.Metadata{Tenant: tenant, Name: fmt.Sprintf("net%d", n)},
-				Spec: intent.NetworkSpec{Subnets: []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, n, 0, 0}), 24), netip.PrefixFrom(netip.AddrFrom16([16]byte{0: 0xfd, 7: n}), 64)}}})
-		}
+	w := newVMSite(t, "routed", routedVMs)
+	for _, n := range []string{"n1", "n2"} {
+		require.NoError(t, netns.Do(w.Namespace(n), func() error { return addAddress(Address{"lo", netip.PrefixFrom(behind.Addr().Next(), 32)}) }))
 	}
-	for _, v := range routedVMs {
+	for _, tenant := range []string{"red", "ink"} {
+		w.put(routedRouter(tenant))
+	}
+	w.ready(20 * time.Second)
+	return w
+}
+
+// newVMSite is a lab of two hypervisors behind different leaves with VMs, their
+// networks and tenants, and no router yet.
+func newVMSite(t testing.TB, name string, vms []routedVM) *routedSite {
+	w := &routedSite{site: newSite(t, topology.GenerateParams{Name: name, Spines: 1, Leaves: 2, HypervisorsPerLeaf: 1}), vms: map[string]routedVM{}}
+	tenants, networks := map[string]bool{}, map[intent.Ref]bool{}
+	for _, v := range vms {
 		w.vms[v.name] = v
+		if !tenants[v.tenant] {
+			tenants[v.tenant] = true
+			w.put(&intent.Tenant{Header: intent.Header{APIVersion: intent.APIVersion, Kind: intent.KindTenant}, Metadata: intent.Metadata{Name: v.tenant}})
+		}
+		if n := v.net(); !networks[n.Ref()] {
+			networks[n.Ref()] = true
+			w.put(n)
+		}
 		w.plug(v.hypervisor, v.name, v.mac(), netip.PrefixFrom(v.v4(), 24), netip.PrefixFrom(v.v6(), 64))
 		require.NoError(t, netns.Do(w.Namespace(v.name), func() error {
 			if err := addGateway(Gateway{Interface: "eth1", Via: v.gateway(false)}); err != nil {
@@ -111,14 +127,13 @@ func newRoutedSite(t testing.TB) *routedSite {
 		require.NoError(t, err)
 		t.Cleanup(tap.Close)
 	}
-	for _, n := range []string{"n1", "n2"} {
-		require.NoError(t, netns.Do(w.Namespace(n), func() error { return addAddress(Address{"lo", netip.PrefixFrom(behind.Addr().Next(), 32)}) }))
-	}
-	for _, tenant := range []string{"red", "ink"} {
-		w.put(routedRouter(tenant))
-	}
-	w.ready(20 * time.Second)
 	return w
+}
+
+// net is the VM's network.
+func (v routedVM) net() *intent.Network {
+	return &intent.Network{Header: intent.Header{APIVersion: intent.APIVersion, Kind: intent.KindNetwork}, Metadata: intent.Metadata{Tenant: v.tenant, Name: fmt.Sprintf("net%d", v.network)},
+		Spec: intent.NetworkSpec{Subnets: []netip.Prefix{netip.PrefixFrom(v.v4(), 24).Masked(), netip.PrefixFrom(v.v6(), 64).Masked()}}}
 }
 
 // routedPort is the UDP port of routed probes.

@@ -114,7 +114,7 @@ func (m *Model) place(r intent.Ref, prefer place) (at Attachment, ok bool, stand
 		return Attachment{
 			LocalPort: LocalPort{Port: r, VNI: n.Spec.VNI, Interface: at.iface, VLAN: p.Spec.Binding.VLAN,
 				OFPort: e.ifaces[at.iface].OFPort, MAC: p.Spec.MAC, Addresses: p.Spec.Addresses,
-				Encap: n.Spec.Encapsulation.Full(), Standby: standby, Routing: routing, Services: m.served.by[n.Ref()], QoS: compileQoS(p.Spec.QoS), Policy: policy, Domain: domain},
+				Encap: n.Spec.Encapsulation.Full(), Standby: standby, Routing: routing, Services: m.served.by[n.Ref()], QoS: compileQoS(p.Spec.QoS), Policy: policy, Domain: domain, ACLs: m.acls.of[n.Ref()]},
 			Node: at.node, VTEP: e.vtep(), RouterMAC: routerMAC,
 		}
 	}

@@ -48,6 +48,9 @@ type LocalPort struct {
 	// Domain is the number under which the addresses around the port are known
 	// in the tables of groups; zero without a policy.
 	Domain intent.VNI
+	// ACLs judge what crosses the borders of the network's subnets; nil when
+	// nothing does.
+	ACLs *NetworkACLs
 }
 
 // Learned is a station that an edge learned from traffic on a segment.
@@ -61,7 +64,7 @@ type Learned struct {
 func (p LocalPort) Equal(q LocalPort) bool {
 	return p.Port == q.Port && p.VNI == q.VNI && p.Interface == q.Interface && p.VLAN == q.VLAN && p.OFPort == q.OFPort && p.MAC == q.MAC && p.Encap == q.Encap && p.Standby == q.Standby && slices.Equal(p.Addresses, q.Addresses) &&
 		p.Routing.Equal(q.Routing) && p.Services.Equal(q.Services) && p.QoS.Equal(q.QoS) &&
-		p.Domain == q.Domain && p.Policy.Equal(q.Policy)
+		p.Domain == q.Domain && p.Policy.Equal(q.Policy) && p.ACLs.Equal(q.ACLs)
 }
 
 // Attachment is where a port was found and what was made of it.
@@ -129,6 +132,7 @@ type Model struct {
 	awaiting   bool // some edge has not reported
 
 	security security
+	acls     acls
 	offences map[rowOf]map[evpn.Source]offence // by the rows of ports that others announce
 
 	// Clock tells the time of moves; time.Now when nil. It is set before use.
@@ -195,6 +199,7 @@ func NewModel() *Model {
 		hopPorts: map[intent.Ref]few[intent.Ref]{}, hopAddrs: map[address]few[intent.Ref]{},
 		offences:     map[rowOf]map[evpn.Source]offence{},
 		security:     newSecurity(),
+		acls:         newACLs(),
 		touchedNodes: map[string]struct{}{}, touchedVNIs: map[intent.VNI]struct{}{}, served: newServed(), scratch: map[string]struct{}{},
 	}
 }
@@ -215,6 +220,7 @@ func (m *Model) Put(o intent.Object) {
 	case *intent.Network:
 		old := m.networks[o.Ref()]
 		m.networks[o.Ref()] = o
+		m.acls.setNetwork(old, o)
 		m.settleNetwork(old, o)
 		m.settleServices(o.Ref())
 		m.settleGateways(old, o)
@@ -230,6 +236,8 @@ func (m *Model) Put(o intent.Object) {
 		m.hopDeclared(o)
 		m.settle(o.Ref())
 		m.settleRouters()
+	case *intent.NetworkACL:
+		m.setACL(o.Ref(), o)
 	case *intent.SecurityGroup:
 		m.setGroup(o.Ref(), o)
 	case *intent.Node:
@@ -261,11 +269,14 @@ func (m *Model) Put(o intent.Object) {
 // Delete takes the deletion of an object.
 func (m *Model) Delete(r intent.Ref) {
 	switch r.Kind {
+	case intent.KindNetworkACL:
+		m.setACL(r, nil)
 	case intent.KindSecurityGroup:
 		m.setGroup(r, nil)
 	case intent.KindNetwork:
 		old := m.networks[r]
 		delete(m.networks, r)
+		m.acls.setNetwork(old, nil)
 		m.settleServices(r)
 		m.settleAll(m.portsOf[r])
 		m.settleNetwork(old, nil)

@@ -55,6 +55,7 @@ type tableReader struct {
 
 const (
 	oracleNodes, oracleLeaves, oracleNetworks, oraclePorts, oracleGroups = 5, 2, 6, 12, 3
+	oracleACLs                                                           = 2
 	firstVNI                                                             = intent.VNI(100)
 	lastVNI                                                              = firstVNI + oracleNetworks + 1
 	oracleRouters                                                        = 3
@@ -72,7 +73,7 @@ func (w *world) often(in int) bool { return w.IntN(in) != 0 }
 func (w *world) step() string {
 	// Nothing is taken for a duplicate that moves every hour.
 	w.now = w.now.Add(time.Hour)
-	switch w.IntN(16) {
+	switch w.IntN(17) {
 	case 0:
 		n := hypervisor(w.hv())
 		if w.IntN(2) == 0 {
@@ -92,6 +93,11 @@ func (w *world) step() string {
 			n.Spec.Subnets = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 168, 0, byte(i%3) * 16}), 28)}
 			if w.IntN(2) == 0 {
 				n.Spec.DHCP = &intent.DHCP{Lease: intent.Seconds(w.IntN(2) * 600)}
+			}
+			for a := range oracleACLs { // the first for the whole network, the next for its subnet; they may not be there
+				if w.IntN(3) == 0 {
+					n.Spec.ACLs = append(n.Spec.ACLs, intent.SubnetACL{ACL: fmt.Sprintf("a%d", w.IntN(oracleACLs)), Subnet: []netip.Prefix{{}, n.Spec.Subnets[0]}[a]})
+				}
 			}
 		}
 		n.Spec.RouteTargets.Import = [][]string{nil, nil, {"1:1"}, {"1:1", "1:2"}}[w.IntN(4)]
@@ -114,6 +120,8 @@ func (w *world) step() string {
 	case 13:
 		return w.putGroup()
 	case 14:
+		return w.putACL()
+	case 15:
 		return w.putOutside()
 	}
 	return w.route()
@@ -253,6 +261,15 @@ func (w *world) putGroup() string {
 		g.Spec.Rules = append(g.Spec.Rules, r)
 	}
 	return w.put(g)
+}
+
+// putACL puts an ACL that networks may name.
+func (w *world) putACL() string {
+	a := &intent.NetworkACL{Metadata: intent.Metadata{Name: fmt.Sprintf("a%d", w.IntN(oracleACLs)), Tenant: "t"}}
+	for i := range w.IntN(3) {
+		a.Spec.Rules = append(a.Spec.Rules, intent.ACLRule{Action: []intent.ACLAction{intent.Allow, intent.Deny}[w.IntN(2)], Direction: intent.Ingress, Protocol: []intent.Protocol{"tcp", "udp"}[i]})
+	}
+	return w.put(a)
 }
 
 func (w *world) observe() string {

@@ -24,6 +24,14 @@ type PolicyCount struct {
 	Ports int
 }
 
+// ACLCount is what a device counts for a network ACL: the packets that each rule
+// decided on.
+type ACLCount struct {
+	Rules []FlowCount // as the ACL has them
+	// In and Out are what no rule matched, so that it was denied.
+	In, Out FlowCount
+}
+
 // FlowLine is a flow of a device in words.
 type FlowLine struct {
 	Table    uint8
@@ -32,10 +40,14 @@ type FlowLine struct {
 	FlowCount
 }
 
-// Judge is a driver of a device that enforces policies of ports.
+// Judge is a driver of a device that enforces policies of ports and counts for them
+// and for network ACLs.
 type Judge interface {
 	// CountPolicy reads what the device counts for a local port's policy.
 	CountPolicy(ctx context.Context, p overlay.LocalPort) (PolicyCount, error)
+	// CountACL reads what the device counts for an ACL, for all its networks
+	// together.
+	CountACL(ctx context.Context, a *overlay.ACL) (ACLCount, error)
 	// PortFlows reads the flows of a local port and of its policy.
 	PortFlows(ctx context.Context, p overlay.LocalPort) ([]FlowLine, error)
 }

@@ -24,7 +24,12 @@ func tableOf(k intent.Kind, objects []intent.Object, wide bool) table {
 	case intent.KindNetwork:
 		t.header = []string{"TENANT", "NAME", "VNI", "SUBNETS", "PORTS", "STATUS", "AGE"}
 		if wide {
-			t.header = append(t.header, "MTU", "VTEPS", "REASON")
+			t.header = append(t.header, "MTU", "VTEPS", "ACLS", "REASON")
+		}
+	case intent.KindNetworkACL:
+		t.header = []string{"TENANT", "NAME", "RULES", "PORTS", "STATUS", "AGE"}
+		if wide {
+			t.header = append(t.header, "DESCRIPTION", "REASON")
 		}
 	case intent.KindExternalNetwork:
 		t.header = []string{"NAME", "VNI", "POOLS", "BORDERS", "STATUS", "AGE"}
@@ -74,7 +79,14 @@ func row(o intent.Object, wide bool) []string {
 		s := status(o.Status)
 		r := []string{o.Metadata.Tenant, o.Metadata.Name, fmt.Sprint(o.Spec.VNI), joined(o.Spec.Subnets), readyOf(s.Ports), string(s.Phase), age(o.Metadata.Created)}
 		if wide {
-			r = append(r, number(o.Spec.MTU), strings.Join(s.VTEPs, ","), why(s))
+			r = append(r, number(o.Spec.MTU), strings.Join(s.VTEPs, ","), aclsOf(o), why(s))
+		}
+		return r
+	case *intent.NetworkACL:
+		s := status(o.Status)
+		r := []string{o.Metadata.Tenant, o.Metadata.Name, fmt.Sprint(len(o.Spec.Rules)), readyOf(s.Ports), string(s.Phase), age(o.Metadata.Created)}
+		if wide {
+			r = append(r, o.Spec.Description, why(s))
 		}
 		return r
 	case *intent.SecurityGroup:
@@ -157,6 +169,17 @@ func externalRow(o *intent.ExternalNetwork, wide bool) []string {
 		r = append(r, strings.Join(peers, ", "), joined(o.Spec.Import), why(s))
 	}
 	return r
+}
+
+// aclsOf are a network's ACLs in short: edge, db@10.2.0.0/24.
+func aclsOf(n *intent.Network) string {
+	out := make([]string, len(n.Spec.ACLs))
+	for i, a := range n.Spec.ACLs {
+		if out[i] = a.ACL; a.Subnet.IsValid() {
+			out[i] += "@" + a.Subnet.String()
+		}
+	}
+	return strings.Join(out, ",")
 }
 
 // readyOf is READY/TOTAL.

@@ -46,6 +46,9 @@ func newDescribeCommand(a *app) *cobra.Command {
 				if p, ok := o.(*intent.Port); ok && len(p.Spec.SecurityGroups) > 0 {
 					a.describePolicy(c.Context(), cl, r)
 				}
+				if r.Kind == intent.KindNetworkACL {
+					a.describeACL(c.Context(), cl, r)
+				}
 				events, err := cl.Events(c.Context())
 				if err != nil {
 					return err
@@ -111,6 +114,8 @@ func statusOf(o intent.Object) *intent.Status {
 	case *intent.Link:
 		return o.Status
 	case *intent.Network:
+		return o.Status
+	case *intent.NetworkACL:
 		return o.Status
 	case *intent.SecurityGroup:
 		return o.Status

@@ -21,8 +21,10 @@ const module = "github.com/weft-sdn/weft/"
 // layers below its own.
 var layers = [][]string{
 	{"controller/intent"},
-	{"ipam", "topology", "overlay/evpn", "fabric/device"},
+	{"ipam", "topology", "overlay/evpn", "fabric/device", "fabric/congestion"},
 	{"fabric", "overlay"},
+	{"fabric/demand"},
+	{"fabric/steering"},
 	{"southbound", "southbound/leafstate"},
 	{"southbound/frr", "southbound/openflow", "southbound/ovsdb/vswitchdb", "southbound/ovsdb/vtepdb", "southbound/evpn", "southbound/service"},
 	{"southbound/ovsdb"},
@@ -43,7 +45,7 @@ var layers = [][]string{
 }
 
 // pure folders do no input or output, take no context and never log.
-var pure = []string{"controller/intent", "ipam", "topology", "fabric", "fabric/device", "overlay", "overlay/evpn"}
+var pure = []string{"controller/intent", "ipam", "topology", "fabric", "fabric/device", "fabric/congestion", "fabric/demand", "fabric/steering", "overlay", "overlay/evpn"}
 
 // impure are what pure folders must not import.
 var impure = []string{"context", "os", "os/exec", "net", "net/http", "log", "log/slog", "syscall", "io/ioutil", "database/sql"}

@@ -67,6 +67,7 @@ type devices struct {
 	routes  []engine.Route
 	leaf    engine.Leaf
 	policy  engine.PortPolicy
+	acl     engine.ACLCounters // of the ACL that is called edge
 	flows   []southbound.FlowLine
 	mute    error // why no device can be asked
 }
@@ -126,6 +127,10 @@ func (d *devices) Policy(context.Context, intent.Ref) (engine.PortPolicy, error)
 
 func (d *devices) Flows(context.Context, intent.Ref) (string, []southbound.FlowLine, error) {
 	return d.policy.Node, d.flows, d.mute
+}
+
+func (d *devices) ACLCounters(_ context.Context, ref intent.Ref) (engine.ACLCounters, bool) {
+	return d.acl, ref.Name == "edge"
 }
 
 func (d *devices) Leaf(node string) engine.Leaf {

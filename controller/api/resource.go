@@ -73,6 +73,7 @@ func (s *Server) registerKinds() {
 	register[intent.Node](s, intent.KindNode, "A node is a device: a switch or a hypervisor.")
 	register[intent.Link](s, intent.KindLink, "A link is a cable between two nodes.")
 	register[intent.ExternalNetwork](s, intent.KindExternalNetwork, "An external network is a way outside: one VRF, which border leaves join to BGP routers that are not ours.")
+	register[intent.NetworkACL](s, intent.KindNetworkACL, "A network ACL is an ordered list of rules that allow or deny, stateless, for what enters and leaves the subnets of networks that name it.")
 	register[intent.Network](s, intent.KindNetwork, "A network is an L2 segment of a tenant, with one VNI.")
 	register[intent.SecurityGroup](s, intent.KindSecurityGroup, "A security group is a set of ports of a tenant and what they may receive and send: stateful rules that allow.")
 	register[intent.Port](s, intent.KindPort, "A port attaches one interface of a VM or server to a network.")
@@ -318,6 +319,8 @@ func withStatus(o intent.Object, st *intent.Status) intent.Object {
 	case *intent.Link:
 		o.Status = st
 	case *intent.Network:
+		o.Status = st
+	case *intent.NetworkACL:
 		o.Status = st
 	case *intent.SecurityGroup:
 		o.Status = st

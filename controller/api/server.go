@@ -66,6 +66,9 @@ type Status interface {
 	// Flows its flows in words. Their errors are *southbound.OpError.
 	Policy(ctx context.Context, port intent.Ref) (engine.PortPolicy, error)
 	Flows(ctx context.Context, port intent.Ref) (node string, flows []southbound.FlowLine, err error)
+	// ACLCounters asks the devices what they have counted for a network ACL; ok is
+	// false while the controller has not taken it.
+	ACLCounters(ctx context.Context, acl intent.Ref) (c engine.ACLCounters, ok bool)
 	// Leaf is the driver of a leaf that an agent serves, nil when there is none.
 	Leaf(node string) engine.Leaf
 }
@@ -131,6 +134,7 @@ func New(cfg Config) *Server {
 	s.registerMeta()
 	s.registerOperation()
 	s.registerPolicy()
+	s.registerACL()
 	s.registerApply()
 	s.registerStore()
 	s.registerAgent()

@@ -108,6 +108,11 @@ func (e *Engine) enforces(node string) bool {
 
 // notEnforced says that a port's edge does not filter, nil when it does or need not.
 func (e *Engine) notEnforced(a overlay.Attachment) *intent.Reason {
+	if n := e.model.Node(a.Node); a.ACLs != nil && n != nil && n.Spec.EVPN != nil {
+		return &intent.Reason{Device: a.Node, Code: southbound.AlarmCapability,
+			Message: "the device filters nothing: the ACLs of the port's network are not enforced for what it sends and receives",
+			Action:  "filter on the leaf, or bind the port to a hypervisor"}
+	}
 	if a.Policy == nil || e.enforces(a.Node) {
 		return nil
 	}

@@ -27,6 +27,7 @@ func (e *Engine) routerStatus(r *intent.Router) *intent.Status {
 		}
 	}
 	st := e.spreadStatus(r, ports, r.Spec.VNI)
+	e.tellNotShared(st, ports)
 	for _, rn := range r.Spec.Networks {
 		if n := e.model.Network(r.NetworkRef(rn)); n != nil {
 			for _, s := range n.Spec.Subnets {

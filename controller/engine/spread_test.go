@@ -61,6 +61,34 @@ func TestRouterIsReadyWhenItsEdgesAre(t *testing.T) {
 	b.until("deleted", func() bool { return b.Status(&later).Phase == intent.PhasePending })
 }
 
+// A port on an EVPN leaf has nothing of what its router shares: both say so, and
+// which edge it is, as long as there is something to share.
+func TestLeavesSayThatTheyShareNothing(t *testing.T) {
+	n, vm1, srv, r := web(), vm(1), vm(2), vrf("web")
+	n.Spec.Subnets = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}
+	srv.Spec.Binding = intent.Binding{Node: "leaf1", Interface: "eth1"}
+	r.Spec.Imports = []intent.RouterImport{{RouteTarget: "1:1"}}
+	r.Spec.External = &intent.RouterExternal{Network: "internet"}
+	b := newBed(t, hv(1), evpnLeaf(), n, vm1, srv, r)
+	b.edge("hv1").set(func() { b.edge("hv1").ifaces = tap(1) })
+	b.until("the VM is confirmed", func() bool { return b.Status(r).Ports.Ready == 1 })
+	b.untilPhase(r, intent.PhaseReady)
+	b.edge("leaf1").set(func() { b.edge("leaf1").ifaces = []overlay.Interface{{Name: "eth1", OFPort: 1}} })
+	for _, o := range []intent.Object{r, srv} {
+		st := b.untilPhase(o, intent.PhaseDegraded)
+		require.Len(t, st.Reasons, 1)
+		require.Equal(t, "leaf1", st.Reasons[0].Device)
+		require.Contains(t, st.Reasons[0].Message, "an EVPN leaf routes within Router t/r only: its stations and external network internet and what the router imports do not reach each other")
+		require.Equal(t, int64(1), st.Applied)
+	}
+	b.untilPhase(vm1, intent.PhaseReady)
+	alone := vrf("web")
+	alone.Metadata.Revision = 2
+	b.put(alone)
+	b.untilPhase(alone, intent.PhaseReady)
+	b.untilPhase(srv, intent.PhaseReady)
+}
+
 // A table that an edge reads and has not confirmed keeps the object from being
 // Ready, whatever its ports.
 func TestGroupWaitsForItsTable(t *testing.T) {

@@ -23,6 +23,8 @@ func (e *Engine) Status(o intent.Object) *intent.Status {
 		return e.networkStatus(o)
 	case *intent.Router:
 		return e.routerStatus(o)
+	case *intent.NetworkACL:
+		return e.aclStatus(o)
 	case *intent.SecurityGroup:
 		return e.groupStatus(o)
 	case *intent.Tenant:
@@ -73,6 +75,9 @@ func (e *Engine) portStatus(p *intent.Port, lagging func(intent.VNI) []laggard) 
 		}
 	}
 	if why := e.notEnforced(a); why != nil {
+		st.Reasons = append(st.Reasons, *why)
+	}
+	if why := e.notShared(a); why != nil {
 		st.Reasons = append(st.Reasons, *why)
 	}
 	if len(st.Reasons) > 0 && st.Phase == intent.PhaseReady {

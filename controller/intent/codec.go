@@ -135,6 +135,9 @@ func (d *decoder) zeroes(o Object, spec *yaml.Node) {
 	switch o := o.(type) {
 	case *Network:
 		vni(o.Spec.VNI)
+		d.eachEmpty(spec, "acls", "to mean the whole network", "subnet")
+	case *NetworkACL:
+		d.eachEmpty(spec, "rules", "to match any", "protocol", "ports", "sourcePorts", "icmpType", "icmpCode", "source", "destination")
 	case *Router:
 		vni(o.Spec.VNI)
 		imports := value(spec, "imports")
@@ -152,10 +155,7 @@ func (d *decoder) zeroes(o Object, spec *yaml.Node) {
 		if n := value(spec, "id"); n != nil && o.Spec.ID == 0 {
 			d.fail(n.Line, "spec.id", "%s is outside 1..%d; leave it out to have one allocated", n.Value, MaxGroupID)
 		}
-		rules := value(spec, "rules")
-		for i := 0; rules != nil && i < len(rules.Content); i++ {
-			d.emptyRule(fmt.Sprintf("spec.rules[%d]", i), rules.Content[i])
-		}
+		d.eachEmpty(spec, "rules", "to allow any", "protocol", "ports", "icmpType", "icmpCode", "cidr", "group")
 	}
 }
 
@@ -167,15 +167,19 @@ func (d *decoder) emptyList(field string, n *yaml.Node, all string) {
 	}
 }
 
-// emptyRule refuses fields of a rule that are there and empty: left out they
-// allow everything, which a template without a value must not.
-func (d *decoder) emptyRule(field string, rule *yaml.Node) {
-	if rule.Kind == yaml.AliasNode {
-		rule = rule.Alias
-	}
-	for _, f := range []string{"protocol", "ports", "icmpType", "icmpCode", "cidr", "group"} {
-		if n := value(rule, f); n != nil && n.Kind == yaml.ScalarNode && (n.Value == "" || n.Tag == "!!null") {
-			d.fail(n.Line, field+"."+f, "is empty: leave it out to allow any")
+// eachEmpty refuses fields in the items of a list that are there and empty: left
+// out they mean everything, which a template without a value must not.
+func (d *decoder) eachEmpty(spec *yaml.Node, list, why string, fields ...string) {
+	items := value(spec, list)
+	for i := 0; items != nil && i < len(items.Content); i++ {
+		item := items.Content[i]
+		if item.Kind == yaml.AliasNode {
+			item = item.Alias
+		}
+		for _, f := range fields {
+			if n := value(item, f); n != nil && n.Kind == yaml.ScalarNode && (n.Value == "" || n.Tag == "!!null") {
+				d.fail(n.Line, fmt.Sprintf("spec.%s[%d].%s", list, i, f), "is empty: leave it out %s", why)
+			}
 		}
 	}
 }

@@ -90,7 +90,9 @@ type NetworkSpec struct {
 	// Spoofing says what happens to a MAC or address of a port of the intent
 	// that another edge announces.
 	Spoofing Spoofing `json:"spoofing,omitempty" yaml:"spoofing,omitempty" doc:"What happens when an edge announces the MAC or address of a port that is elsewhere: refuse (default) ignores the route, report follows it; both raise an alarm" enum:"refuse,report"`
-	DHCP     *DHCP    `json:"dhcp,omitempty" yaml:"dhcp,omitempty" doc:"What stations are told by DHCPv4, router advertisements and DHCPv6; nothing when left out"`
+	// ACLs judge what crosses the borders of the subnets.
+	ACLs []SubnetACL `json:"acls,omitempty" yaml:"acls,omitempty" doc:"Network ACLs that judge what enters and leaves the subnets; without any, nothing is filtered"`
+	DHCP *DHCP       `json:"dhcp,omitempty" yaml:"dhcp,omitempty" doc:"What stations are told by DHCPv4, router advertisements and DHCPv6; nothing when left out"`
 }
 
 // Encapsulation is a tunnel format. The zero value is VXLAN on its own port.

@@ -20,7 +20,9 @@ const (
 	KindLink   Kind = "Link"
 	// KindExternalNetwork comes after the nodes that are its borders.
 	KindExternalNetwork Kind = "ExternalNetwork"
-	KindNetwork         Kind = "Network"
+	// KindNetworkACL comes before the networks that it judges.
+	KindNetworkACL Kind = "NetworkACL"
+	KindNetwork    Kind = "Network"
 	// KindSecurityGroup comes before the ports that are in it.
 	KindSecurityGroup Kind = "SecurityGroup"
 	KindPort          Kind = "Port"
@@ -31,12 +33,12 @@ const (
 
 // Kinds lists all kinds in apply order; delete in the reverse order.
 func Kinds() []Kind {
-	return []Kind{KindTenant, KindNode, KindLink, KindExternalNetwork, KindNetwork, KindSecurityGroup, KindPort, KindRouter, KindFloatingIP}
+	return []Kind{KindTenant, KindNode, KindLink, KindExternalNetwork, KindNetworkACL, KindNetwork, KindSecurityGroup, KindPort, KindRouter, KindFloatingIP}
 }
 
 // Tenanted reports whether objects of the kind live inside a tenant.
 func (k Kind) Tenanted() bool {
-	return k == KindNetwork || k == KindPort || k == KindRouter || k == KindSecurityGroup || k == KindFloatingIP
+	return k == KindNetwork || k == KindPort || k == KindRouter || k == KindSecurityGroup || k == KindNetworkACL || k == KindFloatingIP
 }
 
 // phrase is the kind in a sentence.
@@ -66,6 +68,8 @@ func ParseKind(s string) (Kind, error) {
 	switch l {
 	case "net", "nets":
 		return KindNetwork, nil
+	case "acl", "acls":
+		return KindNetworkACL, nil
 	case "sg", "sgs":
 		return KindSecurityGroup, nil
 	case "rtr", "rtrs", "vrf", "vrfs":
@@ -129,6 +133,8 @@ func New(k Kind) (Object, error) {
 		return &Node{Header: h}, nil
 	case KindLink:
 		return &Link{Header: h}, nil
+	case KindNetworkACL:
+		return &NetworkACL{Header: h}, nil
 	case KindNetwork:
 		return &Network{Header: h}, nil
 	case KindSecurityGroup:
@@ -200,7 +206,7 @@ type Status struct {
 	Requested string `json:"requested,omitempty" yaml:"requested,omitempty" doc:"Port: NODE:INTERFACE that is prepared for it while it moves"`
 	// Network status.
 	VTEPs []string `json:"vteps,omitempty" yaml:"vteps,omitempty" doc:"Network: VTEPs that carry it"`
-	Ports *Counts  `json:"ports,omitempty" yaml:"ports,omitempty" doc:"Network, router, security group: ports in all and ports Ready"`
+	Ports *Counts  `json:"ports,omitempty" yaml:"ports,omitempty" doc:"Network, router, security group, network ACL: ports in all and ports Ready"`
 	// Router status.
 	Gateways []string `json:"gateways,omitempty" yaml:"gateways,omitempty" doc:"Router: NETWORK ADDRESS for each of its gateways"`
 	// Node status.

@@ -195,37 +195,54 @@ func (g *SecurityGroup) Validate() error {
 }
 
 func (f *Faults) rule(field string, r SecurityRule) {
-	if r.Direction != Ingress && r.Direction != Egress {
-		f.Add(field+".direction", "%q is not known: use ingress or egress", r.Direction)
-	}
-	n, ok := r.Protocol.Number()
-	icmp := ok && (n == 1 || n == 58)
-	if r.Protocol != "" && !ok {
-		f.Add(field+".protocol", "%q is not known: use tcp, udp, sctp, icmp, icmpv6 or a number from 0 to 255", r.Protocol)
-	}
-	if !r.Ports.IsZero() && !r.Protocol.HasPorts() {
-		f.Add(field+".ports", "goes with tcp, udp and sctp: %s has no ports", cmp.Or(string(r.Protocol), "any protocol"))
-	}
-	if r.ICMPType != nil && !icmp {
-		f.Add(field+".icmpType", "goes with icmp and icmpv6")
-	}
-	if r.ICMPCode != nil && r.ICMPType == nil {
-		f.Add(field+".icmpCode", "goes with icmpType")
-	}
+	f.traffic(field, r.Direction, r.Protocol, r.ICMPType, r.ICMPCode)
+	f.ports(field+".ports", r.Protocol, r.Ports)
 	if r.Group != "" {
 		f.name(field+".group", r.Group)
 	}
-	switch p := r.CIDR; {
-	case p == netip.Prefix{}:
-	case r.Group != "":
+	if r.Group != "" && r.CIDR != (netip.Prefix{}) {
 		f.Add(field, "has both cidr and group: give one of them")
+		return
+	}
+	f.side(field+".cidr", r.Protocol, r.CIDR)
+}
+
+// traffic checks the direction, protocol and ICMP type of a rule.
+func (f *Faults) traffic(field string, d Direction, p Protocol, icmpType, icmpCode *uint8) {
+	if d != Ingress && d != Egress {
+		f.Add(field+".direction", "%q is not known: use ingress or egress", d)
+	}
+	n, ok := p.Number()
+	if p != "" && !ok {
+		f.Add(field+".protocol", "%q is not known: use tcp, udp, sctp, icmp, icmpv6 or a number from 0 to 255", p)
+	}
+	if icmpType != nil && !(ok && (n == 1 || n == 58)) {
+		f.Add(field+".icmpType", "goes with icmp and icmpv6")
+	}
+	if icmpCode != nil && icmpType == nil {
+		f.Add(field+".icmpCode", "goes with icmpType")
+	}
+}
+
+// ports checks that a rule's protocol has ports, if it names any.
+func (f *Faults) ports(field string, p Protocol, ports PortRange) {
+	if !ports.IsZero() && !p.HasPorts() {
+		f.Add(field, "goes with tcp, udp and sctp: %s has no ports", cmp.Or(string(p), "any protocol"))
+	}
+}
+
+// side checks the addresses of one side of a rule's packets.
+func (f *Faults) side(field string, proto Protocol, p netip.Prefix) {
+	n, ok := proto.Number()
+	switch {
+	case p == netip.Prefix{}:
 	case !p.IsValid() || p.Addr().Is4In6() || p.Addr().Zone() != "":
-		f.Add(field+".cidr", "is not a prefix like 10.0.0.0/24")
+		f.Add(field, "is not a prefix like 10.0.0.0/24")
 	case p.Masked() != p:
-		f.Add(field+".cidr", "%s has host bits set: use %s", p, p.Masked())
+		f.Add(field, "%s has host bits set: use %s", p, p.Masked())
 	case n == 1 && ok && p.Addr().Is6():
-		f.Add(field+".cidr", "%s is IPv6, and icmp is IPv4: use icmpv6", p)
+		f.Add(field, "%s is IPv6, and icmp is IPv4: use icmpv6", p)
 	case n == 58 && ok && p.Addr().Is4():
-		f.Add(field+".cidr", "%s is IPv4, and icmpv6 is IPv6: use icmp", p)
+		f.Add(field, "%s is IPv4, and icmpv6 is IPv6: use icmp", p)
 	}
 }

@@ -205,12 +205,12 @@ func TestDHCPValidate(t *testing.T) {
 
 func TestShortNamesOfKinds(t *testing.T) {
 	for s, want := range map[string]Kind{"router": KindRouter, "Routers": KindRouter, "rtr": KindRouter, "vrf": KindRouter, "vrfs": KindRouter,
-		"sg": KindSecurityGroup, "sgs": KindSecurityGroup, "securitygroup": KindSecurityGroup, "SecurityGroups": KindSecurityGroup, "net": KindNetwork,
+		"sg": KindSecurityGroup, "sgs": KindSecurityGroup, "securitygroup": KindSecurityGroup, "SecurityGroups": KindSecurityGroup, "net": KindNetwork, "acl": KindNetworkACL, "acls": KindNetworkACL, "networkacls": KindNetworkACL,
 		"extnet": KindExternalNetwork, "externalnetwork": KindExternalNetwork, "fip": KindFloatingIP, "fips": KindFloatingIP, "FloatingIPs": KindFloatingIP} {
 		k, err := ParseKind(s)
 		require.NoError(t, err)
 		require.Equal(t, want, k, s)
 	}
 	_, err := ParseKind("vlans")
-	require.EqualError(t, err, `unknown kind "vlans": use one of tenants, nodes, links, externalnetworks, networks, securitygroups, ports, routers, floatingips`)
+	require.EqualError(t, err, `unknown kind "vlans": use one of tenants, nodes, links, externalnetworks, networkacls, networks, securitygroups, ports, routers, floatingips`)
 }

@@ -137,6 +137,7 @@ func (n *Network) Validate() error {
 			}
 		}
 	}
+	f.acls(n)
 	f.dhcp(n)
 	if v6 && n.Spec.MTU != 0 && n.Spec.MTU < 1280 {
 		f.Add("spec.mtu", "%d is too small for IPv6, which needs 1280 (RFC 8200 section 5)", n.Spec.MTU)

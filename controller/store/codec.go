@@ -55,6 +55,8 @@ func encode(o intent.Object) ([]byte, error) {
 		return pack(&o.Metadata, &o.Spec)
 	case *intent.Network:
 		return pack(&o.Metadata, &o.Spec)
+	case *intent.NetworkACL:
+		return pack(&o.Metadata, &o.Spec)
 	case *intent.Port:
 		return pack(&o.Metadata, &o.Spec)
 	case *intent.SecurityGroup:
@@ -82,6 +84,8 @@ func decode(r intent.Ref, value []byte, rev int64) (intent.Object, error) {
 	case *intent.Link:
 		err = unpack(r, rev, value, &o.Metadata, &o.Spec)
 	case *intent.Network:
+		err = unpack(r, rev, value, &o.Metadata, &o.Spec)
+	case *intent.NetworkACL:
 		err = unpack(r, rev, value, &o.Metadata, &o.Spec)
 	case *intent.Port:
 		err = unpack(r, rev, value, &o.Metadata, &o.Spec)

@@ -21,8 +21,8 @@ type DeleteOptions struct {
 	// network's ports, a node's links and the ports bound to it, the groups
 	// whose rules name a group. What only names the object must let go of it
 	// first: the router of a network, the routes and floating IPs of a port, the
-	// ports in a group, the floating IPs behind a router, and what uses an external
-	// network or a border.
+	// ports in a group, the networks that an ACL judges, the floating IPs behind a
+	// router, and what uses an external network or a border.
 	Cascade bool
 	DryRun  bool // checks, and writes nothing
 }
@@ -144,7 +144,7 @@ func (d *deletion) run(ctx context.Context) error {
 func (k keyspace) dependents(r intent.Ref) []string {
 	switch r.Kind {
 	case intent.KindTenant:
-		return []string{k.kind(intent.KindFloatingIP, r.Name), k.kind(intent.KindRouter, r.Name), k.kind(intent.KindNetwork, r.Name), k.kind(intent.KindSecurityGroup, r.Name)}
+		return []string{k.kind(intent.KindFloatingIP, r.Name), k.kind(intent.KindRouter, r.Name), k.kind(intent.KindNetwork, r.Name), k.kind(intent.KindSecurityGroup, r.Name), k.kind(intent.KindNetworkACL, r.Name)}
 	case intent.KindSecurityGroup:
 		return []string{k.rules(r)}
 	case intent.KindNetwork:

@@ -23,6 +23,9 @@ func mentions(o intent.Object) []intent.Ref {
 	switch o := o.(type) {
 	case *intent.Network:
 		refs = append(refs, intent.Ref{Kind: intent.KindTenant, Name: o.Metadata.Tenant})
+		refs = append(refs, o.ACLRefs()...)
+	case *intent.NetworkACL:
+		refs = append(refs, intent.Ref{Kind: intent.KindTenant, Name: o.Metadata.Tenant})
 	case *intent.SecurityGroup:
 		refs = append(refs, intent.Ref{Kind: intent.KindTenant, Name: o.Metadata.Tenant})
 		refs = append(refs, namedGroups(o)...)
@@ -131,6 +134,8 @@ func (w *write) check(ctx context.Context, have map[intent.Ref]found, rev int64)
 	switch o := w.want.(type) {
 	case *intent.Network:
 		return w.network(ctx, o, named)
+	case *intent.NetworkACL:
+		return w.inTenant(o, named)
 	case *intent.SecurityGroup:
 		return w.group(ctx, o, named)
 	case *intent.Port:
@@ -156,7 +161,10 @@ func (w *write) network(ctx context.Context, n *intent.Network, have func(intent
 	if err := w.inTenant(n, have); err != nil {
 		return err
 	}
-	if err := w.encapsulation(ctx, n); err != nil {
+	if err := w.judged(n, have); err != nil {
+		return err
+	}
+	if err := w.capable(ctx, n); err != nil {
 		return err
 	}
 	if n.Spec.MTU == 0 {
@@ -278,7 +286,7 @@ func (w *write) portNode(f *intent.Faults, field, name string, n *intent.Network
 		f.Add(field, "names an unknown node %q", name)
 		return
 	}
-	if key := w.s.keys.object(node.Ref()); vSwitchOnly(n, p) {
+	if key := w.s.keys.object(node.Ref()); particular(n, p) {
 		w.deps = append(w.deps, unchanged(key, node)) // it must not become an edge that can't
 	} else {
 		w.deps = append(w.deps, exists(key))
@@ -288,11 +296,29 @@ func (w *write) portNode(f *intent.Faults, field, name string, n *intent.Network
 	}
 }
 
-// encapsulation checks that the nodes of a network's ports can do what is asked
-// for.
-func (w *write) encapsulation(ctx context.Context, n *intent.Network) error {
+// judged checks that a network's ACLs exist.
+func (w *write) judged(n *intent.Network, have func(intent.Ref) intent.Object) error {
+	f := intent.NewFaults(n.Ref())
+	for i, s := range n.Spec.ACLs {
+		if have(n.ACLRef(s)) == nil {
+			f.Add(fmt.Sprintf("spec.acls[%d].acl", i), "names an unknown network ACL %q of tenant %s", s.ACL, n.Metadata.Tenant)
+		}
+	}
+	for _, r := range n.ACLRefs() {
+		w.deps = append(w.deps, exists(w.s.keys.object(r)))
+	}
+	return f.Err()
+}
+
+// capable checks that the nodes of a network's ports can do what it asks for from
+// now on.
+func (w *write) capable(ctx context.Context, n *intent.Network) error {
 	old, _ := w.old.(*intent.Network)
-	if old == nil || n.Spec.Encapsulation.Standard() || n.Spec.Encapsulation.Full() == old.Spec.Encapsulation.Full() {
+	if old == nil {
+		return nil
+	}
+	encapsulation := !n.Spec.Encapsulation.Standard() && n.Spec.Encapsulation.Full() != old.Spec.Encapsulation.Full()
+	if !encapsulation && (len(n.Spec.ACLs) == 0 || len(old.Spec.ACLs) > 0) {
 		return nil
 	}
 	f := intent.NewFaults(n.Ref())
@@ -329,7 +355,11 @@ func (w *write) portCan(ctx context.Context, f *intent.Faults, ref intent.Ref, n
 		}
 		if node, ok := o.(*intent.Node); ok {
 			if why := incapable(node, n, nil); why != "" {
-				f.Add("spec.encapsulation", "%s is bound there: %s", ref, why)
+				field := "spec.encapsulation"
+				if n.Spec.Encapsulation.Standard() {
+					field = "spec.acls"
+				}
+				f.Add(field, "%s is bound there: %s", ref, why)
 			}
 		}
 	}
@@ -352,7 +382,7 @@ func (w *write) node(ctx context.Context, n *intent.Node) error {
 		return err
 	}
 	old, _ := w.old.(*intent.Node)
-	if old == nil || n.Spec.EVPN == nil && n.Spec.HardwareVTEP == nil || (old.Spec.EVPN != nil || old.Spec.HardwareVTEP != nil) {
+	if old == nil || edgeOnly(n) == "" || edgeOnly(n) == edgeOnly(old) {
 		return nil
 	}
 	f := intent.NewFaults(n.Ref())

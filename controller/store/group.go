@@ -117,9 +117,9 @@ func edgeOnly(node *intent.Node) string {
 	return ""
 }
 
-// vSwitchOnly reports whether only a vSwitch can serve a port of a network.
-func vSwitchOnly(n *intent.Network, p *intent.Port) bool {
-	return n != nil && !n.Spec.Encapsulation.Standard() || len(p.Spec.SecurityGroups) > 0 || limited(p)
+// particular reports whether not every kind of edge can serve a port of a network.
+func particular(n *intent.Network, p *intent.Port) bool {
+	return n != nil && (!n.Spec.Encapsulation.Standard() || len(n.Spec.ACLs) > 0) || len(p.Spec.SecurityGroups) > 0 || limited(p)
 }
 
 // limited reports whether a port has any quality of service.
@@ -138,6 +138,9 @@ func incapable(node *intent.Node, n *intent.Network, p *intent.Port) string {
 	}
 	if n != nil && !n.Spec.Encapsulation.Standard() {
 		say("do %s, the encapsulation of %s: only vSwitches can; use a hypervisor, or vxlan on port 4789", n.Spec.Encapsulation, n.Ref())
+	}
+	if n != nil && len(n.Spec.ACLs) > 0 && node.Spec.EVPN != nil {
+		say("judge by network ACLs, and %s has some: only vSwitches and hardware VTEPs can; use one of these, or leave spec.acls of the network out", n.Ref())
 	}
 	if p != nil && len(p.Spec.SecurityGroups) > 0 {
 		say("filter statefully: only vSwitches can; use a hypervisor, or leave spec.securityGroups out")

@@ -29,6 +29,8 @@ func (k keyspace) holders(r intent.Ref) []string {
 		return []string{k.users(r.Name)}
 	case intent.KindNetwork:
 		return []string{k.onRouter(r)}
+	case intent.KindNetworkACL:
+		return []string{k.judged(r)}
 	case intent.KindPort:
 		return []string{k.hops(r.Tenant), k.floats(r.Tenant)}
 	case intent.KindRouter:

@@ -106,6 +106,9 @@ func (k keyspace) groups() string { return k.dir("claim", "group") }
 func (k keyspace) members(g intent.Ref) string { return k.dir("claim", "member", g.Tenant, g.Name) }
 func (k keyspace) rules(g intent.Ref) string   { return k.dir("claim", "rule", g.Tenant, g.Name) }
 
+// judged is the prefix of the keys of networks that name an ACL.
+func (k keyspace) judged(a intent.Ref) string { return k.dir("claim", "acl", a.Tenant, a.Name) }
+
 // onRouter is the claim of the router that a network is on. The slash at its
 // end makes it the only key that begins so.
 func (k keyspace) onRouter(n intent.Ref) string { return k.dir("claim", "router", n.Tenant, n.Name) }
@@ -183,6 +186,9 @@ func (k keyspace) claims(o intent.Object) []claim {
 	case *intent.Network:
 		v := strconv.FormatUint(uint64(o.Spec.VNI), 10)
 		add("spec.vni", v, "vni", v)
+		for _, a := range o.ACLRefs() {
+			add("", "", "acl", a.Tenant, a.Name, o.Metadata.Name)
+		}
 	case *intent.Port:
 		t, n := o.Metadata.Tenant, o.Spec.Network
 		cs = append(cs, claim{k.mac(o.NetworkRef(), o.Spec.MAC), "spec.mac", o.Spec.MAC.String(), owner})

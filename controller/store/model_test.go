@@ -22,8 +22,10 @@ type model map[intent.Ref]intent.Object
 func names(o intent.Object) []intent.Ref {
 	owner := ref(intent.KindTenant, "", o.Meta().Tenant)
 	switch o := o.(type) {
-	case *intent.Network:
+	case *intent.NetworkACL:
 		return []intent.Ref{owner}
+	case *intent.Network:
+		return append([]intent.Ref{owner}, o.ACLRefs()...)
 	case *intent.Port:
 		out := append([]intent.Ref{o.NetworkRef()}, o.GroupRefs()...)
 		if n := o.Spec.Binding.Node; n != "" {
@@ -339,7 +341,7 @@ func (m model) cascade(r intent.Ref, to map[intent.Ref]bool) {
 func draw(t *rapid.T) intent.Object {
 	pick := func(label string, of ...string) string { return rapid.SampledFrom(of).Draw(t, label) }
 	tn := pick("tenant", "t", "u")
-	switch pick("kind", "tenant", "node", "link", "network", "network", "port", "port", "port", "port", "group", "group", "router", "router", "router",
+	switch pick("kind", "tenant", "node", "link", "network", "network", "port", "port", "port", "port", "acl", "group", "group", "router", "router", "router",
 		"border", "outside", "outside", "floating", "floating", "hypervisor") {
 	case "border":
 		o := leaf("E", pick("vtep", "", "10.9.0.1", "10.9.0.3"))
@@ -369,6 +371,8 @@ func draw(t *rapid.T) intent.Object {
 		return leaf(pick("node", "A", "b"), pick("vtep", "", "10.9.0.1", "10.9.0.2"))
 	case "link":
 		return cable(pick("link", "l", "m"), "A", pick("if", "e1", "e/2"), "b", pick("if", "e1", "e/2"))
+	case "acl":
+		return networkACL(tn, pick("acl", "a", "c"))
 	case "group":
 		o := group(tn, pick("group", "f", "g"), rapid.SampledFrom([][]string{nil, {"f"}, {"g"}, {"f", "g"}, {"h"}}).Draw(t, "from")...)
 		o.Spec.ID = rapid.SampledFrom([]uint32{0, 0, 0, 1, 7}).Draw(t, "id")
@@ -402,6 +406,9 @@ func draw(t *rapid.T) intent.Object {
 		subnets := map[string][][]string{"n": {nil, {"10.0.0.0/24"}, {"10.0.0.0/24"}, {"10.0.0.0/28"}, {"10.0.0.0/24", "fd00::/64"}}, "o": {nil, {"10.1.0.0/24"}, {"10.1.0.0/24"}, {"10.0.0.0/24"}, {"10.1.0.0/28"}}}
 		o := network(tn, name, rapid.SampledFrom(subnets[name]).Draw(t, "subnets")...)
 		o.Spec.VNI = rapid.SampledFrom([]intent.VNI{0, 0, 5, 6}).Draw(t, "vni")
+		if acls := rapid.SampledFrom([][]string{nil, nil, {"a"}, {"a", "c"}}).Draw(t, "acls"); len(o.Spec.Subnets) > 0 {
+			judgedBy(o, acls...)
+		}
 		return o
 	}
 	o := port(tn, pick("network", "n", "o"), pick("port", "p", "q", "r"),

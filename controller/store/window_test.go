@@ -73,6 +73,7 @@ func wide(t *testing.T) *Store {
 	put(t, s, network("blue", "spare", "10.6.0.0/24"))
 	put(t, s, network("blue", "bare"))
 	put(t, s, group("blue", "lone"))
+	put(t, s, networkACL("blue", "acl", 80))
 	return s
 }
 
@@ -106,6 +107,10 @@ func TestTenancyNoticesWhatCameBetween(t *testing.T) {
 		"port, group gone":             {in(port("blue", "web", "z"), "lone"), gone(intent.KindSecurityGroup, "blue", "lone"), `Port blue/z: spec.securityGroups[0]: names an unknown security group "lone" of tenant blue`},
 		"port, node can't filter now":  {in(bound(port("blue", "web", "z"), "leaf2", "eth5"), "lone"), puts(tor), `Port blue/z: spec.binding.node: leaf2 is a hardware VTEP, which can't filter statefully: only vSwitches can; use a hypervisor, or leave spec.securityGroups out`},
 		"node, port wants filters":     {tor, puts(in(bound(port("blue", "web", "z"), "leaf2", "eth5"), "lone")), `Node leaf2: spec: Port blue/z is bound here: leaf2 is a hardware VTEP, which can't filter statefully: only vSwitches can; use a hypervisor, or leave spec.securityGroups out`},
+		"network, ACL gone":            {judgedBy(network("blue", "spare", "10.6.0.0/24"), "acl"), gone(intent.KindNetworkACL, "blue", "acl"), `Network blue/spare: spec.acls[0].acl: names an unknown network ACL "acl" of tenant blue`},
+		"ACL, tenant gone":             {networkACL("red", "x"), gone(intent.KindTenant, "", "red"), `NetworkACL red/x: metadata.tenant: names an unknown tenant "red"`},
+		"port, network gets ACLs":      {bound(port("blue", "spare", "z"), "evpn", "eth5"), puts(judgedBy(network("blue", "spare", "10.6.0.0/24"), "acl")), `Port blue/z: spec.binding.node: evpn is a BGP EVPN leaf, which can't judge by network ACLs, and Network blue/spare has some: only vSwitches and hardware VTEPs can; use one of these, or leave spec.acls of the network out`},
+		"network, port comes to leaf":  {judgedBy(network("blue", "spare", "10.6.0.0/24"), "acl"), puts(bound(port("blue", "spare", "z"), "evpn", "eth5")), `Network blue/spare: spec.acls: Port blue/z is bound there: evpn is a BGP EVPN leaf, which can't judge by network ACLs, and Network blue/spare has some: only vSwitches and hardware VTEPs can; use one of these, or leave spec.acls of the network out`},
 		"group, tenant gone":           {group("red", "x"), gone(intent.KindTenant, "", "red"), `SecurityGroup red/x: metadata.tenant: names an unknown tenant "red"`},
 		"group, named group gone":      {group("blue", "x", "lone"), gone(intent.KindSecurityGroup, "blue", "lone"), `SecurityGroup blue/x: spec.rules[0].group: names an unknown security group "lone" of tenant blue`},
 		"group, number taken":          {one("x"), puts(one("y")), `SecurityGroup blue/x: spec.id: 77 is in use by SecurityGroup blue/y`},
@@ -131,6 +136,8 @@ func TestDeleteNoticesWhatCameBetween(t *testing.T) {
 		"a router's network grows":   {ref(intent.KindRouter, "blue", "r"), network("blue", "web", "10.0.0.0/24", "fd00::/64")},
 		"group gets a member":        {ref(intent.KindSecurityGroup, "blue", "lone"), in(port("blue", "web", "z"), "lone")},
 		"group is named by a rule":   {ref(intent.KindSecurityGroup, "blue", "lone"), group("blue", "x", "lone")},
+		"ACL is named":               {ref(intent.KindNetworkACL, "blue", "acl"), judgedBy(network("blue", "spare", "10.6.0.0/24"), "acl")},
+		"tenant gets an ACL":         {ref(intent.KindTenant, "", "red"), networkACL("red", "x")},
 		"a port moves away":          {ref(intent.KindNetwork, "blue", "web"), port("blue", "db", "b")},
 		"the object itself is wrote": {ref(intent.KindNetwork, "blue", "db"), network("blue", "db", "10.1.0.0/23")},
 	} {

@@ -188,6 +188,12 @@ func UDPSrc(p uint16) Field { return number(FieldUDPSrc, uint64(p)) }
 // UDPDst is the UDP destination port.
 func UDPDst(p uint16) Field { return number(FieldUDPDst, uint64(p)) }
 
+// TCPSrc is the TCP source port.
+func TCPSrc(p uint16) Field { return number(FieldTCPSrc, uint64(p)) }
+
+// SCTPSrc is the SCTP source port (RFC 9260).
+func SCTPSrc(p uint16) Field { return number(FieldSCTPSrc, uint64(p)) }
+
 // TCPDst is the TCP destination port.
 func TCPDst(p uint16) Field { return number(FieldTCPDst, uint64(p)) }
 
@@ -203,6 +209,9 @@ func ICMPCode(c uint8) Field { return number(FieldICMPCode, uint64(c)) }
 // LaterFragment matches the fragments of an IP packet but the first, which has
 // the ports.
 func LaterFragment() Field { return number(FieldIPFrag, 2).Masked([]byte{2}) }
+
+// NotLaterFragment matches all that LaterFragment does not.
+func NotLaterFragment() Field { return number(FieldIPFrag, 0).Masked([]byte{2}) }
 
 // Prefix limits an address match to the prefix's bits.
 func (f Field) Prefix(bits int) Field {

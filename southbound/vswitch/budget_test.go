@@ -5,12 +5,14 @@ package vswitch
 import (
 	"encoding/binary"
 	"net/netip"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/lab/budget"
+	"github.com/weft-sdn/weft/overlay"
 	"github.com/weft-sdn/weft/overlay/evpn"
 	"github.com/weft-sdn/weft/southbound/openflow"
 )
@@ -52,6 +54,22 @@ func TestBudget(t *testing.T) {
 		counts["flow-mods to an edge that has its 20,000 flows"] = float64(x.changes.len() - len(pipe.base()))
 	})
 	counts["heap bytes of a row's flow that edges share"] = budget.Heap(c.mods.Len(), func() any { return pipe.compileRows(100, rows, 1) })
+	// An ACL that many networks have, with two subnets each.
+	rules := []intent.ACLRule{aclRuleOf(intent.Allow, intent.Ingress, "tcp", "80", "", ""), aclRuleOf(intent.Deny, intent.Ingress, "", "", "", "")}
+	judged := func(networks int, rules []intent.ACLRule) *acls {
+		all, a := map[intent.Ref]overlay.LocalPort{}, acl("edge", rules...)
+		for i := range networks {
+			l := judgedBy(local(1), subnetACLs(a))
+			l.VNI, l.Port.Name, l.ACLs.Subnets = intent.VNI(i+1), strconv.Itoa(i), l.ACLs.Subnets[1:]
+			all[l.Port] = l
+		}
+		return aclsOf(all)
+	}
+	counts["flows of an ACL of 2 rules"] = float64(len(aclFlows(1, acl("edge", rules...))))
+	counts["flows of a network with an ACL"] = float64(len(judged(2, rules).flows()) - len(judged(1, rules).flows()))
+	var c2 changes
+	judged(1000, rules).change(&c2, judged(1000, append(rules, aclRuleOf(intent.Allow, intent.Ingress, "udp", "53", "", ""))), func(intent.VNI) bool { return false })
+	counts["flow-mods of one more rule of an ACL of 1,000 networks"] = float64(c2.len())
 	budget.Check(t, counts)
 }
 

@@ -145,6 +145,8 @@ func (s *connection) compile(has *openflow.Described, away map[netip.Addr]struct
 	away = maps.Clone(away)
 	delete(away, s.vtep)
 	s.compileGuard(x, has, away)
+	x.acls = s.pipe.acls
+	x.add(x.acls.flows()...)
 	if tell {
 		s.compileMoving(x)
 	}
@@ -182,6 +184,7 @@ func (s *connection) compileMoving(x *comparison) {
 	}
 	s.moveRouting(x)
 	s.moveGuard(x)
+	s.moveACLs(x)
 	for v := range s.done.cursors {
 		if _, ok := x.cursors[v]; !ok {
 			x.whole[v] = true

@@ -12,6 +12,7 @@
 //	12 service    DHCP and router solicitations to the controller, by a meter;
 //	              rogue servers and routers dropped (RFC 7610, RFC 6105)
 //	14 to 17      the policy of what a port in security groups sends, see below
+//	18, 19        network ACLs of what leaves a subnet, see below
 //	20 arp        answers ARP requests from the segment table (RFC 9161)
 //	21 nd         answers neighbour solicitations from it (RFC 9161); 22 sends
 //	23 leak       what changed the VRF: whether its source may go there
@@ -29,6 +30,7 @@
 //	50 flood      broadcast and multicast to local ports and, once each, to
 //	              every VTEP that has the VNI (RFC 8365 section 5.1, ingress
 //	              replication); a long list of VTEPs is in parts
+//	58, 59        network ACLs of what enters a subnet
 //	60 to 63      the policy of what a port in security groups receives
 //	65 deliver    to the port in register 3, by the meter of what it receives
 //
@@ -91,6 +93,16 @@
 // lead, and hosts: those that routers advertise are delivered from there as in
 // their own VRF. While a border has not reported, what the switch has of it stays
 // among the VTEPs of its prefixes.
+//
+// # Network ACLs
+//
+// What a port of a network with ACLs sends goes through the tables 18 and 19, after its
+// policy, and what it receives through 58 and 59, before it. The first has the subnets
+// of each network: what is within one passes, what crosses its border goes to the rules
+// of the subnet's ACL, whose number, a hash of its name as a policy's, is in register
+// 4. The rules of an ACL are there once, their priorities in their order; then comes a
+// flow that drops. What the tables let pass goes on in the router's table, or in 60,
+// where a port without policy has a flow that hands it out.
 //
 // # Own marks
 //

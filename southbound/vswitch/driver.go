@@ -45,6 +45,7 @@ type Driver struct {
 	feed     southbound.Feed
 	gates    *Gates
 	log      *slog.Logger
+	patience time.Duration // viaTime, but in tests
 
 	mu      sync.Mutex
 	status  southbound.Status
@@ -52,6 +53,7 @@ type Driver struct {
 	cursors map[intent.VNI]evpn.Revision     // as confirmed
 	closed  map[intent.Ref]string            // ports whose tunnel port is not open, and why
 	guard   *guard                           // as confirmed
+	acls    *acls                            // as confirmed
 	short   map[intent.Ref]string            // ports whose policy names groups that have no bit, and which
 	active  map[uint32]bool                  // OpenFlow ports that were in use when the device was read first
 	speak   map[intent.Ref]overlay.LocalPort // to be announced
@@ -62,7 +64,7 @@ type Driver struct {
 // New returns the driver of a node that has a vSwitch.
 func New(n *intent.Node, feed southbound.Feed, gates *Gates, log *slog.Logger) *Driver {
 	d := &Driver{name: n.Metadata.Name, spec: *n.Spec.VSwitch, vtep: n.Spec.VTEP, feed: feed, gates: gates,
-		log: log.With("device", n.Metadata.Name), status: southbound.Status{Since: time.Now()},
+		log: log.With("device", n.Metadata.Name), patience: viaTime, status: southbound.Status{Since: time.Now()},
 		speak: map[intent.Ref]overlay.LocalPort{}, poke: make(chan struct{}, 1)}
 	d.openflow, d.listen = openFlowEndpoint(d.spec)
 	return d
@@ -231,7 +233,7 @@ func (d *Driver) confirm(p *programmed, flows int) {
 			delete(d.ports, r) // it has all but the rules that name these
 		}
 	}
-	d.guard = p.guard
+	d.guard, d.acls = p.guard, p.acls
 	d.status.Synced = true
 	if flows >= 0 {
 		d.status.Flows = flows

@@ -3,6 +3,7 @@
 package vswitch
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -140,6 +141,7 @@ type bed struct {
 	*feed
 	*Driver
 	*counter // between driver and switch, if there is one
+	waits    time.Duration
 	t        *testing.T
 	stop     func()
 }
@@ -178,6 +180,7 @@ func (b *bed) start() {
 		n.Spec.VSwitch.OpenFlow = b.at
 	}
 	b.Driver = New(n, b.feed, NewGates(), slog.New(slog.DiscardHandler))
+	b.Driver.patience = cmp.Or(b.waits, b.Driver.patience)
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); _ = b.Driver.Run(ctx) }()

@@ -20,6 +20,7 @@ type guard struct {
 	slots    map[uint32]uint8           // bit of each group that rules name
 	in, out  groupBits                  // the bits that ingress and egress rules name
 	reads    map[intent.VNI]uint32      // group of each table that is read
+	crossed  bool                       // ACLs judge what some of the ports send
 }
 
 // groupBits are bits of the wide register in which a packet's other side is told
@@ -50,29 +51,31 @@ func guardOf(local map[intent.Ref]overlay.LocalPort) *guard {
 	for _, l := range local {
 		if l.Policy != nil {
 			g.policies[l.Policy.Key()] = l.Policy
+			g.crossed = g.crossed || l.ACLs != nil
 		}
 	}
 	if len(g.policies) == 0 {
 		return g
 	}
-	g.number()
+	g.numbers = numberKeys(slices.Sorted(maps.Keys(g.policies)))
 	g.place()
 	return g
 }
 
-// number gives each policy the number that its key hashes to, or the next that no
-// policy before it in the order of keys has.
-func (g *guard) number() {
-	taken := map[uint32]bool{0: true}
-	for _, key := range slices.Sorted(maps.Keys(g.policies)) {
+// numberKeys gives each key the number that it hashes to, or the next that no key
+// before it has. Keys are sorted.
+func numberKeys(keys []string) map[string]uint32 {
+	out, taken := make(map[string]uint32, len(keys)), map[uint32]bool{0: true}
+	for _, key := range keys {
 		h := fnv.New32a()
 		_, _ = h.Write([]byte(key))
 		n := h.Sum32()
 		for taken[n] {
 			n++
 		}
-		taken[n], g.numbers[key] = true, n
+		taken[n], out[key] = true, n
 	}
+	return out
 }
 
 // place gives each group that a rule names a bit: that of its number modulo 128, or
@@ -136,7 +139,7 @@ func (g *guard) flows() []openflow.Flow {
 	if g == nil || len(g.policies) == 0 {
 		return nil
 	}
-	fs := guardBase()
+	fs := guardBase(g.crossed)
 	for _, key := range slices.Sorted(maps.Keys(g.policies)) {
 		fs = append(fs, g.policyFlows(key)...)
 	}
@@ -179,11 +182,13 @@ func sameRules(a, b *guard, key string) bool {
 // policies that changed.
 func (g *guard) change(c *changes, next *guard) {
 	var old, now []openflow.Flow
-	if had, has := g != nil && len(g.policies) > 0, len(next.policies) > 0; had != has {
+	had, has := g != nil && len(g.policies) > 0, len(next.policies) > 0
+	if crossed := had && g.crossed; had != has || crossed != next.crossed {
 		if had {
-			old = guardBase()
-		} else {
-			now = guardBase()
+			old = guardBase(crossed)
+		}
+		if has {
+			now = guardBase(next.crossed)
 		}
 	}
 	if g != nil {

@@ -2,6 +2,7 @@ package vswitch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/weft-sdn/weft/overlay"
@@ -18,20 +19,10 @@ func (d *Driver) CountPolicy(ctx context.Context, l overlay.LocalPort) (southbou
 	}
 	var c southbound.PolicyCount
 	number := g.numberOf(l)
-	err = d.read(ctx, func(ctx context.Context, conn *openflow.Conn) error {
-		has := map[flowKey]southbound.FlowCount{}
-		for _, table := range []uint8{tableRulesIn, tableRulesOut} {
-			fs, err := conn.DumpTable(ctx, table, policyCookie(number), ^uint64(0))
-			if err != nil {
-				return err
-			}
-			for _, f := range fs {
-				has[keyOf(f.Flow)] = southbound.FlowCount{Packets: f.Packets, Bytes: f.Bytes}
-			}
-		}
+	has, err := d.counted(ctx, number, tableRulesIn, tableRulesOut)
+	if err == nil {
 		c = g.count(number, l.Policy, has)
-		return nil
-	})
+	}
 	d.mu.Lock()
 	for _, o := range d.ports {
 		if o.Policy != nil && o.Policy.Key() == l.Policy.Key() {
@@ -40,6 +31,54 @@ func (d *Driver) CountPolicy(ctx context.Context, l overlay.LocalPort) (southbou
 	}
 	d.mu.Unlock()
 	return c, err
+}
+
+// counted reads the counters of the flows that have a number, of a policy or an
+// ACL, in some tables.
+func (d *Driver) counted(ctx context.Context, number uint32, tables ...uint8) (map[flowKey]southbound.FlowCount, error) {
+	has := map[flowKey]southbound.FlowCount{}
+	err := d.read(ctx, func(ctx context.Context, conn *openflow.Conn) error {
+		for _, table := range tables {
+			fs, err := conn.DumpTable(ctx, table, policyCookie(number), ^uint64(0))
+			if err != nil {
+				return err
+			}
+			for _, f := range fs {
+				has[keyOf(f.Flow)] = southbound.FlowCount{Packets: f.Packets, Bytes: f.Bytes}
+			}
+		}
+		return nil
+	})
+	return has, err
+}
+
+// CountACL implements southbound.Judge.
+func (d *Driver) CountACL(ctx context.Context, a *overlay.ACL) (southbound.ACLCount, error) {
+	d.mu.Lock()
+	b := d.acls
+	d.mu.Unlock()
+	if b == nil || !b.known[a.Key()].Equal(a) {
+		return southbound.ACLCount{}, d.fail(southbound.CodeNotReady, "read the counters of network ACL "+a.Key(), "wait a moment", errors.New("the device does not have these rules yet"))
+	}
+	number := b.numberOf(a)
+	has, err := d.counted(ctx, number, tableACLIn, tableACLOut)
+	if err != nil {
+		return southbound.ACLCount{}, err
+	}
+	return countACL(number, a, has), nil
+}
+
+// countACL sums the flows of each rule.
+func countACL(number uint32, a *overlay.ACL, has map[flowKey]southbound.FlowCount) southbound.ACLCount {
+	none := aclDenials(number)
+	c := southbound.ACLCount{Rules: make([]southbound.FlowCount, len(a.Rules)), In: has[keyOf(none[0])], Out: has[keyOf(none[1])]}
+	for i, r := range a.Rules {
+		for _, f := range aclRule(number, i, r) {
+			c.Rules[i].Packets += has[keyOf(f)].Packets
+			c.Rules[i].Bytes += has[keyOf(f)].Bytes
+		}
+	}
+	return c
 }
 
 // count sums the flows of each rule. A flow that several rules share since they
@@ -83,6 +122,14 @@ func (d *Driver) PortFlows(ctx context.Context, l overlay.LocalPort) (lines []so
 		}
 		w.guard = g
 		cookies = append(cookies, policyCookie(g.numberOf(l)))
+	}
+	if l.ACLs != nil {
+		d.mu.Lock()
+		w.acls = d.acls
+		d.mu.Unlock()
+		for _, a := range l.ACLs.All() {
+			cookies = append(cookies, policyCookie(w.acls.numberOf(a)))
+		}
 	}
 	err = d.read(ctx, func(ctx context.Context, conn *openflow.Conn) error {
 		for _, c := range cookies {

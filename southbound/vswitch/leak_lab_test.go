@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/weft-sdn/weft/controller/intent"
@@ -160,4 +161,52 @@ func TestBordersStayUntilTheyReport(t *testing.T) {
 		b.oracle()
 		same("both have")
 	}
+}
+
+// A border that is gone while there was no controller does not keep its share of
+// the flows for ever: those that others can take they get; where nobody else leads
+// to a prefix it stays, in case it comes.
+func TestBordersThatDoNotReportLoseTheirFlows(t *testing.T) {
+	b := newBed(t)
+	put := func(m *overlay.Model) {
+		m.Put(node(1, b.DB()))
+		m.Put(node(2, "tcp:127.0.0.1:1"))
+		m.Put(border(8))
+		m.Put(border(9))
+		for i, n := range []string{"a", "b", "c"} {
+			m.Put(port(n, "web", byte(i+1)))
+		}
+		m.Put(port("d", "db", 9))
+		shareAll(m)
+	}
+	b.change(put)
+	b.hv2("c", "d")
+	b.change(announces(8, "0.0.0.0/0", "198.51.100.0/24", "2001:db8:8::/48"))
+	b.change(announces(9, "0.0.0.0/0", "2001:db8:9::/48"))
+	b.Eventually("synced", b.synced)
+	b.plug("a")
+	b.oracle()
+	b.stop()
+	b.feed.model, b.waits = overlay.NewModel(), 500*time.Millisecond
+	b.change(put)
+	b.start()
+	b.Eventually("synced", b.synced)
+	b.hv2("c", "d")
+	b.change(announces(8, "0.0.0.0/0"))
+	text := func() string { return strings.Join(b.flows(), "\n") }
+	b.Eventually("the other border has all of them", func() bool { return !strings.Contains(text(), "multipath") })
+	require.NotContains(t, text(), "198.51.100.0/24", "a border that has reported, and did not say it")
+	require.Equal(t, 1, strings.Count(text(), "10.0.0.9->tun_dst"), "where nobody else leads it stays")
+	require.Contains(t, text(), "ipv6_dst=2001:db8:9::/48")
+	// An audit finds nothing to do, and brings nothing back.
+	want := b.flows()
+	b.Ofctl("del-flows", b.Bridge("br-int"), "table=24")
+	b.Eventually("mended", func() bool {
+		return strings.Contains(b.said("FlowsRepaired"), "put back") && len(b.flows()) == len(want)
+	})
+	require.Equal(t, want, b.flows())
+	b.change(announces(9, "0.0.0.0/0"))
+	b.oracle()
+	require.Contains(t, text(), "multipath")
+	require.NotContains(t, text(), "2001:db8:9::/48")
 }

@@ -35,6 +35,7 @@ func fromScratch(p pipeline, local map[intent.Ref]overlay.LocalPort, rows func(i
 		set.add(p.flood(v, replication{ports, (*vtepList)(nil).including(vteps).with(served)})...)
 	}
 	set.add(p.guard.flows()...)
+	set.add(aclsOf(local).flows()...)
 	members := map[station]groupBits{}
 	for table, id := range p.guard.reads {
 		for _, row := range rows(table) {

@@ -22,6 +22,9 @@ const (
 	tableRulesOut   = 16
 	tableVerdictOut = 17
 
+	tableSubnetOut = 18
+	tableACLOut    = 19
+
 	tableARP     = 20
 	tableND      = 21
 	tableNDReply = 22
@@ -34,6 +37,9 @@ const (
 	tableLocal   = 30
 	tableRemote  = 40
 	tableFlood   = 50
+
+	tableSubnetIn = 58
+	tableACLIn    = 59
 
 	tableTrackIn   = 60
 	tablePeersIn   = 61
@@ -68,15 +74,22 @@ type pipeline struct {
 	tunnels map[intent.Encapsulation]uint32 // port numbers of the tunnel ports
 	encaps  map[intent.VNI]intent.Encapsulation
 	guard   *guard // of the policies of its ports
+	acls    *acls  // of their networks
 }
 
-// onlyFiltered marks, in lists of ports, one to which packets go through its
-// policy.
-const onlyFiltered = 1 << 31
+// Marks, in lists of ports, of those to which packets go through their policy, or
+// through their network's ACLs and then their policy, if they have one.
+const (
+	onlyFiltered = 1 << 31
+	onlyJudged   = 1 << 30
+)
 
 // delivery is the port as it is in lists of ports.
 func delivery(l overlay.LocalPort) uint32 {
-	if l.Policy != nil {
+	switch {
+	case l.ACLs != nil:
+		return l.OFPort | onlyJudged
+	case l.Policy != nil:
 		return l.OFPort | onlyFiltered
 	}
 	return l.OFPort
@@ -84,10 +97,16 @@ func delivery(l overlay.LocalPort) uint32 {
 
 // hand gives a packet to a port of a list, among others.
 func hand(port uint32) []openflow.Action {
-	if port&onlyFiltered == 0 {
-		return []openflow.Action{openflow.Output(port)}
+	through := func(table uint8) []openflow.Action {
+		return []openflow.Action{openflow.SetField(openflow.Reg(regPort, port&^(onlyFiltered|onlyJudged))), openflow.Resubmit(table)}
 	}
-	return []openflow.Action{openflow.SetField(openflow.Reg(regPort, port&^onlyFiltered)), openflow.Resubmit(tableTrackIn)}
+	switch {
+	case port&onlyJudged != 0:
+		return through(tableSubnetIn)
+	case port&onlyFiltered != 0:
+		return through(tableTrackIn)
+	}
+	return []openflow.Action{openflow.Output(port)}
 }
 
 // tunnel is the number of the tunnel port that a VNI uses.
@@ -122,6 +141,8 @@ func (p pipeline) next(after uint8, l overlay.LocalPort) uint8 {
 		return tableService
 	case after < tableTrackOut && l.Policy != nil:
 		return tableTrackOut
+	case after < tableSubnetOut && l.ACLs != nil:
+		return tableSubnetOut
 	case after < tableRouter && l.Routing != nil:
 		return tableRouter
 	}
@@ -149,7 +170,7 @@ func (p pipeline) port(l overlay.LocalPort) []openflow.Flow {
 	if l.Standby {
 		return append(p.awaitPort(l), p.classifyPort(l))
 	}
-	fs := slices.Concat([]openflow.Flow{p.classifyPort(l), p.deliver(l)}, p.admit(l), p.arpOwn(l), p.ndOwn(l), p.qos(l), p.services(l), p.guardPort(l), p.limited(l))
+	fs := slices.Concat([]openflow.Flow{p.classifyPort(l), p.deliver(l)}, p.admit(l), p.arpOwn(l), p.ndOwn(l), p.qos(l), p.services(l), p.guardPort(l), p.judged(l), p.limited(l))
 	if l.Routing != nil {
 		fs = append(fs, p.report(l))
 	}
@@ -176,6 +197,7 @@ func usesTable(t uint8) bool {
 	switch t {
 	case tableClassify, tableAdmission, tableQoS, tableService, tableARP, tableND, tableNDReply, tableLeak, tableRouter, tableRoute, tableNextHop, tableHost, tableICMP,
 		tableLocal, tableRemote, tableFlood, tableDeliver,
+		tableSubnetOut, tableACLOut, tableSubnetIn, tableACLIn,
 		tableTrackOut, tablePeersOut, tableRulesOut, tableVerdictOut, tableTrackIn, tablePeersIn, tableRulesIn, tableVerdictIn:
 		return true
 	}

@@ -23,7 +23,8 @@ var (
 
 // Registers of policies. Of register 7 bit 0 says that the packet may pass, bit 1
 // that a rule says so and not the state of its connection, and bit 4 of what a port
-// sends that it may be routed.
+// sends that it may be routed, bit 5 that
+// its network has ACLs.
 const (
 	regPort    = 3
 	regPolicy  = 4
@@ -34,6 +35,7 @@ const (
 	mayPass  = 1 << 0
 	byRule   = 1 << 1
 	routable = 1 << 4
+	bordered = 1 << 5
 )
 
 // blocked is the mark of a connection that was allowed and is not any more: what
@@ -62,9 +64,9 @@ const (
 )
 
 // guardBase are the flows of connection tracking that all policies of an edge
-// share.
-func guardBase() []openflow.Flow {
-	return append(append(egress.base(), ingress.base()...), untracked()...)
+// share; crossed says that some of the ports' networks have ACLs.
+func guardBase(crossed bool) []openflow.Flow {
+	return append(append(egress.base(crossed), ingress.base(crossed)...), untracked()...)
 }
 
 func ip4(fs ...openflow.Field) []openflow.Field {
@@ -88,7 +90,7 @@ func (d filter) zone() openflow.Zone {
 // direction in which a connection began are judged by the rules, each of them;
 // answers, and the errors that belong to a connection, pass as long as it is not
 // marked.
-func (d filter) base() []openflow.Flow {
+func (d filter) base(crossed bool) []openflow.Flow {
 	var fs []openflow.Flow
 	put := func(table uint8, priority uint16, m []openflow.Field, is ...openflow.Instruction) {
 		fs = append(fs, flow(table, priority, cookieMark, openflow.NewMatch(m...), openflow.NewInstructions(is...)))
@@ -107,14 +109,14 @@ func (d filter) base() []openflow.Flow {
 	for _, family := range []func(...openflow.Field) []openflow.Field{ip4, ip6} {
 		put(d.verdict, 200, family(bit(regVerdict, 0, mayPass), openflow.MatchCTState(openflow.CTTracked|openflow.CTEstablished, 0), openflow.CTMark(0)),
 			openflow.Apply(openflow.Commit(d.zone(), openflow.CTMark(blocked))))
-		for _, way := range d.onward() {
+		for _, way := range d.onward(crossed) {
 			put(d.verdict, 150, family(way.when(mayPass|byRule), openflow.MatchCTState(openflow.CTTracked|openflow.CTNew, 0)),
 				openflow.Apply(openflow.Commit(d.zone())), openflow.GotoTable(way.table))
 			put(d.verdict, 150, family(way.when(mayPass|byRule), openflow.MatchCTState(openflow.CTTracked|openflow.CTEstablished, 0), openflow.CTMark(blocked)),
 				openflow.Apply(openflow.Commit(d.zone(), openflow.CTMark(0))), openflow.GotoTable(way.table))
 		}
 	}
-	for _, way := range d.onward() {
+	for _, way := range d.onward(crossed) {
 		put(d.verdict, 100, match(way.when(mayPass)), openflow.GotoTable(way.table))
 	}
 	return fs
@@ -142,13 +144,18 @@ func (e exit) when(pass uint32) openflow.Field {
 	return bit(regVerdict, pass|e.value, pass|e.mask)
 }
 
-// onward are the ways on: of what a port sends to the router or the next table, of
-// what it receives to the port.
-func (d filter) onward() []exit {
+// onward are the ways on: of what a port sends to the router or the next table, and
+// to ACLs if crossed says that networks of such ports have some; of what it receives
+// to the port.
+func (d filter) onward(crossed bool) []exit {
 	if d.direction == intent.Ingress {
 		return []exit{{table: tableDeliver}}
 	}
-	return []exit{{tableLocal, 0, routable}, {tableRouter, routable, routable}}
+	ways := []exit{{tableLocal, 0, routable | bordered}, {tableRouter, routable, routable | bordered}}
+	if crossed {
+		ways = append(ways, exit{tableSubnetOut, bordered, routable | bordered})
+	}
+	return ways
 }
 
 // untracked are the flows of what no rule judges: what is no IP, and what IP itself
@@ -211,8 +218,11 @@ func (p pipeline) guardPort(l overlay.LocalPort) []openflow.Flow {
 	known := []openflow.Action{openflow.SetField(openflow.Reg(regPolicy, number)), openflow.SetField(openflow.Reg(regDomain, uint32(l.Domain))),
 		openflow.SetField(openflow.WideReg(wideGroups, [16]byte{}))}
 	verdict := uint32(0)
-	if p.next(tableVerdictOut, l) == tableRouter {
+	switch p.next(tableVerdictOut, l) {
+	case tableRouter:
 		verdict = routable
+	case tableSubnetOut:
+		verdict = bordered
 	}
 	fs := []openflow.Flow{flow(tableTrackIn, echoOfBroadcastPrority, c,
 		openflow.NewMatch(openflow.InPort(l.OFPort), openflow.Reg(regPort, l.OFPort)), openflow.Instructions{})}

@@ -76,7 +76,7 @@ func TestGoldenPolicyFlows(t *testing.T) {
 		what  string
 		flows []openflow.Flow
 	}{
-		{"every edge with a policy", guardBase()},
+		{"every edge with a policy", guardBase(false)},
 		{"a port with a policy", p.port(one)},
 		{"an L2 port with a policy", p.port(two)},
 		{"a policy's denials", p.guard.denials(number, web)},

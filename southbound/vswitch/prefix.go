@@ -3,9 +3,11 @@ package vswitch
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/overlay/evpn"
@@ -38,7 +40,15 @@ type prefixes struct {
 	// kept are those among them that no row says: the device had them, and the
 	// VTEP has not reported.
 	kept map[destination][]via
+	// late says that VTEPs have had their time to report: those that have not are
+	// kept only where nobody else leads to the destination.
+	late bool
 }
+
+// viaTime is how long VTEPs that have not reported are kept beside others that
+// lead to the same prefix. They may be gone, and flows that others could take with
+// them; that long BGP needs at most to say so of those that are there.
+const viaTime = 30 * time.Second
 
 // isVia reports whether a row says that a VTEP elsewhere routes to a prefix; those
 // of the intent's own routes say it to VTEPs that know no static routes.
@@ -64,7 +74,14 @@ func (x *prefixes) take(p pipeline, v intent.VNI, r evpn.Row, before map[destina
 		now = append(now, via{r.VTEP, r.RouterMAC})
 	}
 	kept := slices.DeleteFunc(slices.Clone(x.kept[d]), func(o via) bool { return o.mac == r.Key.MAC || o.vtep == r.VTEP })
+	if x.late && len(now) > len(kept) {
+		now, kept = lessVias(now, kept), nil
+	}
 	x.set(d, now, kept)
+}
+
+func lessVias(vs, but []via) []via {
+	return slices.DeleteFunc(slices.Clone(vs), func(v via) bool { return slices.Contains(but, v) })
 }
 
 // set says by which VTEPs a destination is reached, and which of them are kept.
@@ -140,11 +157,12 @@ func (x *comparison) keepVias(p pipeline, has *openflow.Described, away map[neti
 			continue
 		}
 		d, v, ok := readVia(f)
+		at := x.prefixes.at[d]
 		if _, gone := away[v.vtep]; !ok || !gone || v.vtep == p.vtep || x.vrfs[d.vrf] == nil ||
-			slices.ContainsFunc(x.prefixes.at[d], func(o via) bool { return o.vtep == v.vtep }) {
+			slices.ContainsFunc(at, func(o via) bool { return o.vtep == v.vtep }) || x.prefixes.late && len(at) > len(x.prefixes.kept[d]) {
 			continue
 		}
-		x.prefixes.set(d, append(slices.Clone(x.prefixes.at[d]), v), append(x.prefixes.kept[d], v))
+		x.prefixes.set(d, append(slices.Clone(at), v), append(x.prefixes.kept[d], v))
 	}
 }
 
@@ -173,14 +191,27 @@ func readVia(described openflow.DescribedFlow) (d destination, v via, ok bool) {
 	return d, v, d.prefix.IsValid() && f.Priority == routePriority(d.prefix, byBGP)
 }
 
-// dropKeptVias takes back what was kept and nobody reported.
-func (s *connection) dropKeptVias(c *changes) {
+// dropKeptVias takes back what was kept and nobody reported. Of VTEPs that are away
+// still, that is only where others lead to the same destination.
+func (s *connection) dropKeptVias(c *changes, away map[netip.Addr]struct{}) {
 	x, before := &s.done.prefixes, map[destination][]via{}
 	for d, kept := range x.kept {
+		var stay []via
+		if len(x.at[d]) == len(kept) {
+			stay = slices.DeleteFunc(slices.Clone(kept), func(v via) bool { _, gone := away[v.vtep]; return !gone })
+		}
 		before[d] = x.at[d]
-		x.set(d, slices.DeleteFunc(slices.Clone(x.at[d]), func(v via) bool { return slices.Contains(kept, v) }), nil)
+		x.set(d, append(lessVias(x.at[d], kept), stay...), stay)
 	}
 	s.bringPrefixes(c, x, before)
+}
+
+// viasLate ends the time of VTEPs that have not reported.
+func (s *connection) viasLate(ctx context.Context) error {
+	s.late, s.done.prefixes.late = true, true
+	var c changes
+	s.dropKeptVias(&c, s.feed.Unreported(false))
+	return s.send(ctx, &c)
 }
 
 // movePrefixes notes the flows of destinations that are reached otherwise than

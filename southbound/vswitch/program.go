@@ -20,6 +20,7 @@ type programmed struct {
 	paths   map[intent.VNI]tunnelPath
 	routing
 	guard   *guard
+	acls    *acls
 	members members
 }
 
@@ -65,7 +66,7 @@ func (s *connection) dropKept(ctx context.Context) error {
 		}
 	}
 	s.dropKeptMembers(&c)
-	s.dropKeptVias(&c)
+	s.dropKeptVias(&c, nil)
 	if err := s.send(ctx, &c); err != nil {
 		return err
 	}
@@ -108,6 +109,8 @@ func (s *connection) bringChanges(ctx context.Context) error {
 	s.bringPorts(&c, next.local, vnis)
 	s.bringMeters(&c, before, next.local)
 	s.bringGuard(&c, &next)
+	next.acls = s.pipe.acls
+	s.done.acls.change(&c, next.acls, func(v intent.VNI) bool { _, had := s.done.cursors[v]; return !had })
 	for _, v := range slices.Sorted(maps.Keys(vnis)) {
 		s.bringSegment(&c, &next, v, vnis[v])
 	}

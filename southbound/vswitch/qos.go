@@ -54,14 +54,16 @@ func (p pipeline) qos(l overlay.LocalPort) []openflow.Flow {
 	return fs
 }
 
-// handTo is what hands a port what is for it alone: straight, through its policy, or
-// by its meter. What is flooded past a policy goes straight: a meter that drops ends
+// handTo is what hands a port what is for it alone: straight, through its network's
+// ACLs, through its policy, or by its meter. What is flooded past a policy goes straight: a meter that drops ends
 // the whole list of actions, so that others would miss what one port has no room
 // for, and Open vSwitch takes no meter in a clone action. What a policy judges goes
 // on by itself after conntrack.
 func handTo(l overlay.LocalPort) openflow.Instructions {
 	next := uint8(tableDeliver)
 	switch {
+	case l.ACLs != nil:
+		next = tableSubnetIn
 	case l.Policy != nil:
 		next = tableTrackIn
 	case !qosIn(l):

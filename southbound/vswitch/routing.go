@@ -124,6 +124,7 @@ func (p pipeline) routedAnywhere(v intent.VNI, r evpn.Row) []openflow.Flow {
 // compileRouting adds what the device should have of routers.
 func (s *connection) compileRouting(x *comparison, has *openflow.Described, away map[netip.Addr]struct{}) {
 	x.routing = routingOf(x.local)
+	x.prefixes.late = s.late
 	for _, v := range slices.Sorted(maps.Keys(x.gateways)) {
 		x.add(s.pipe.gateway(v, x.gateways[v])...)
 	}

@@ -101,6 +101,7 @@ type connection struct {
 	told      map[intent.Ref]time.Time // when their feed was told
 	keptFlows flowSet                  // kept for edges that have not reported, until they do
 	kept      bool                     // something was kept for edges that have not reported
+	late      bool                     // see prefixes
 	faults    int                      // that were found and mended so far
 }
 
@@ -110,6 +111,8 @@ func (s *connection) serve(ctx context.Context, touched <-chan struct{}) error {
 	// Devices are not all read at the same time.
 	audit := time.NewTimer(rand.N(auditEvery))
 	defer audit.Stop()
+	late := time.NewTimer(s.patience)
+	defer late.Stop()
 	settle := time.NewTimer(0)
 	<-settle.C
 	defer settle.Stop()
@@ -160,6 +163,8 @@ func (s *connection) serve(ctx context.Context, touched <-chan struct{}) error {
 			} else {
 				calm = min(2*calm, settleMost)
 			}
+		case <-late.C:
+			err = s.viasLate(ctx)
 		case <-audit.C:
 			err = s.readAll(ctx, nil, true)
 			audit.Reset(auditEvery)

@@ -73,6 +73,7 @@ func (s *connection) local() map[intent.Ref]overlay.LocalPort {
 		}
 	}
 	s.pipe.guard = guardOf(all)
+	s.pipe.acls = aclsOf(open)
 	s.Driver.mu.Lock()
 	s.closed, s.short = closed, s.pipe.guard.short(all)
 	s.Driver.mu.Unlock()

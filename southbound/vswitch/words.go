@@ -16,6 +16,8 @@ import (
 type words struct {
 	port  overlay.LocalPort
 	guard *guard // nil for a port without policy
+	// acls are those of the edge; nil for a port of a network without ACLs.
+	acls *acls
 }
 
 // concerns reports whether a flow is this port's: the cookie has only the end of
@@ -40,8 +42,9 @@ func sortLines(ls []southbound.FlowLine) {
 
 // tableNames are those of the package comment.
 var tableNames = map[uint8]string{
-	tableClassify: "classify", tableAdmission: "admission", tableARP: "arp", tableND: "nd", tableNDReply: "nd reply", tableRouter: "router", tableLocal: "local",
+	tableClassify: "classify", tableAdmission: "admission", tableARP: "arp", tableND: "nd", tableNDReply: "nd reply", tableRouter: "router", tableICMP: "icmp", tableLocal: "local",
 	tableRemote: "remote", tableFlood: "flood", tableTrackOut: "egress tracking", tablePeersOut: "egress peers", tableRulesOut: "egress rules", tableVerdictOut: "egress verdict",
+	tableSubnetOut: "border out", tableACLOut: "ACL out", tableSubnetIn: "border in", tableACLIn: "ACL in",
 	tableTrackIn: "ingress tracking", tablePeersIn: "ingress peers", tableRulesIn: "ingress rules", tableVerdictIn: "ingress verdict", tableDeliver: "deliver",
 }
 
@@ -65,7 +68,10 @@ func (w words) say(f openflow.Flow) string {
 		}
 		return fmt.Sprintf("who asks for %s is told MAC %s", a.Addr(), w.port.MAC)
 	case tableLocal:
-		if w.port.Policy != nil {
+		switch {
+		case w.port.ACLs != nil:
+			return fmt.Sprintf("frames to MAC %s go to %s through the ACLs of its network", w.port.MAC, w.port.Interface)
+		case w.port.Policy != nil:
 			return fmt.Sprintf("frames to MAC %s go to %s through its policy", w.port.MAC, w.port.Interface)
 		}
 		return fmt.Sprintf("frames to MAC %s go to %s", w.port.MAC, w.port.Interface)
@@ -76,12 +82,19 @@ func (w words) say(f openflow.Flow) string {
 	case tableTrackOut:
 		return "the session of " + w.subject(f.Match) + " that it sends is looked up in its zone"
 	case tableTrackIn:
+		if w.port.Policy == nil {
+			return "what the ACLs of its network let in goes to " + w.port.Interface
+		}
 		if _, self := f.Match.Get(openflow.FieldInPort); self {
 			return "its own broadcasts do not come back to it"
 		}
 		return "the session of " + w.subject(f.Match) + " for it is looked up in its zone"
+	case tableICMP:
+		return "what it sends and nobody can route is answered by an ICMP error"
 	case tableRulesIn, tableRulesOut:
 		return w.rule(f)
+	case tableACLIn, tableACLOut:
+		return w.acl(f)
 	}
 	return f.String()
 }
@@ -111,11 +124,26 @@ func (w words) rule(f openflow.Flow) string {
 	if len(of) == 0 {
 		return "a flow of no rule: " + f.String()
 	}
-	what := w.subject(f.Match)
-	if _, later := f.Match.Get(openflow.FieldIPFrag); later {
-		what = "later fragments of " + what
+	return w.subject(f.Match) + " may pass by " + strings.Join(of, ", and by ")
+}
+
+// acl says of which rule of a network ACL a flow is.
+func (w words) acl(f openflow.Flow) string {
+	for _, a := range w.port.ACLs.All() {
+		number := w.acls.numberOf(a)
+		if n, _ := f.Match.Reg(regPolicy); n != number {
+			continue
+		}
+		switch i := int(firstRulePriority - f.Priority); {
+		case i >= 0 && i < len(a.Rules):
+			return fmt.Sprintf("%s: rule %d of ACL %s: %s", w.subject(f.Match), i, a.Name, a.Rules[i])
+		case f.Table == tableACLIn:
+			return fmt.Sprintf("what enters a subnet and no rule of ACL %s matches is dropped", a.Name)
+		default:
+			return fmt.Sprintf("what leaves a subnet and no rule of ACL %s matches is dropped", a.Name)
+		}
 	}
-	return what + " may pass by " + strings.Join(of, ", and by ")
+	return "a flow of no rule: " + f.String()
 }
 
 // subject says what a match takes in.
@@ -135,7 +163,7 @@ func (w words) subject(m openflow.Match) string {
 		word string
 	}{
 		{openflow.FieldICMPType, "type"}, {openflow.FieldICMPCode, "code"}, {openflow.FieldICMPv6Type, "type"}, {openflow.FieldICMPv6Code, "code"},
-		{openflow.FieldUDPSrc, "from port"}, {openflow.FieldTCPDst, "port"}, {openflow.FieldUDPDst, "port"}, {openflow.FieldSCTPDst, "port"},
+		{openflow.FieldTCPSrc, "from port"}, {openflow.FieldUDPSrc, "from port"}, {openflow.FieldSCTPSrc, "from port"}, {openflow.FieldTCPDst, "port"}, {openflow.FieldUDPDst, "port"}, {openflow.FieldSCTPDst, "port"},
 		{openflow.FieldIPv4Src, "from"}, {openflow.FieldIPv6Src, "from"}, {openflow.FieldARPSPA, "as"}, {openflow.FieldARPTPA, "about"}, {openflow.FieldNDTarget, "about"},
 		{openflow.FieldIPv4Dst, "to"}, {openflow.FieldIPv6Dst, "to"},
 	} {
@@ -153,6 +181,9 @@ func (w words) subject(m openflow.Match) string {
 				}
 			}
 		}
+	}
+	if o, ok := m.Get(openflow.FieldIPFrag); ok && o.Number() != 0 {
+		return "later fragments of " + strings.Join(s, " ")
 	}
 	return strings.Join(s, " ")
 }

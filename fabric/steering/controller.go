@@ -1,0 +1,166 @@
+package steering
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/weft-sdn/weft/fabric"
+	"github.com/weft-sdn/weft/fabric/demand"
+)
+
+// Damping keeps the controller from running after each change of the demand.
+type Damping struct {
+	// Gain is by how much, as a part of it, the highest utilisation must fall for
+	// anything to be done.
+	Gain float64
+	// Floor is the utilisation below which nothing is worth doing.
+	Floor float64
+	// Hold is how long a cell is left alone after it was changed.
+	Hold time.Duration
+	// Share is the part of all traffic that one step may move.
+	Share float64
+	// Smooth is the time over which the demand is averaged; zero takes it as it is.
+	Smooth time.Duration
+}
+
+// DefaultDamping acts for a gain of a tenth, above a load of three tenths, leaves a
+// cell alone for 30 s, and moves up to a tenth of the traffic at a time.
+var DefaultDamping = Damping{Gain: 0.1, Floor: 0.3, Hold: 30 * time.Second, Share: 0.1, Smooth: 10 * time.Second}
+
+func (d Damping) check() error {
+	part := func(name string, v float64) error {
+		if !(v >= 0 && v <= 1) {
+			return fmt.Errorf("damping: %s: %v is not a part between 0 and 1", name, v)
+		}
+		return nil
+	}
+	for _, err := range []error{part("gain", d.Gain), part("floor", d.Floor), part("share", d.Share)} {
+		if err != nil {
+			return err
+		}
+	}
+	if d.Hold < 0 || d.Smooth < 0 {
+		return fmt.Errorf("damping: hold and smooth can't be negative")
+	}
+	return nil
+}
+
+// Hop is a first link with its weight.
+type Hop struct {
+	Link   Link
+	Weight int
+}
+
+// Change is what a step does to the traffic of one cell.
+type Change struct {
+	demand.Key       // From is a leaf
+	Before     []Hop // nil is ECMP
+	After      []Hop
+	Why        string
+}
+
+// steered is what a cell has instead of ECMP.
+type steered struct {
+	weights map[int32]int // by first link
+}
+
+// Controller follows a measured demand with weights: a state machine in the time
+// that it is told. It is pure; who runs it measures, calls Step, and does what it
+// says. It is for one goroutine.
+type Controller struct {
+	network  *Network
+	settings Settings
+	damping  Damping
+	frozen   bool
+	smooth   map[demand.Key]demand.Demand
+	last     time.Time
+	cells    map[demand.Key]steered
+	changed  map[demand.Key]time.Time // of cells that were changed within Hold
+}
+
+// NewController begins with all traffic on ECMP.
+func NewController(n *Network, s Settings, d Damping) (*Controller, error) {
+	if err := d.check(); err != nil {
+		return nil, err
+	}
+	return &Controller{network: n, settings: s, damping: d, smooth: map[demand.Key]demand.Demand{},
+		cells: map[demand.Key]steered{}, changed: map[demand.Key]time.Time{}}, nil
+}
+
+// Freeze stops all changes, or lets them go on. What is steered stays; what leads
+// nowhere is still withdrawn.
+func (c *Controller) Freeze(frozen bool) { c.frozen = frozen }
+
+// Outcome is what a step found and does.
+type Outcome struct {
+	Changes []Change  // in natural order
+	Load    []float64 // bit/s by link, after the changes, of the averaged demand
+	// Before and After are the highest utilisation; Target is what the optimiser
+	// would reach if all could be changed at once.
+	Before, After, Target float64
+	Moved                 float64 // part of all traffic that goes another way now
+	Why                   string  // why nothing, or not more, is changed
+}
+
+// Step takes the demand measured since the last step and what is down, and says what
+// to change.
+func (c *Controller) Step(now time.Time, m demand.Matrix, f Failure) (Outcome, error) {
+	averaged, err := c.average(now, m)
+	if err != nil {
+		return Outcome{}, err
+	}
+	traffic, err := NewTraffic(c.network, averaged)
+	if err != nil {
+		return Outcome{}, err
+	}
+	routes, err := c.network.Routes(f)
+	if err != nil {
+		return Outcome{}, err
+	}
+	s := &stepping{Controller: c, placed: traffic.place(routes), now: now}
+	s.withdraw()
+	s.present = s.split(c.settings.Seed)
+	s.load = s.problem.Load(s.present)
+	s.Before, _ = s.problem.Utilisation(s.load)
+	s.After, s.Target = s.Before, s.Before
+	if err := s.act(); err != nil {
+		return Outcome{}, err
+	}
+	s.Load = s.load
+	slices.SortFunc(s.Changes, func(a, b Change) int {
+		return cmp.Or(fabric.Natural(a.From, b.From), fabric.Natural(a.To, b.To), fabric.Natural(a.Tenant, b.Tenant))
+	})
+	return s.Outcome, nil
+}
+
+// average follows the demand by an exponential mean.
+func (c *Controller) average(now time.Time, m demand.Matrix) (demand.Matrix, error) {
+	keep := 0.0
+	if c.damping.Smooth > 0 && !c.last.IsZero() {
+		keep = math.Exp(-float64(now.Sub(c.last)) / float64(c.damping.Smooth))
+	}
+	c.last = now
+	next := map[demand.Key]demand.Demand{}
+	for _, d := range m.Demands {
+		if old, ok := c.smooth[d.Key]; ok {
+			d.Rate += keep * (old.Rate - d.Rate)
+		} else {
+			d.Rate *= 1 - keep
+		}
+		next[d.Key] = d
+	}
+	for k, old := range c.smooth {
+		if _, ok := next[k]; !ok && keep > 0 {
+			// Below a bit per second nothing is left.
+			if old.Rate *= keep; old.Rate >= 1 {
+				next[k] = old
+			}
+		}
+	}
+	c.smooth = next
+	return demand.New(slices.Collect(maps.Values(next)))
+}

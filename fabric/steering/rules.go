@@ -1,0 +1,258 @@
+package steering
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/weft-sdn/weft/fabric"
+	"github.com/weft-sdn/weft/fabric/congestion"
+)
+
+// Rules are policies that fit a fabric and each other. They are not changed after
+// Compile made them.
+type Rules struct {
+	network *Network
+	list    []rule // by rank
+}
+
+// rule is a policy with its names looked up.
+type rule struct {
+	Policy
+	avoid []bool      // links, of an avoiding policy
+	via   map[int]int // next switch to its weight, of a pin or weights
+}
+
+// Compile checks policies against a fabric and each other. Those that have ended
+// are left out. Refused are names that the fabric does not have, ways that do not
+// exist, and policies of equal priority that say different things about the same
+// traffic; all that is wrong is in the error, joined.
+func Compile(n *Network, policies []Policy, now time.Time) (*Rules, error) {
+	r := &Rules{network: n}
+	var errs []error
+	healthy, err := n.Routes(Failure{})
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range policies {
+		if !p.Spec.Until.IsZero() && !p.Spec.Until.After(now) {
+			continue
+		}
+		u, err := n.lookUp(p)
+		if err == nil {
+			err = r.reachable(healthy, u)
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		r.list = append(r.list, u)
+	}
+	slices.SortStableFunc(r.list, func(a, b rule) int { return rank(a.Policy, b.Policy) })
+	errs = append(errs, r.conflicts()...)
+	if len(errs) == 0 {
+		errs = append(errs, r.stranded(healthy))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// lookUp finds what a policy names.
+func (n *Network) lookUp(p Policy) (rule, error) {
+	u := rule{Policy: p}
+	errs := []error{p.check()}
+	add := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("policy "+p.Name+": "+format, args...))
+	}
+	for _, e := range []struct{ field, name string }{{"from", p.Spec.Scope.From}, {"to", p.Spec.Scope.To}} {
+		if e.name == "" {
+			continue
+		}
+		if s, ok := n.index[e.name]; !ok {
+			add("spec.scope.%s: the fabric has no leaf %q", e.field, e.name)
+		} else if !slices.Contains(n.ends, s) {
+			add("spec.scope.%s: %s is not a leaf", e.field, e.name)
+		}
+	}
+	names := slices.SortedFunc(maps.Keys(p.Spec.Weight), fabric.Natural)
+	if p.Spec.Pin != nil {
+		names = p.Spec.Pin.Via
+	}
+	u.via = map[int]int{}
+	for _, name := range names {
+		s, ok := n.index[name]
+		if !ok {
+			add("via: the fabric has no switch %q", name)
+			continue
+		}
+		u.via[s] = max(1, p.Spec.Weight[name])
+	}
+	if a := p.Spec.Avoid; a != nil {
+		u.avoid = make([]bool, len(n.Links))
+		for _, name := range slices.Concat(a.Links, a.Nodes) {
+			links := n.LinksAt(name)
+			if len(links) == 0 {
+				add("spec.avoid: the fabric has no link between switches at %s", name)
+			}
+			for _, l := range links {
+				u.avoid[l] = true
+			}
+		}
+	}
+	return u, errors.Join(errs...)
+}
+
+// reachable refuses a pin or weights with a switch that no traffic of the scope
+// can go by.
+func (r *Rules) reachable(healthy *Routes, u rule) error {
+	for _, s := range slices.Sorted(maps.Keys(u.via)) {
+		found := false
+		for _, from := range r.network.ends {
+			for _, to := range r.network.ends {
+				if from == to || !u.covers(r.network, from, to, u.Spec.Scope.Tenant) {
+					continue
+				}
+				ways, _ := healthy.between(from, to)
+				found = found || slices.ContainsFunc(ways, func(w congestion.Way) bool { return r.network.to[w.First] == s })
+			}
+		}
+		if !found {
+			return fmt.Errorf("policy %s: there is no way by %s for %s", u.Name, r.network.names[s], u.Spec.Scope)
+		}
+	}
+	return nil
+}
+
+func (u rule) covers(n *Network, from, to int, tenant string) bool {
+	return Scope{n.names[from], n.names[to], tenant}.within(u.Spec.Scope)
+}
+
+// conflicts are pairs of policies of equal priority that decide about the same
+// traffic, neither of them for a part of the other's.
+func (r *Rules) conflicts() []error {
+	var errs []error
+	for i, a := range r.list {
+		for _, b := range r.list[i+1:] {
+			if !a.decides() || !b.decides() || a.Spec.Priority != b.Spec.Priority || !a.Spec.Scope.overlaps(b.Spec.Scope) {
+				continue
+			}
+			ab, ba := a.Spec.Scope.within(b.Spec.Scope), b.Spec.Scope.within(a.Spec.Scope)
+			if ab == ba {
+				errs = append(errs, fmt.Errorf("policies %s and %s conflict: both have priority %d and decide about the same traffic (%s; %s): give one a higher priority, or a scope within the other's",
+					a.Name, b.Name, a.Spec.Priority, a.Spec.Scope, b.Spec.Scope))
+			}
+		}
+	}
+	return errs
+}
+
+// stranded refuses policies that together leave no way while all links are up.
+func (r *Rules) stranded(healthy *Routes) error {
+	tenants := map[string]bool{"": true}
+	for _, u := range r.list {
+		tenants[u.Spec.Scope.Tenant] = true
+	}
+	for _, tenant := range slices.Sorted(maps.Keys(tenants)) {
+		for _, from := range r.network.ends {
+			for _, to := range r.network.ends {
+				d := r.decide(healthy, from, to, tenant)
+				if d.stranded && d.avoided != "" {
+					return fmt.Errorf("policy %s: it leaves no way from %s to %s: leaves choose their first link only, what follows is ECMP",
+						d.avoided, r.network.names[from], r.network.names[to])
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// decision is what the rules say about traffic from a leaf to another.
+type decision struct {
+	policy  string    // that decides; empty for plain ECMP
+	avoided string    // the last policy that took ways away
+	auto    bool      // the optimiser decides, among the ways with a part
+	parts   []float64 // by way, with sum 1; nil is even over all
+	// stranded: all ways that the rules leave are down, so ECMP serves.
+	stranded bool
+}
+
+// decide applies the rules to the ways that there are.
+func (r *Rules) decide(routes *Routes, from, to int, tenant string) decision {
+	var d decision
+	ways, offset := routes.between(from, to)
+	if r == nil || len(ways) == 0 {
+		return d
+	}
+	parts := make([]float64, len(ways))
+	for w := range parts {
+		parts[w] = 1
+	}
+	changed, floor := false, 0
+	for _, u := range r.list {
+		if !u.covers(r.network, from, to, tenant) {
+			continue
+		}
+		switch {
+		case u.avoid != nil && (d.policy == "" || u.Spec.Priority >= floor):
+			for w, way := range ways {
+				if parts[w] > 0 && routes.touches(way, offset, u.avoid) {
+					parts[w], changed, d.avoided = 0, true, u.Name
+				}
+			}
+		case u.decides() && d.policy == "":
+			d.policy, d.auto, floor = u.Name, u.Spec.Auto != nil, u.Spec.Priority
+			if !d.auto {
+				changed = true
+				r.network.weigh(ways, u.via, parts)
+			}
+		}
+	}
+	if !changed {
+		return d
+	}
+	d.parts = parts
+	if d.stranded = !normalise(parts); d.stranded {
+		d.parts, d.auto = nil, false
+	}
+	return d
+}
+
+// weigh multiplies the parts by the weights of the next switches, divided over
+// parallel links.
+func (n *Network) weigh(ways []congestion.Way, via map[int]int, parts []float64) {
+	parallel := map[int]int{}
+	for _, w := range ways {
+		parallel[n.to[w.First]]++
+	}
+	for w, way := range ways {
+		s := n.to[way.First]
+		parts[w] *= float64(via[s]) / float64(parallel[s])
+	}
+}
+
+// touches reports whether a way has one of the links.
+func (r *Routes) touches(w congestion.Way, offset int, links []bool) bool {
+	if links[w.First] {
+		return true
+	}
+	return slices.ContainsFunc(r.tails[offset+int(w.Tail)], func(s congestion.Share) bool { return links[s.Link] })
+}
+
+// normalise makes the sum one; false when there is nothing.
+func normalise(parts []float64) bool {
+	sum := 0.0
+	for _, v := range parts {
+		sum += v
+	}
+	if sum <= 0 {
+		return false
+	}
+	for w := range parts {
+		parts[w] /= sum
+	}
+	return true
+}
