@@ -126,7 +126,8 @@ type Model struct {
 	stale      map[intent.Ref]struct{}                        // routers to be compiled again
 	unlinked   map[intent.Ref]struct{}                        // those that have something of a router which changed
 	shared     shared
-	hopPorts   map[intent.Ref]few[intent.Ref] // next hops -> routers
+	borders    map[string]map[intent.Ref]struct{} // nodes -> external networks that they lead to
+	hopPorts   map[intent.Ref]few[intent.Ref]     // next hops -> routers
 	hopAddrs   map[address]few[intent.Ref]
 	compiling  bool
 	awaiting   bool // some edge has not reported
@@ -195,7 +196,7 @@ func NewModel() *Model {
 		strays: map[intent.VNI]map[taken]struct{}{}, owners: map[address]intent.MAC{}, refused: map[address]map[taken]struct{}{},
 		hosts:   map[address][]taken{},
 		byL3VNI: map[intent.VNI]*router{}, vrfImports: map[intent.RouteTarget]map[intent.VNI]struct{}{}, staleNodes: map[string]struct{}{}, staleVRFs: map[intent.VNI]struct{}{},
-		routers: map[intent.Ref]*router{}, routersOf: map[intent.Ref]few[intent.Ref]{}, mirrored: map[intent.VNI]intent.VNI{}, stale: map[intent.Ref]struct{}{}, unlinked: map[intent.Ref]struct{}{}, shared: newShared(),
+		routers: map[intent.Ref]*router{}, routersOf: map[intent.Ref]few[intent.Ref]{}, mirrored: map[intent.VNI]intent.VNI{}, stale: map[intent.Ref]struct{}{}, unlinked: map[intent.Ref]struct{}{}, shared: newShared(), borders: map[string]map[intent.Ref]struct{}{},
 		hopPorts: map[intent.Ref]few[intent.Ref]{}, hopAddrs: map[address]few[intent.Ref]{},
 		offences:     map[rowOf]map[evpn.Source]offence{},
 		security:     newSecurity(),
@@ -252,6 +253,7 @@ func (m *Model) Put(o intent.Object) {
 		if e.vtep() != was {
 			m.settleNode(e)
 			m.settleLearned(o.Metadata.Name, e)
+			m.touchBordersOf(o.Metadata.Name)
 		}
 		m.settleAwaiting()
 		m.settleRouters()

@@ -187,6 +187,11 @@ func (w *world) putOutside() string {
 	n.Spec.RouteTargets.Import = [][]string{nil, nil, {"1:1"}}[w.IntN(3)]
 	n.Spec.Import = [][]netip.Prefix{nil, {netip.MustParsePrefix("10.0.0.0/8")}}[w.IntN(2)]
 	n.Spec.Pools = [][]netip.Prefix{nil, {netip.MustParsePrefix("172.16.0.0/24")}}[w.IntN(2)]
+	for b := range 3 {
+		if w.IntN(2) == 0 {
+			n.Spec.Borders = append(n.Spec.Borders, intent.Border{Node: fmt.Sprintf("%s%d", []string{"hv", "leaf"}[b%2], 7+b)})
+		}
+	}
 	return w.put(n)
 }
 
@@ -413,6 +418,10 @@ func (w *world) compare(t *testing.T) {
 	for v := firstL3VNI; v <= lastL3VNI; v++ {
 		require.Equal(t, routedRowsOf(want, v), routedRowsOf(w.m, v), "L3VNI %d", v)
 		require.Equal(t, slices.Sorted(want.Carriers(v)), slices.Sorted(w.m.Carriers(v)), "carriers of L3VNI %d", v)
+	}
+	for b := range 3 {
+		n := fmt.Sprintf("%s%d", []string{"hv", "leaf"}[b%2], 7+b)
+		require.Equal(t, want.Borders(n), w.m.Borders(n), "borders")
 	}
 	for id := uint32(1); id <= oracleGroups+1; id++ {
 		require.Equal(t, membersOf(want, id), membersOf(w.m, id), "group %d", id)

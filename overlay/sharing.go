@@ -235,6 +235,7 @@ func (m *Model) putOutside(ref intent.Ref, now *intent.ExternalNetwork) {
 	} else {
 		r.outside, r.spec = &intent.ExternalNetwork{Metadata: intent.Metadata{Name: ref.Name}}, &intent.Router{Metadata: intent.Metadata{Name: ref.Name}}
 	}
+	m.settleBorders(ref, old, now)
 	m.stale[ref] = struct{}{}
 	m.settleRouters()
 	if now == nil {

@@ -27,6 +27,8 @@ func (e *Engine) Status(o intent.Object) *intent.Status {
 		return e.aclStatus(o)
 	case *intent.SecurityGroup:
 		return e.groupStatus(o)
+	case *intent.ExternalNetwork:
+		return e.externalStatus(o)
 	case *intent.Tenant:
 		return &intent.Status{Phase: intent.PhaseReady, Applied: o.Metadata.Revision}
 	case *intent.Node:

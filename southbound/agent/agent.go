@@ -11,10 +11,12 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/southbound/leafstate"
 )
 
@@ -28,6 +30,8 @@ type Controller interface {
 type Switch interface {
 	// Apply makes the switch what the state says and returns what is in place.
 	Apply(context.Context, leafstate.State) (leafstate.InPlace, error)
+	// Sessions reads the sessions with routers outside, by L3VNI.
+	Sessions(context.Context) (map[intent.VNI][]leafstate.OutsideSession, error)
 	Interfaces() ([]leafstate.Interface, error)
 	Software(context.Context) string
 }
@@ -206,6 +210,14 @@ func (a *Agent) report(ctx context.Context) {
 		r.Errors = append(r.Errors, err.Error())
 	}
 	r.Software = a.Switch.Software(ctx)
+	sessions, err := a.Switch.Sessions(ctx)
+	if err != nil {
+		r.Errors = append(r.Errors, err.Error())
+	}
+	r.Routers = slices.Clone(r.Routers)
+	for i := range r.Routers {
+		r.Routers[i].Sessions = sessions[r.Routers[i].VNI]
+	}
 	if a.full {
 		if err := a.Tables.Read(); err != nil {
 			r.Errors = append(r.Errors, err.Error())

@@ -17,7 +17,8 @@ import (
 //     uses the leaf as a transit, nor reaches the underlay.
 //   - To the outside goes what is from an announced prefix.
 //   - The default VRF is shared with the underlay, so there nothing else crosses
-//     between the bridge of the L3VNI, the links to the outside, and the rest.
+//     between the bridge of the L3VNI, the links to the outside, and the rest; and
+//     what the leaf says itself, such as time exceeded, is from its address outside.
 func outsideText(routers []leafstate.Router) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "table inet %s\ndelete table inet %s\n", filterTable, filterTable)
@@ -43,12 +44,13 @@ func outsideText(routers []leafstate.Router) string {
 		for _, v4 := range []bool{true, false} {
 			ip, icmp := words(v4)
 			if in := insideOf(r.Outside, v4); len(in.locals) > 0 {
+				chains["output"] = append(chains["output"], fmt.Sprintf("oifname %s meta l4proto %s %s saddr != %s %s saddr set %s", set(append(quoted(r), bridge)), icmp, ip, set(append(linkLocal(v4), in.locals...)), ip, in.locals[0]))
 				chains["input"] = append(chains["input"], fmt.Sprintf("iifname %s %s daddr %s meta l4proto %s accept", bridge, ip, set(in.locals), icmp))
 			}
 		}
 		chains["input"] = append(chains["input"], fmt.Sprintf("iifname %s drop", bridge))
 	}
-	for _, c := range []struct{ name, priority string }{{"prerouting", "-150"}, {"forward", "0"}, {"input", "0"}} {
+	for _, c := range []struct{ name, priority string }{{"prerouting", "-150"}, {"forward", "0"}, {"input", "0"}, {"output", "0"}} {
 		if len(chains[c.name]) > 0 {
 			fmt.Fprintf(&b, " chain %[1]s {\n  type filter hook %[1]s priority %[2]s; policy accept;\n  %[3]s\n }\n", c.name, c.priority, strings.Join(chains[c.name], "\n  "))
 		}
@@ -63,6 +65,14 @@ func words(v4 bool) (ip, icmp string) {
 		return "ip", "icmp"
 	}
 	return "ip6", "ipv6-icmp"
+}
+
+// linkLocal are the addresses of a family that a link has by itself.
+func linkLocal(v4 bool) []string {
+	if v4 {
+		return nil
+	}
+	return []string{"fe80::/10"}
 }
 
 // quoted are the interfaces that lead outside, by name.

@@ -81,7 +81,7 @@ func newRigOf(t *testing.T, servers int) *rig {
 			logs, _ := filepath.Glob(dir + "/*/*.log")
 			for _, f := range logs {
 				text, _ := os.ReadFile(f)
-				t.Logf("%s:\n%s", f, text[max(0, len(text)-2000):])
+				t.Logf("%s:\n%s", f, text[:min(len(text), 6000)])
 			}
 		}
 		os.RemoveAll(dir)
