@@ -105,7 +105,7 @@ func (w *outsideSite) nothingElseIsKnown() {
 	}
 }
 
-var exceeded = regexp.MustCompile(`(?m)^From (\S+?):? icmp_seq=1 (Time to live exceeded|Time exceeded: Hop limit)`)
+var exceeded = regexp.MustCompile(`(?m)^From (\S+) icmp_seq=1 (Time to live exceeded|Time exceeded: Hop limit)`)
 
 // hop is who answers a packet that may pass so many routers.
 func (w *outsideSite) hop(from string, to netip.Addr, ttl int) (netip.Addr, error) {

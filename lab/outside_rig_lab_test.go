@@ -176,7 +176,9 @@ func (w *outsideSite) tellOfFailure() {
 	for _, n := range w.hypervisors() {
 		w.Logf("%s:\n%s", n.Name, w.ofctl(n.Name, "dump-flows"))
 	}
-	w.Logf("%+v", w.external().Status)
+	if o, err := w.client.Get(context.Background(), intent.ExternalRef("internet")); err == nil {
+		w.Logf("%+v", o.(*intent.ExternalNetwork).Status)
+	}
 	events, _ := w.client.Events(context.Background())
 	for _, e := range events[max(0, len(events)-15):] {
 		w.Logf("%s %s %s %s: %s", e.Time.Format("15:04:05.000"), e.Device, e.Object, e.Reason, e.Message)
