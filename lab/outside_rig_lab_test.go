@@ -120,7 +120,7 @@ func (w *outsideSite) isp() {
 		}
 		conf.WriteString(" exit-address-family\n")
 	}
-	files := map[string]string{"zebra": "no zebra nexthop kernel enable\n", "bgpd": conf.String(), "bfdd": "bfd\n profile fast\n  detect-multiplier 3\n  transmit-interval 100\n  receive-interval 100\n exit\nexit\n"}
+	files := map[string]string{"zebra": "no zebra nexthop kernel enable\n", "bgpd": conf.String(), "bfdd": "bfd\n profile fast\n  detect-multiplier 3\n  transmit-interval 300\n  receive-interval 300\n exit\nexit\n"}
 	r := &run{state: w.State, progress: silent{}}
 	for _, d := range []string{"zebra", "bfdd", "bgpd"} {
 		require.NoError(w, os.WriteFile(filepath.Join(dir, d+".conf"), []byte(files[d]), 0o644))
@@ -169,7 +169,7 @@ func (w *outsideSite) tellOfFailure() {
 		log, _ := os.ReadFile(filepath.Join(w.NodeDir(n), "agent.log"))
 		w.Logf("%s: agent\n%s", n, log)
 	}
-	for _, c := range []string{"show bgp summary", "show ip bgp"} {
+	for _, c := range []string{"show bgp summary", "show ip bgp", "show bgp neighbors"} {
 		out, _ := w.run("isp", "vtysh", "--vty_socket", w.NodeDir("isp"), "-c", c)
 		w.Logf("isp: %s\n%s", c, out)
 	}

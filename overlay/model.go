@@ -165,14 +165,19 @@ func (m *Model) attachment(r intent.Ref) (Attachment, bool) {
 
 // edge is a node and what it reported. It exists as soon as either is known.
 type edge struct {
-	key        string // in nodes
-	spec       *intent.Node
-	reported   bool
-	ifaces     map[string]Interface
-	local      map[intent.Ref]LocalPort  // replaced rather than changed once it was lent
-	lent       atomic.Bool               // a reader has local
-	localRev   uint64                    // counts the changes of local
-	onVNI      map[intent.VNI]int        // local ports per VNI
+	key      string // in nodes
+	spec     *intent.Node
+	reported bool
+	ifaces   map[string]Interface
+	local    map[intent.Ref]LocalPort // replaced rather than changed once it was lent
+	lent     atomic.Bool              // a reader has local
+	localRev uint64                   // counts the changes of local
+	onVNI    map[intent.VNI]int       // local ports per VNI
+	// away says that the leaf's session is lost and its routes are kept; waiting are
+	// its prefix routes then.
+	away       bool
+	waiting    map[evpn.Key][]evpn.RouteID
+	leads      map[lead]int              // routes by which it leads to a prefix
 	reading    map[intent.VNI]int        // local ports that need a table beside their VNI's
 	floods     map[intent.VNI]netip.Addr // the IMET routes it originates
 	learned    map[Learned]struct{}      // as reported

@@ -242,7 +242,8 @@ func (m *Model) putOutside(ref intent.Ref, now *intent.ExternalNetwork) {
 		delete(m.routers, ref)
 	}
 	m.settleVRF(ref, was, spec)
-	if old != nil && now != nil && !slices.Equal(old.Spec.Import, now.Spec.Import) {
+	sameBorders := func(a, b intent.Border) bool { return a.Node == b.Node }
+	if old != nil && now != nil && (!slices.Equal(old.Spec.Import, now.Spec.Import) || !slices.EqualFunc(old.Spec.Borders, now.Spec.Borders, sameBorders)) {
 		m.retake(m.routesOver(now.Spec.VNI))
 	}
 	m.settleStaleNodes()

@@ -358,8 +358,11 @@ func (e *Engine) PeerChanged(peer string) {
 	session, _ := e.config.Speaker.Peer(peer)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if session.Synced && e.model.Node(peer) != nil {
-		e.model.Synced(peer)
+	if e.model.Node(peer) != nil {
+		e.model.SetAway(peer, session.State != established)
+		if session.Synced {
+			e.model.Synced(peer)
+		}
 		e.wakeTouched()
 	}
 	if s := e.sessions[peer]; s != nil {

@@ -66,6 +66,7 @@ const (
 	retryWait  = 300 * time.Millisecond
 	heartbeat  = 3 * time.Second
 	auditEvery = 15 * time.Second // the state is applied again: what others changed is mended
+	failedWait = time.Second      // and this long after it could not be
 	gatherTime = time.Millisecond // a route changes several tables
 )
 
@@ -146,8 +147,10 @@ func (a *Agent) serve(ctx context.Context, wanted <-chan leafstate.State, again 
 		case s := <-wanted:
 			a.state = s
 			a.apply(ctx)
+			audit.Reset(a.auditAfter())
 		case <-audit.C:
 			a.apply(ctx)
+			audit.Reset(a.auditAfter())
 		case <-a.Tables.Changed():
 			if err := sleep(ctx, gatherTime); err != nil {
 				return err
@@ -189,6 +192,15 @@ func (a *Agent) apply(ctx context.Context) {
 			a.Logger.Warn("the state is not in place", "rev", a.state.Revision, "err", err)
 		}
 	}
+}
+
+// auditAfter is after what time the state is applied again: soon, when a part of it
+// is not in place and may be the next time.
+func (a *Agent) auditAfter() time.Duration {
+	if a.failed != nil || slices.ContainsFunc(a.in.Routers, func(r leafstate.RouterReport) bool { return r.Error != "" && !r.Capability }) {
+		return failedWait
+	}
+	return auditEvery
 }
 
 func text(err error) string {

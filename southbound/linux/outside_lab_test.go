@@ -3,6 +3,7 @@
 package linux
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os/exec"
@@ -32,6 +33,19 @@ func TestOutsideInTheDefaultVRF(t *testing.T) {
 	s := a.state()
 	s.Routers = []leafstate.Router{external(outsideVNI, true, one, two)}
 	s.Routers[0].Outside.Others = []netip.Addr{netip.MustParseAddr("10.9.0.3")}
+	in, err := a.applied(s)
+	require.NoError(t, err)
+	if in.Routers[0].Error != "" {
+		require.Contains(t, in.Routers[0].Error, errNotReflected.Error())
+		require.NotContains(t, a.vty("bgpd", "show running-config"), "192.0.2.3", "the fabric's routes come first")
+	}
+	r.wait("the leaf has the fabric's routes", func() error {
+		in, err := a.applied(s)
+		if err == nil && in.Routers[0].Error != "" {
+			err = errors.New(in.Routers[0].Error)
+		}
+		return err
+	})
 	a.mustRoute(s)
 	inside := b.state()
 	inside.Routers = []leafstate.Router{external(outsideVNI, true)}

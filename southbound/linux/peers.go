@@ -3,6 +3,7 @@ package linux
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -134,6 +135,73 @@ func (s *Switch) configureDefault(ctx context.Context, want leafstate.State, has
 		return s.tell(ctx, "bgpd", cs...)
 	}
 	return nil
+}
+
+// errNotReflected is why a border does not speak with routers outside yet.
+var errNotReflected = errors.New("there is no BGP session with the controller or keeper yet: what came from outside would not find its way")
+
+// reflectedTime is how long the session with a reflector must have been there: its
+// routes have come then.
+const reflectedTime = time.Second
+
+// heldBack is a state as FRR is told of it. A border that has just started, and with
+// it bgpd, speaks with routers outside once it has the fabric's routes; until then
+// the other borders have all that comes.
+func (s *Switch) heldBack(ctx context.Context, want leafstate.State, rs *routers) leafstate.State {
+	held := leafstate.State{}
+	for i, r := range want.Routers {
+		if r.Outside == nil || len(r.Outside.Peers) == 0 || rs.errs[r.VNI] != nil {
+			continue
+		}
+		ready, err := s.speaksOutside(ctx, want, r)
+		if err == nil && ready {
+			continue
+		}
+		if err == nil {
+			err = errNotReflected
+		}
+		rs.late[r.VNI] = err
+		if held.Routers == nil {
+			held = want
+			held.Routers = slices.Clone(want.Routers)
+		}
+		o := *r.Outside
+		o.Peers = nil
+		held.Routers[i].Outside = &o
+	}
+	if held.Routers == nil {
+		return want
+	}
+	return held
+}
+
+// speaksOutside reports whether bgpd speaks with routers outside already, or may.
+func (s *Switch) speaksOutside(ctx context.Context, want leafstate.State, r leafstate.Router) (bool, error) {
+	text, err := VTY(ctx, s.config.FRRDir, "bgpd", "show running-config")
+	if err != nil {
+		return false, err
+	}
+	if strings.Contains(string(text), " description "+outsideMark(r.VNI)+"\n") {
+		return true, nil
+	}
+	if text, err = VTY(ctx, s.config.FRRDir, "bgpd", "show bgp l2vpn evpn summary json"); err != nil {
+		return false, err
+	}
+	var all struct {
+		Peers map[string]struct {
+			State string `json:"state"`
+			Up    int64  `json:"peerUptimeMsec"`
+		} `json:"peers"`
+	}
+	if err := json.Unmarshal(text, &all); err != nil {
+		return false, fmt.Errorf("read BGP sessions: %w", err)
+	}
+	for _, p := range evpnOf(want, s.config.Keeper).peers {
+		if is := all.Peers[p.Address.String()]; is.State == established && time.Duration(is.Up)*time.Millisecond >= reflectedTime {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // readSessions reads "show bgp [vrf VRF] summary json".

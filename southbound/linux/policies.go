@@ -224,7 +224,7 @@ func (s *Switch) configurePolicies(ctx context.Context, running string, asn uint
 }
 
 // bfdProfile is the profile of bfdd that sessions with peers outside use: they are
-// given up after three packets of 100 ms that do not come (RFC 5880 section 6.8.4).
+// given up when three packets, one each 300 ms, did not come (RFC 5880 section 6.8.4).
 const bfdProfile = "weft"
 
 func (s *Switch) configureBFD(ctx context.Context) error {
@@ -235,7 +235,7 @@ func (s *Switch) configureBFD(ctx context.Context) error {
 	if strings.Contains(string(text), "profile "+bfdProfile+"\n") {
 		return nil
 	}
-	return s.tell(ctx, "bfdd", "bfd", "profile "+bfdProfile, "detect-multiplier 3", "transmit-interval 100", "receive-interval 100", "exit", "exit")
+	return s.tell(ctx, "bfdd", "bfd", "profile "+bfdProfile, "detect-multiplier 3", "transmit-interval 300", "receive-interval 300", "exit", "exit")
 }
 
 // forgetPolicies removes what no external VRF of the state has.

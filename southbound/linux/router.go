@@ -37,6 +37,7 @@ var errNoVRF = errors.New("the kernel has no VRF devices (CONFIG_NET_VRF): run a
 type routers struct {
 	want []leafstate.Router
 	errs map[intent.VNI]error
+	late map[intent.VNI]error // what a router lacks while the rest of it is in place
 }
 
 func (r *routers) fail(v intent.VNI, err error) {
@@ -60,7 +61,7 @@ func (r *routers) reports() []leafstate.RouterReport {
 	var out []leafstate.RouterReport
 	for _, w := range r.want {
 		p := leafstate.RouterReport{VNI: w.VNI}
-		if err := r.errs[w.VNI]; err != nil {
+		if err := errors.Join(r.errs[w.VNI], r.late[w.VNI]); err != nil {
 			p.Error, p.Capability = err.Error(), errors.Is(err, errNoVRF)
 		}
 		out = append(out, p)

@@ -70,11 +70,13 @@ func (s *Switch) Apply(ctx context.Context, want leafstate.State) (leafstate.InP
 		return leafstate.InPlace{}, errors.Join(down, err)
 	}
 	errs := []error{down}
-	rs := &routers{want.Routers, map[intent.VNI]error{}}
+	rs := &routers{want.Routers, map[intent.VNI]error{}, map[intent.VNI]error{}}
 	var in leafstate.InPlace
+	told := want
 	if down == nil {
 		rs.bringVRFs(k.links)
-		s.configureVRFs(ctx, want, rs, k.links)
+		told = s.heldBack(ctx, want, rs)
+		s.configureVRFs(ctx, told, rs, k.links)
 		// While it is down what is there stays, what left the segment goes. More
 		// is of use for local ports only, and a VXLAN device that comes before
 		// bgpd's part may crash it.
@@ -90,7 +92,7 @@ func (s *Switch) Apply(ctx context.Context, want leafstate.State) (leafstate.InP
 	if s.last.Revision == 0 || hasOutside(s.last) || hasOutside(want) {
 		errs = append(errs, bringMain(want.Routers), releaseOutside(k, want.Routers))
 	}
-	errs = append(errs, s.forgetVRFs(ctx, want, func() error { return removeLinks(k.links, keptLinks(want), want) }))
+	errs = append(errs, s.forgetVRFs(ctx, told, func() error { return removeLinks(k.links, keptLinks(want), want) }))
 	errs = append(errs, s.setFilters(ctx, filterText(portsOf(want), want)))
 	s.last = want
 	return in, errors.Join(errs...)

@@ -227,7 +227,7 @@ func vniLinesOf(r leafstate.Router) vniLines {
 // configureVRFs brings FRR's part of the routers in line, those that are to go
 // excepted. What FRR refuses of one is its own trouble.
 func (s *Switch) configureVRFs(ctx context.Context, want leafstate.State, rs *routers, have *links) {
-	all := rs.usable()
+	all := slices.DeleteFunc(slices.Clone(want.Routers), func(r leafstate.Router) bool { return rs.errs[r.VNI] != nil })
 	if len(all) == 0 {
 		return
 	}
