@@ -6,8 +6,8 @@ BIN := bin/weft
 # missed. Nothing is installed when all programs are there.
 LAB_PROGRAMS := ovs-vswitchd ovs-vsctl vtep-ctl vtysh /usr/lib/frr/bgpd ping ip jq nft
 LAB_PACKAGES := openvswitch-switch openvswitch-vtep frr iputils-ping iproute2 jq nftables procps
-TEST_PROGRAMS := $(LAB_PROGRAMS) gcc gobgpd tshark tcpdump ethtool udhcpc dhcpcd rdisc6 qemu-system-x86_64 busybox modprobe
-TEST_PACKAGES := $(LAB_PACKAGES) gcc libc6-dev gobgpd tshark tcpdump ethtool udhcpc dhcpcd-base ndisc6 qemu-system-x86 busybox-static kmod
+TEST_PROGRAMS := $(LAB_PROGRAMS) gcc gobgpd tshark tcpdump ethtool lldpd udhcpc dhcpcd rdisc6 qemu-system-x86_64 busybox modprobe
+TEST_PACKAGES := $(LAB_PACKAGES) gcc libc6-dev gobgpd tshark tcpdump ethtool lldpd udhcpc dhcpcd-base ndisc6 qemu-system-x86 busybox-static kmod
 # Packages with tests that need root and real daemons.
 LAB_TESTS = $(shell grep -rl --include='*_test.go' '^//go:build lab' . | xargs -n1 dirname | sort -u)
 # Packages with tests that need a kernel of Debian's.

@@ -533,7 +533,7 @@ func (b *badInput) vlanTaken(w *site) {
 // A leaf that is in another AS than the intent says, until it is not.
 func (r *rogue) otherAS(w *site, n *intent.Node) {
 	a := w.raised("otheras", southbound.AlarmSession, "BGP session")
-	require.Contains(w, a.Message, "the leaf is in AS 65012, the intent says 65011")
+	require.Contains(w, a.Message, "the peer is in AS 65012, the intent says 65011")
 	w.loggedOnce("otheras", southbound.AlarmSession, "")
 	before := w.edges()
 	n.Spec.ASN = 65012

@@ -38,6 +38,7 @@ func (r *run) startController(ctx context.Context) error {
 		args: []string{
 			r.opts.Weft, "controller", "--data-dir", s.controllerDir(), "--listen", "unix:" + s.controllerSocket(),
 			"--listen", fmt.Sprintf("127.0.0.1:%d", controllerPort), "--listen", s.controllerMgmtAPI(),
+			"--asn", fmt.Sprint(s.controllerASN()), "--bgp-router-id", s.controllerID().String(), "--bgp-listen", "0.0.0.0:179",
 		},
 		log: filepath.Join(s.dir, "controller.log"),
 	}, s.controllerSocket())
@@ -51,7 +52,11 @@ func (s *State) controllerMgmtAPI() string {
 // agentArgs is the command line of a leaf's agent. The sockets of FRR's daemons
 // are in frrDir.
 func (s *State) agentArgs(weft string, n Node, frrDir string) []string {
-	return []string{weft, "agent", "--node", n.Name, "--controller", "http://" + s.controllerMgmtAPI(), "--frr-dir", frrDir, "--keeper", keeperAddress}
+	args := []string{weft, "agent", "--node", n.Name, "--controller", "http://" + s.controllerMgmtAPI(), "--frr-dir", frrDir}
+	if n.EVPN {
+		args = append(args, "--keeper", keeperAddress)
+	}
+	return args
 }
 
 // Where a leaf's keeper is: bgpd knows it by keeperAddress, the controller dials
@@ -78,16 +83,18 @@ func (s *State) specOf(node string) intent.NodeSpec {
 	return intent.NodeSpec{}
 }
 
-// startAgent runs Weft's keeper and agent on a leaf that is to have one, when there is a
-// controller to ask.
+// startAgent runs Weft's agent on a switch, and its keeper on an EVPN leaf, when there
+// is a controller to ask.
 func (r *run) startAgent(ctx context.Context, n Node) error {
 	if !n.Agent || r.opts.Weft == "" || r.state.Controller == "" {
 		return nil
 	}
 	dir := r.state.NodeDir(n.Name)
-	err := r.daemon(ctx, program{node: n.Name, name: "keeper", args: r.state.keeperArgs(r.opts.Weft, n), log: filepath.Join(dir, "keeper.log")})
-	if err != nil {
-		return err
+	if n.EVPN {
+		err := r.daemon(ctx, program{node: n.Name, name: "keeper", args: r.state.keeperArgs(r.opts.Weft, n), log: filepath.Join(dir, "keeper.log")})
+		if err != nil {
+			return err
+		}
 	}
 	return r.daemon(ctx, program{
 		node: n.Name, name: "agent", args: r.state.agentArgs(r.opts.Weft, n, dir),

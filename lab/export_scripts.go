@@ -169,7 +169,9 @@ func (e *exporter) routerScript(n Node) string {
 	s.add("vtysh -b")
 	if n.Agent {
 		s.add("")
-		s.daemon(e.state.keeperArgs(weftBin, n)...)
+		if n.EVPN {
+			s.daemon(e.state.keeperArgs(weftBin, n)...)
+		}
 		s.daemon(e.state.agentArgs(weftBin, n, frrRun)...)
 	}
 	return s.end()

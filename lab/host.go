@@ -32,7 +32,7 @@ func CheckHost(s *State) error {
 		want["frr"] = want["frr"] || n.Router != nil
 		want["iproute2"] = want["iproute2"] || len(n.Exec) > 0
 		want["openvswitch-switch"] = want["openvswitch-switch"] || n.VTEP != nil
-		want["nftables"] = want["nftables"] || n.Agent
+		want["nftables"] = want["nftables"] || n.EVPN
 		want["openvswitch-vtep"] = want["openvswitch-vtep"] || n.Role == intent.RoleVTEP
 	}
 	var missing, pkgs []string

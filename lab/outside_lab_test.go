@@ -80,7 +80,7 @@ func (w *outsideSite) reachedOutside() {
 // nothing of the outside or of tenants.
 func (w *outsideSite) nothingElseIsKnown() {
 	want := map[string][]string{}
-	for _, p := range append(slices.Clone(pools), vms4, vms6) {
+	for _, p := range append(slices.Clone(outsidePools), vms4, vms6) {
 		want[p.String()] = []string{fmt.Sprint(w.asn(1)), fmt.Sprint(w.asn(2))}
 	}
 	require.Equal(w, want, w.knows())

@@ -28,9 +28,9 @@ type outsideSite struct{ *site }
 const ispASN = 64999
 
 var (
-	www4, www6 = netip.MustParseAddr("198.51.100.80"), netip.MustParseAddr("2001:db8:100::80")
-	vms4, vms6 = netip.MustParsePrefix("198.18.1.0/24"), netip.MustParsePrefix("2001:db8:18:1::/64")
-	pools      = []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8:f::/64")}
+	www4, www6   = netip.MustParseAddr("198.51.100.80"), netip.MustParseAddr("2001:db8:100::80")
+	vms4, vms6   = netip.MustParsePrefix("198.18.1.0/24"), netip.MustParsePrefix("2001:db8:18:1::/64")
+	outsidePools = []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8:f::/64")}
 )
 
 // uplink is the link of border i to the router outside: its end, or the border's.
@@ -66,7 +66,7 @@ func newOutsideSite(t testing.TB) *outsideSite {
 	w.isp()
 	w.put(w.objects...)
 	external := &intent.ExternalNetwork{Header: intent.Header{APIVersion: intent.APIVersion, Kind: intent.KindExternalNetwork}, Metadata: intent.Metadata{Name: "internet"},
-		Spec: intent.ExternalNetworkSpec{Pools: pools}}
+		Spec: intent.ExternalNetworkSpec{Pools: outsidePools}}
 	for i := 1; i <= 2; i++ {
 		b := intent.Border{Node: fmt.Sprintf("border%d", i), VRF: intent.VRFDefault}
 		for _, v6 := range []bool{false, true} {

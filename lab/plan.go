@@ -37,11 +37,13 @@ func LoadFile(path string) (*topology.File, error) {
 
 // Plan makes the state that a lab of the file is to have. The notes are what
 // the user should know.
-func Plan(file *topology.File) (s *State, notes []string, err error) {
+func Plan(file *topology.File) (s *State, notes []string, err error) { return PlanSite(file, 0) }
+
+func plan(file *topology.File, params fabric.Params) (s *State, notes []string, err error) {
 	if err := CheckName(file.Name); err != nil {
 		return nil, nil, fmt.Errorf("%s: name: %w", file.Source(), err)
 	}
-	facts, err := fabric.Plan(file.Graph, fabric.Params{})
+	facts, err := fabric.Plan(file.Graph, params)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", file.Source(), err)
 	}
@@ -120,7 +122,7 @@ func (p *planner) node(g topology.Node) error {
 		if n.Router, err = p.router(g, c); err == nil {
 			outside := p.outside(g)
 			n.EVPN = n.Router.Managed && (p.servers(g) || outside)
-			n.Agent = n.EVPN
+			n.Agent = true
 			if n.EVPN && outside {
 				n.Router.detect()
 			}

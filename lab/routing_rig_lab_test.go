@@ -293,7 +293,7 @@ func queued(fd int) (r refusal, ok bool) {
 
 // ping wants answers to all of five echo requests, each once; like a window, it
 // may be tried again on a machine that has other work.
-func (w *routedSite) ping(from, to string) {
+func (w *site) ping(from, to string) {
 	w.Helper()
 	for try := 1; ; try++ {
 		out, err := exec.Command("ip", "netns", "exec", w.Namespace(from), "ping", "-n", "-c", "5", "-i", "0.1", "-W", "2", to).CombinedOutput()

@@ -73,6 +73,7 @@ func TestTenantsSharing(t *testing.T) {
 	step("filters and ways back hold", w.filtersHold)
 	step("nobody pretends", w.nobodyPretends)
 	step("traceroute", w.sharedTraceroute)
+	step("a static route", w.sharedStatic)
 	step("groups", w.sharedGroups)
 	step("the controller is killed", w.sharedKill)
 	step("sharing ends", w.sharingEnds)
@@ -261,6 +262,22 @@ func (w *routedSite) sharedTraceroute() {
 			}
 		}
 	}
+}
+
+// sharedStatic: what is behind a station of the other router is had by its static
+// route, and answers.
+func (w *routedSite) sharedStatic() {
+	require.NoError(w, netns.Do(w.Namespace("s2"), func() error { return addAddress(Address{"lo", netip.PrefixFrom(behind.Addr().Next(), 32)}) }))
+	hub := sharingRouter("hub", "services", hubTarget, []intent.RouterImport{taking(redTarget, "10.1.0.0/24", "fd00:0:0:1::/64"), taking(inkTarget, "10.5.0.0/24", "fd00:0:0:5::/64")}, 9, 10)
+	hub.Spec.Routes = []intent.StaticRoute{{Prefix: behind, NextHops: []intent.NextHop{{Port: "s2"}}}}
+	w.put(hub, sharingRouter("red", "r", redTarget, []intent.RouterImport{taking(hubTarget, services4, services6, behind.String())}, 1, 2))
+	w.ready(10 * time.Second)
+	w.ping("w1", behind.Addr().Next().String())
+	w.ping("w2", behind.Addr().Next().String())
+	r, ok := w.refused("z2", netip.AddrPortFrom(behind.Addr().Next(), 9), 0) // ink does not take it
+	require.True(w, ok)
+	require.Equal(w, refusal{w.vms["z2"].gateway(false), 3, 0}, r)
+	w.share()
 }
 
 // sharedGroups: groups know the stations of both routers of a tenant, and nobody

@@ -32,6 +32,7 @@ const (
 type State struct {
 	Name    string       `json:"name"`
 	Source  string       `json:"source"` // the topology file
+	Site    int          `json:"site,omitempty"`
 	Phase   Phase        `json:"phase"`
 	Created time.Time    `json:"created"`
 	Mgmt    netip.Prefix `json:"mgmt"`
@@ -69,7 +70,7 @@ type Node struct {
 	// Tags are the VLANs of a server's interfaces.
 	Tags []Tag `json:"tags,omitempty"`
 	// EVPN says that the node is a leaf with servers in tenants' networks: a
-	// BGP EVPN edge. Agent says that it is to run Weft's agent.
+	// BGP EVPN edge. Agent says that it is to run Weft's agent: each switch.
 	EVPN  bool `json:"evpn,omitempty"`
 	Agent bool `json:"agent,omitempty"`
 }

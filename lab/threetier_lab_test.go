@@ -19,9 +19,12 @@ import (
 // The example of the book, applied as it is: three subnets behind a router, groups
 // between the tiers, DHCP and a limit. web1 and db1 share a hypervisor, so that what
 // is routed and judged on one switch and across the fabric is both tried, with real
-// sockets, from real clients' leases on.
+// sockets, from real clients' leases on. The web tier is seen from outside by its
+// floating IP, and the others go there by source NAT.
 func TestTenantsThreeTiers(t *testing.T) {
 	w := newSite(t, topology.GenerateParams{Name: "shop", Spines: 2, Leaves: 2, HypervisorsPerLeaf: 1})
+	w.cli("apply", "-f", "../docs/examples/internet.yaml")
+	w.internet()
 	w.cli("apply", "-f", "../docs/examples/three-tier.yaml")
 	guest := &intent.Port{Header: intent.Header{APIVersion: intent.APIVersion, Kind: intent.KindPort}, Metadata: intent.Metadata{Tenant: "shop", Name: "guest"},
 		Spec: intent.PortSpec{Network: "web", Binding: intent.Binding{IfaceID: "shop-guest"}}}
@@ -54,6 +57,7 @@ func TestTenantsThreeTiers(t *testing.T) {
 		// Egress is open where no group has a rule for it.
 		{web, out, "tcp", 443, true}, {web, out, "udp", 443, true}, {app, out, "udp", 443, true}, {app, out, "ping", 0, true},
 	})
+	w.shopOutside(web, app, db)
 	lease := w.dhcp(web).lease("bound")
 	require.Contains(t, lease, "ip="+w.address(web, 4).String()+"\n")
 	require.Contains(t, lease, "router="+gateways["web"][0].String()+"\n")
@@ -67,11 +71,43 @@ func TestTenantsThreeTiers(t *testing.T) {
 	live := w.chat(web, w.address(app, 4), 8080)
 	live.lives(w, "before the router goes")
 	gone := time.Now()
+	w.delete(intent.Ref{Kind: intent.KindFloatingIP, Tenant: "shop", Name: "web"})
 	w.delete(intent.Ref{Kind: intent.KindRouter, Tenant: "shop", Name: "main"})
 	live.ends(w, gone)
 	w.attempts([]attempt{{web, app, "tcp", 8000, false}, {db, app, "udp", 514, false}, {out, web, "tcp", 443, true}, {out, web, "tcp", 80, false}})
 	w.cli("apply", "-f", "../docs/examples/three-tier.yaml")
 	w.attempts([]attempt{{web, app, "tcp", 8000, true}, {app, db, "tcp", 5432, true}, {web, db, "tcp", 5432, false}})
+	w.eventually(10*time.Second, func() error { return w.reach(internetNode, floatingWeb, "tcp", 443, time.Second) })
+}
+
+// floatingWeb is the web tier's address outside.
+var floatingWeb = netip.MustParseAddr("203.0.113.10")
+
+// shopOutside: from outside the web tier answers by its floating IP, by what its
+// group allows, and nobody else does; the tiers reach outside as their groups let
+// them, each known by its own address there.
+func (w *site) shopOutside(web, app, db string) {
+	w.Helper()
+	address := floatingWeb
+	w.eventually(10*time.Second, func() error { return w.reach(internetNode, address, "tcp", 443, time.Second) })
+	w.eventually(allowedAfter, func() error { return w.reach(internetNode, address, "ping", 0, time.Second) })
+	for _, c := range []struct {
+		to    netip.Addr
+		proto string
+		port  uint16
+	}{{address, "tcp", 80}, {address, "udp", 443}, {w.sources("hv1", false), "tcp", 443}, {w.sources("hv2", false), "tcp", 8000}} {
+		require.Error(w, w.reach(internetNode, c.to, c.proto, c.port, refusedAfter), "%+v", c)
+	}
+	const who = 8443
+	for _, s := range []netip.Addr{server4, server6} {
+		w.who(internetNode, netip.AddrPortFrom(s, who))
+	}
+	w.seenAs(web, netip.AddrPortFrom(server4, who), address)
+	w.seenAs(web, netip.AddrPortFrom(server6, who), w.sources("hv1", true))
+	w.seenAs(app, netip.AddrPortFrom(server4, who), w.sources("hv2", false))
+	w.unseen(db, netip.AddrPortFrom(server4, who)) // its group lets it talk to the app tier alone
+	require.Equal(w, intent.PhaseReady, w.cliGet(intent.Ref{Kind: intent.KindFloatingIP, Tenant: "shop", Name: "web"}).Phase)
+	require.Equal(w, intent.PhaseReady, w.cliGet(intent.Ref{Kind: intent.KindRouter, Tenant: "shop", Name: "main"}).Phase)
 }
 
 // plugPort makes the VM of a port, with the port's MAC and addresses, and default

@@ -205,8 +205,8 @@ func TestEdges(t *testing.T) {
 	require.NoError(t, ping(t, s, "vtep1", vtepOf(t, s, "hv2").String()))
 }
 
-// The agent is started on leaves that are EVPN edges, in their namespace, with
-// what it needs to know.
+// The agent is started on each switch, in its namespace, with what it needs to know;
+// on leaves that are EVPN edges with a keeper.
 func TestAgentsAreStarted(t *testing.T) {
 	dir := labDir(t)
 	weft := filepath.Join(t.TempDir(), "weft")
@@ -215,15 +215,18 @@ func TestAgentsAreStarted(t *testing.T) {
 	s.dir = filepath.Join(Parent(), s.Name)
 	s.UseController()
 	r := &run{state: s, opts: Options{Weft: weft}, progress: silent{}}
-	require.NoError(t, os.MkdirAll(s.NodeDir("leaf2"), 0o755))
-	require.NoError(t, makeNamespace(s.Namespace("leaf2"), nil))
+	for _, n := range []string{"leaf2", "spine1"} {
+		require.NoError(t, os.MkdirAll(s.NodeDir(n), 0o755))
+		require.NoError(t, makeNamespace(s.Namespace(n), nil))
+	}
 	for _, n := range []string{"leaf2", "spine1", "hv1", "vtep1"} {
 		require.NoError(t, r.startAgent(t.Context(), nodeOf(t, s, n)))
 	}
-	require.Len(t, s.Processes, 2)
+	require.Len(t, s.Processes, 3)
 	require.Equal(t, []string{weft, "keeper", "--asn", fmt.Sprint(s.specOf("leaf2").ASN), "--controllers", "172.20.20.2", "--from", keeperAddress,
 		"--listen", nodeOf(t, s, "leaf2").Mgmt.Addr().String() + ":1179", "--bgpd", s.specOf("leaf2").VTEP.String() + ":179"}, s.Processes[0].Args)
 	require.Equal(t, []string{weft, "agent", "--node", "leaf2", "--controller", "http://172.20.20.2:8470", "--frr-dir", s.NodeDir("leaf2"), "--keeper", keeperAddress}, s.Processes[1].Args)
+	require.Equal(t, []string{weft, "agent", "--node", "spine1", "--controller", "http://172.20.20.2:8470", "--frr-dir", s.NodeDir("spine1")}, s.Processes[2].Args)
 	eventually(t, func() error {
 		b, err := os.ReadFile(filepath.Join(dir, "agent.links"))
 		if err == nil && strings.Contains(string(b), "lo ") {

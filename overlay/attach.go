@@ -21,6 +21,7 @@ func (m *Model) settle(r intent.Ref) { m.settleAt(r, place{}) }
 // there.
 func (m *Model) settleAt(r intent.Ref, prefer place) {
 	old, had := m.attachment(r)
+	wasOnLeaf, isOnLeaf := m.attached[r].onLeaf, false
 	was := m.standby[r]
 	now, has, next := m.place(r, prefer)
 	if had == has && (!had || old.equal(now)) && slices.EqualFunc(was, next, Attachment.equal) {
@@ -30,7 +31,8 @@ func (m *Model) settleAt(r intent.Ref, prefer place) {
 	m.countHeld(has, next, 1)
 	if has {
 		e := m.nodes[now.Node]
-		m.attached[r] = attached{e, now.VTEP, now.RouterMAC}
+		isOnLeaf = now.Routing != nil && e.spec.Spec.EVPN != nil
+		m.attached[r] = attached{e, now.VTEP, now.RouterMAC, isOnLeaf}
 		m.serve(now)
 		m.originate(now)
 	} else {
@@ -70,10 +72,11 @@ func (m *Model) settleAt(r intent.Ref, prefer place) {
 	}
 	m.settleMembers(r, old, had, now, has)
 	m.judgePort(old, had, now, has, moved)
+	m.countOnLeaves(old, wasOnLeaf, now, isOnLeaf)
 	if had != has {
 		m.hopPort(r)
-		m.settleRouters()
 	}
+	m.settleRouters()
 }
 
 // countHeld counts the places of a port that is prepared but nowhere in use.
@@ -114,7 +117,7 @@ func (m *Model) place(r intent.Ref, prefer place) (at Attachment, ok bool, stand
 		return Attachment{
 			LocalPort: LocalPort{Port: r, VNI: n.Spec.VNI, Interface: at.iface, VLAN: p.Spec.Binding.VLAN,
 				OFPort: e.ifaces[at.iface].OFPort, MAC: p.Spec.MAC, Addresses: p.Spec.Addresses,
-				Encap: n.Spec.Encapsulation.Full(), Standby: standby, Routing: routing, Services: m.served.by[n.Ref()], QoS: compileQoS(p.Spec.QoS), Policy: policy, Domain: domain, ACLs: m.acls.of[n.Ref()]},
+				Encap: n.Spec.Encapsulation.Full(), Standby: standby, Routing: routing, Services: m.served.by[n.Ref()], QoS: compileQoS(p.Spec.QoS), NAT: m.natOf(p, e), Policy: policy, Domain: domain, ACLs: m.acls.of[n.Ref()]},
 			Node: at.node, VTEP: e.vtep(), RouterMAC: routerMAC,
 		}
 	}
@@ -270,6 +273,7 @@ func (m *Model) originate(a Attachment) {
 		}
 	}
 	m.originateHosts(a)
+	m.originateFloating(a)
 }
 
 // withdraw takes back the rows that the old attachment originated and the new
@@ -292,6 +296,7 @@ func (m *Model) withdraw(old, now Attachment, has bool) {
 		}
 	}
 	m.withdrawHosts(old, now, has)
+	m.withdrawFloating(old, now, has)
 }
 
 // source names the place of an attachment: two places of one port are two

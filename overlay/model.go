@@ -42,6 +42,9 @@ type LocalPort struct {
 	// Services are what the station is told, nil when it is told nothing.
 	Services *Services
 	QoS      *QoS // nil when there are no limits
+	// NAT is how its packets to and from outside are translated; nil when its
+	// router leads to no external network.
+	NAT *NAT
 	// Policy filters what the port sends and receives; nil for a port in no
 	// security group.
 	Policy *Policy
@@ -63,7 +66,7 @@ type Learned struct {
 // Equal reports whether two local ports are the same in all.
 func (p LocalPort) Equal(q LocalPort) bool {
 	return p.Port == q.Port && p.VNI == q.VNI && p.Interface == q.Interface && p.VLAN == q.VLAN && p.OFPort == q.OFPort && p.MAC == q.MAC && p.Encap == q.Encap && p.Standby == q.Standby && slices.Equal(p.Addresses, q.Addresses) &&
-		p.Routing.Equal(q.Routing) && p.Services.Equal(q.Services) && p.QoS.Equal(q.QoS) &&
+		p.Routing.Equal(q.Routing) && p.Services.Equal(q.Services) && p.QoS.Equal(q.QoS) && p.NAT.Equal(q.NAT) &&
 		p.Domain == q.Domain && p.Policy.Equal(q.Policy) && p.ACLs.Equal(q.ACLs)
 }
 
@@ -92,6 +95,7 @@ type Model struct {
 
 	carriers   map[intent.VNI]map[string]struct{} // nodes with local ports, or ports that need the table
 	unreported map[string]struct{}                // edges that have never reported
+	absent     map[string]struct{}                // peers of other fabrics that have not, either
 
 	portsOf  map[intent.Ref]map[intent.Ref]struct{} // network -> ports
 	byIface  map[string]intent.Ref                  // iface-id -> port
@@ -116,6 +120,8 @@ type Model struct {
 	hosts   map[address][]taken                            // routes for addresses that are in the tables
 	alarms  []Alarm
 
+	interconnects map[string]*interconnect
+
 	routers    map[intent.Ref]*router // external networks among them
 	byL3VNI    map[intent.VNI]*router
 	vrfImports map[intent.RouteTarget]map[intent.VNI]struct{} // configured ones
@@ -127,14 +133,16 @@ type Model struct {
 	unlinked   map[intent.Ref]struct{}                        // those that have something of a router which changed
 	shared     shared
 	borders    map[string]map[intent.Ref]struct{} // nodes -> external networks that they lead to
+	onLeaves   map[intent.Ref]int                 // ports on EVPN leaves of each router
 	hopPorts   map[intent.Ref]few[intent.Ref]     // next hops -> routers
 	hopAddrs   map[address]few[intent.Ref]
 	compiling  bool
 	awaiting   bool // some edge has not reported
 
-	security security
-	acls     acls
-	offences map[rowOf]map[evpn.Source]offence // by the rows of ports that others announce
+	security    security
+	acls        acls
+	offences    map[rowOf]map[evpn.Source]offence // by the rows of ports that others announce
+	translating translating
 
 	// Clock tells the time of moves; time.Now when nil. It is set before use.
 	Clock func() time.Time
@@ -152,6 +160,7 @@ type attached struct {
 	edge      *edge
 	vtep      netip.Addr
 	routerMAC intent.MAC
+	onLeaf    bool // and routed there
 }
 
 // attachment returns where a port is; ok is false while it is nowhere.
@@ -167,6 +176,7 @@ func (m *Model) attachment(r intent.Ref) (Attachment, bool) {
 type edge struct {
 	key      string // in nodes
 	spec     *intent.Node
+	peerOf   string // interconnect of which it is a peer, and no edge of ours
 	reported bool
 	ifaces   map[string]Interface
 	local    map[intent.Ref]LocalPort // replaced rather than changed once it was lent
@@ -180,6 +190,7 @@ type edge struct {
 	leads      map[lead]int              // routes by which it leads to a prefix
 	reading    map[intent.VNI]int        // local ports that need a table beside their VNI's
 	floods     map[intent.VNI]netip.Addr // the IMET routes it originates
+	sourceRows map[sourceRow]netip.Addr  // of its source addresses, with the VTEP
 	learned    map[Learned]struct{}      // as reported
 	stated     map[Learned]netip.Addr    // those of them that are rows, with the VTEP
 	standby    map[intent.Ref]struct{}   // local ports that are in standby
@@ -193,7 +204,7 @@ func NewModel() *Model {
 	return &Model{
 		networks: map[intent.Ref]*intent.Network{}, ports: map[intent.Ref]*intent.Port{},
 		nodes: map[string]*edge{}, segments: map[intent.VNI]*evpn.Segment{},
-		carriers: map[intent.VNI]map[string]struct{}{}, unreported: map[string]struct{}{},
+		carriers: map[intent.VNI]map[string]struct{}{}, unreported: map[string]struct{}{}, absent: map[string]struct{}{}, interconnects: map[string]*interconnect{},
 		portsOf: map[intent.Ref]map[intent.Ref]struct{}{}, byIface: map[string]intent.Ref{},
 		byPlace: map[place]few[intent.Ref]{}, seen: map[string]few[place]{},
 		attached: map[intent.Ref]attached{}, standby: map[intent.Ref][]Attachment{}, held: map[netip.Addr]int{}, left: map[intent.Ref]place{}, fresh: map[standbyPlace]struct{}{},
@@ -201,11 +212,12 @@ func NewModel() *Model {
 		strays: map[intent.VNI]map[taken]struct{}{}, owners: map[address]intent.MAC{}, refused: map[address]map[taken]struct{}{},
 		hosts:   map[address][]taken{},
 		byL3VNI: map[intent.VNI]*router{}, vrfImports: map[intent.RouteTarget]map[intent.VNI]struct{}{}, staleNodes: map[string]struct{}{}, staleVRFs: map[intent.VNI]struct{}{},
-		routers: map[intent.Ref]*router{}, routersOf: map[intent.Ref]few[intent.Ref]{}, mirrored: map[intent.VNI]intent.VNI{}, stale: map[intent.Ref]struct{}{}, unlinked: map[intent.Ref]struct{}{}, shared: newShared(), borders: map[string]map[intent.Ref]struct{}{},
+		routers: map[intent.Ref]*router{}, routersOf: map[intent.Ref]few[intent.Ref]{}, mirrored: map[intent.VNI]intent.VNI{}, stale: map[intent.Ref]struct{}{}, unlinked: map[intent.Ref]struct{}{}, shared: newShared(), borders: map[string]map[intent.Ref]struct{}{}, onLeaves: map[intent.Ref]int{},
 		hopPorts: map[intent.Ref]few[intent.Ref]{}, hopAddrs: map[address]few[intent.Ref]{},
 		offences:     map[rowOf]map[evpn.Source]offence{},
 		security:     newSecurity(),
 		acls:         newACLs(),
+		translating:  newTranslating(),
 		touchedNodes: map[string]struct{}{}, touchedVNIs: map[intent.VNI]struct{}{}, served: newServed(), scratch: map[string]struct{}{},
 	}
 }
@@ -228,6 +240,7 @@ func (m *Model) Put(o intent.Object) {
 		m.networks[o.Ref()] = o
 		m.acls.setNetwork(old, o)
 		m.settleNetwork(old, o)
+		m.settleStretched(old, o)
 		m.settleServices(o.Ref())
 		m.settleGateways(old, o)
 		m.settleAll(m.portsOf[o.Ref()])
@@ -246,31 +259,41 @@ func (m *Model) Put(o intent.Object) {
 		m.setACL(o.Ref(), o)
 	case *intent.SecurityGroup:
 		m.setGroup(o.Ref(), o)
+	case *intent.ExternalNetwork:
+		m.putOutside(o.Ref(), o)
+	case *intent.FloatingIP:
+		m.putFloating(o.Ref(), o)
 	case *intent.Node:
 		e := m.edge(o.Metadata.Name)
-		was := e.vtep()
+		was, from := e.vtep(), e.spec
 		m.serviced -= e.serviced()
 		m.setLeaf(e, false)
 		e.spec = o
 		m.serviced += e.serviced()
 		m.setLeaf(e, true)
 		m.markReported(o.Metadata.Name, e)
-		if e.vtep() != was {
+		m.settleSources(e)
+		if e.vtep() != was || !sourcesAlike(from, o) {
 			m.settleNode(e)
+		}
+		if e.vtep() != was {
 			m.settleLearned(o.Metadata.Name, e)
 			m.touchBordersOf(o.Metadata.Name)
 		}
 		m.settleAwaiting()
 		m.settleRouters()
+	case *intent.Interconnect:
+		m.putInterconnect(o.Metadata.Name, o)
 	case *intent.Router:
 		m.serveRouter(o.Ref(), o)
 		was := m.routerSpec(o.Ref())
 		m.putRouter(o.Ref(), o)
 		m.settleVRF(o.Ref(), was, o)
-		m.settleStaleNodes()
-	case *intent.ExternalNetwork:
-		m.putOutside(o.Ref(), o)
+		if was == nil || !outsideAlike(was.Spec.External, o.Spec.External) {
+			m.settleOutside(o)
+		}
 	}
+	m.settleStaleNodes()
 }
 
 // Delete takes the deletion of an object.
@@ -280,6 +303,12 @@ func (m *Model) Delete(r intent.Ref) {
 		m.setACL(r, nil)
 	case intent.KindSecurityGroup:
 		m.setGroup(r, nil)
+	case intent.KindExternalNetwork:
+		if m.routers[r] != nil {
+			m.putOutside(r, nil)
+		}
+	case intent.KindFloatingIP:
+		m.putFloating(r, nil)
 	case intent.KindNetwork:
 		old := m.networks[r]
 		delete(m.networks, r)
@@ -287,6 +316,7 @@ func (m *Model) Delete(r intent.Ref) {
 		m.settleServices(r)
 		m.settleAll(m.portsOf[r])
 		m.settleNetwork(old, nil)
+		m.settleStretched(old, nil)
 		m.settleGateways(old, nil)
 	case intent.KindPort:
 		if p := m.ports[r]; p != nil {
@@ -304,23 +334,22 @@ func (m *Model) Delete(r intent.Ref) {
 			m.forgetRoutes(r.Name, e)
 			m.serviced -= e.serviced()
 			m.setLeaf(e, false)
+			e.spec = nil
+			m.settleSources(e)
 			delete(m.unreported, r.Name)
 			delete(m.nodes, r.Name)
 			m.settleAwaiting()
 			m.settleRouters()
-			m.settleStaleNodes()
 		}
+	case intent.KindInterconnect:
+		m.putInterconnect(r.Name, nil)
 	case intent.KindRouter:
 		m.serveRouter(r, nil)
 		was := m.routerSpec(r)
 		m.putRouter(r, nil)
 		m.settleVRF(r, was, nil)
-		m.settleStaleNodes()
-	case intent.KindExternalNetwork:
-		if m.routers[r] != nil {
-			m.putOutside(r, nil)
-		}
 	}
+	m.settleStaleNodes()
 }
 
 // Observe takes the interfaces that an edge reports: all that it has now. An
@@ -335,7 +364,13 @@ func (m *Model) Observe(node string, ifaces []Interface) {
 
 // Synced takes that an EVPN leaf has announced all the routes that it has: of
 // these edges, that is the report.
-func (m *Model) Synced(node string) { m.setReported(node, m.edge(node)) }
+// So it is of a speaker of another fabric.
+func (m *Model) Synced(node string) {
+	delete(m.absent, node)
+	if !m.IsPeer(node) {
+		m.setReported(node, m.edge(node))
+	}
+}
 
 func (m *Model) setReported(node string, e *edge) {
 	e.reported = true

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,10 +63,17 @@ const (
 	firstL3VNI                                                           = intent.VNI(900)
 	oracleOutside                                                        = 2 // external networks
 	lastL3VNI                                                            = firstL3VNI + oracleRouters + oracleOutside + 1
+	oracleFloating                                                       = 5
 )
 
-func (w *world) hv() int           { return 1 + w.IntN(oracleNodes) }
-func (w *world) port() string      { return fmt.Sprintf("p%02d", w.IntN(oraclePorts)) }
+func (w *world) hv() int      { return 1 + w.IntN(oracleNodes) }
+func (w *world) port() string { return fmt.Sprintf("p%02d", w.IntN(oraclePorts)) }
+func (w *world) anyEdge() string {
+	if w.IntN(4) == 0 {
+		return w.leaf()
+	}
+	return fmt.Sprintf("hv%d", w.hv())
+}
 func (w *world) leaf() string      { return fmt.Sprintf("leaf%d", 8+w.IntN(oracleLeaves)) }
 func (w *world) often(in int) bool { return w.IntN(in) != 0 }
 
@@ -76,11 +84,17 @@ var oracleBorders = []string{"hv1", "leaf8", "leaf9"}
 func (w *world) step() string {
 	// Nothing is taken for a duplicate that moves every hour.
 	w.now = w.now.Add(time.Hour)
-	switch w.IntN(18) {
+	switch w.IntN(21) {
 	case 0:
 		n := hypervisor(w.hv())
 		if w.IntN(2) == 0 {
 			n.Spec.VTEP = netip.AddrFrom4([4]byte{10, 0, 1, n.Spec.VTEP.As4()[3]})
+		}
+		for i := range oracleOutside {
+			if w.IntN(2) == 0 {
+				n.Spec.VSwitch.SourceAddresses = append(n.Spec.VSwitch.SourceAddresses, intent.SourceAddress{External: fmt.Sprintf("x%d", i),
+					Addresses: []netip.Addr{netip.AddrFrom4([4]byte{203, 0, byte(113 + i), 200 + n.Spec.VTEP.As4()[3] + 5*byte(w.IntN(2))})}})
+			}
 		}
 		return w.put(n)
 	case 1:
@@ -127,6 +141,10 @@ func (w *world) step() string {
 	case 15:
 		return w.putOutside()
 	case 16:
+		return w.putFloating()
+	case 17, 18:
+		return w.fabric()
+	case 19:
 		n, away := w.leaf(), w.IntN(2) == 0
 		w.m.SetAway(n, away)
 		return fmt.Sprintf("%s is away: %v", n, away)
@@ -177,7 +195,7 @@ func (w *world) shares(r *intent.Router) {
 		}
 	}
 	if w.IntN(2) == 0 {
-		r.Spec.External = &intent.RouterExternal{Network: fmt.Sprintf("x%d", w.IntN(oracleOutside))}
+		r.Spec.External = &intent.RouterExternal{Network: fmt.Sprintf("x%d", w.IntN(oracleOutside)), SNAT: w.IntN(2) == 0}
 		if w.IntN(3) != 0 {
 			r.Spec.External.Advertise = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 168, 0, byte(w.IntN(6)) * 8}), 29)}
 		}
@@ -202,6 +220,18 @@ func (w *world) putOutside() string {
 	return w.put(n)
 }
 
+// putFloating puts a floating IP for some port, which may not be there, and an
+// address that it may not have.
+func (w *world) putFloating() string {
+	i, x := w.IntN(oracleFloating), w.IntN(oracleOutside)
+	f := &intent.FloatingIP{Metadata: intent.Metadata{Name: fmt.Sprintf("f%d", i), Tenant: "t"},
+		Spec: intent.FloatingIPSpec{External: fmt.Sprintf("x%d", x), Address: netip.AddrFrom4([4]byte{203, 0, byte(113 + x), byte(10 + i)}), Port: w.port()}}
+	if w.IntN(4) == 0 {
+		f.Spec.Fixed = netip.AddrFrom4([4]byte{192, 168, 0, byte(w.IntN(48))})
+	}
+	return w.put(f)
+}
+
 func (w *world) put(o intent.Object) string {
 	w.m.Put(o)
 	w.objects[o.Ref()] = o
@@ -222,6 +252,12 @@ func (w *world) delete() string {
 		delete(w.routes, r.Name)
 		delete(w.synced, r.Name)
 	}
+	if r.Kind == intent.KindInterconnect {
+		for _, n := range []string{PeerName(r.Name, netip.MustParseAddr("192.0.2.1")), PeerName(r.Name, netip.MustParseAddr("192.0.2.2"))} {
+			delete(w.routes, n)
+			delete(w.synced, n)
+		}
+	}
 	return "delete " + r.String()
 }
 
@@ -240,7 +276,7 @@ func (w *world) putPort() string {
 	i, _ := strconv.Atoi(name[1:])
 	b := intent.Binding{IfaceID: name}
 	if w.IntN(3) == 0 {
-		b = intent.Binding{Node: fmt.Sprintf("hv%d", w.hv()), Interface: "if-" + name, VLAN: uint16(w.IntN(2))}
+		b = intent.Binding{Node: w.anyEdge(), Interface: "if-" + name, VLAN: uint16(w.IntN(2))}
 	}
 	p := port(name, fmt.Sprintf("n%d", w.IntN(oracleNetworks)), byte(10+2*i+w.IntN(2)), b)
 	if w.IntN(3) == 0 {
@@ -285,7 +321,10 @@ func (w *world) putACL() string {
 }
 
 func (w *world) observe() string {
-	n := fmt.Sprintf("hv%d", w.hv())
+	n := w.anyEdge()
+	if strings.HasPrefix(n, "leaf") && !w.exists(n) {
+		return "nobody reports"
+	}
 	var ifs []Interface
 	for i := range oraclePorts {
 		name := fmt.Sprintf("p%02d", i)
@@ -299,6 +338,11 @@ func (w *world) observe() string {
 	w.m.Observe(n, ifs)
 	w.reports[n] = ifs
 	return fmt.Sprintf("%s reports %d interfaces", n, len(ifs))
+}
+
+// exists reports whether a node does. The engine has no session with others.
+func (w *world) exists(node string) bool {
+	return w.objects[intent.Ref{Kind: intent.KindNode, Name: node}] != nil
 }
 
 // learn tells stations; each is on one node only, or which row wins would
@@ -324,6 +368,9 @@ func (w *world) learn() string {
 // route tells a route, of which sequence number and place belong together.
 func (w *world) route() string {
 	n := w.leaf()
+	if !w.exists(n) {
+		return "nobody tells"
+	}
 	if !w.often(12) {
 		w.m.TakePeerLost(n)
 		delete(w.routes, n)
@@ -444,6 +491,7 @@ func (w *world) compare(t *testing.T) {
 			require.True(t, p.Equal(got[r]), "%s: %s is %v, want %v", n, r, got[r], p)
 		}
 	}
+	require.Equal(t, want.Unreported(), w.m.Unreported())
 	for v, r := range w.readers {
 		r.read(w.m.Segment(v))
 		rows := 0

@@ -387,8 +387,9 @@ type host struct {
 
 // hosts are the rows of a port in the table of its router: one for each address
 // in a subnet, one more when it is a next hop, and the prefixes that are behind
-// it then, for VTEPs that know no static routes. What its router advertises in an
-// external network is in the table of that as well.
+// it then, for VTEPs that know no static routes. Where other VTEPs must know what is
+// shared, it is in the table of the other VRF as well: what the router advertises in
+// an external network, and what a router with stations on EVPN leaves has of it.
 func hosts(a Attachment) []host {
 	if a.Routing == nil {
 		return nil
@@ -402,7 +403,7 @@ func hosts(a Attachment) []host {
 		}
 		out = append(out, host{v, evpn.HostKey(a.MAC, ip), path})
 		for _, l := range a.Routing.VRF.Leaks {
-			if l.VRF.External && l.from(ip) {
+			if l.tells() && l.from(ip) {
 				out = append(out, host{l.VRF.VNI, evpn.HostKey(a.MAC, ip), path})
 			}
 		}

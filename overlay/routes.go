@@ -78,27 +78,11 @@ func (m *Model) forgetRoutes(node string, e *edge) {
 
 // setRoute states a route, new or changed, in place of what it was.
 func (m *Model) setRoute(node string, e *edge, id evpn.RouteID, r evpn.Route, old announced) {
-	now := announced{route: r}
-	for _, v := range m.importers(r.Targets) {
-		switch {
-		case r.VNI != v: // a label of the leaf's own choice is another segment on the wire
-		case m.isOwned(v, r.Key):
-			now.owned = append(now.owned, v)
-		default:
-			now.vnis = append(now.vnis, v)
-		}
-	}
-	over := m.vrfOf(&r)
-	now.loose = len(now.vnis)+len(now.owned) == 0
-	if now.loose && over == 0 {
-		now.stray = fmt.Sprintf("VNI %d", r.VNI)
-	}
-	if over != 0 && r.VTEP == e.vtep() && !r.RouterMAC.IsZero() {
-		now.says = routerMACKey{over, r.RouterMAC}
-	}
-	if m.isRouted(e, over, &r) {
-		now.over = over
-		m.routeOver(node, over, &r)
+	var now announced
+	if e.peerOf != "" {
+		now = m.crossing(e, &r)
+	} else {
+		now = m.placed(node, e, &r)
 	}
 	m.countRouterMAC(node, e, now.says, 1)
 	e.countLead(now.over, id.Key, 1)
@@ -130,8 +114,36 @@ func (m *Model) setRoute(node string, e *edge, id evpn.RouteID, r evpn.Route, ol
 		m.strays[r.VNI][taken{node, id}] = struct{}{}
 	}
 	if now.stray != "" {
-		m.say(node, e, alarmKey{AlarmUnknownVNI, now.stray}, 1, fmt.Sprintf("%s announces routes for VNI %d (route targets %v) that no network has or imports", node, r.VNI, r.Targets))
+		m.say(node, e, alarmKey{AlarmUnknownVNI, now.stray}, 1, strayWords(node, e, &now))
 	}
+}
+
+// placed says what becomes of a route of a leaf, and states it in its router's
+// table.
+func (m *Model) placed(node string, e *edge, r *evpn.Route) announced {
+	now := announced{route: *r}
+	for _, v := range m.importers(r.Targets) {
+		switch {
+		case r.VNI != v: // a label of the leaf's own choice is another segment on the wire
+		case m.isOwned(v, r.Key):
+			now.owned = append(now.owned, v)
+		default:
+			now.vnis = append(now.vnis, v)
+		}
+	}
+	over := m.vrfOf(r)
+	now.loose = len(now.vnis)+len(now.owned) == 0
+	if now.loose && over == 0 {
+		now.stray = fmt.Sprintf("VNI %d", r.VNI)
+	}
+	if over != 0 && r.VTEP == e.vtep() && !r.RouterMAC.IsZero() {
+		now.says = routerMACKey{over, r.RouterMAC}
+	}
+	if m.isRouted(e, over, r) {
+		now.over = over
+		m.routeOver(node, over, r)
+	}
+	return now
 }
 
 // dropRoute takes back what was made of a route, but for the rows that it will
@@ -198,11 +210,15 @@ func pathsOf(node string, id evpn.RouteID) []pathOf {
 }
 
 func (m *Model) stateRoute(node string, e *edge, v intent.VNI, id evpn.RouteID, r evpn.Route) {
-	if m.vrfOf(&r) == 0 {
+	origin := evpn.OriginBGP
+	if e.peerOf != "" {
+		origin = evpn.OriginFabric
+	}
+	if e.peerOf != "" || m.vrfOf(&r) == 0 {
 		r.RouterMAC = intent.MAC{} // of another VRF than the network's
 	}
 	for _, s := range pathsOf(node, id) {
-		m.state(node, e, v, s.key, evpn.Path{VTEP: r.VTEP, Seq: r.Seq, Sticky: r.Sticky, RouterMAC: r.RouterMAC, Origin: evpn.OriginBGP, Source: s.source})
+		m.state(node, e, v, s.key, evpn.Path{VTEP: r.VTEP, Seq: r.Seq, Sticky: r.Sticky, RouterMAC: r.RouterMAC, Origin: origin, Source: s.source})
 	}
 }
 
@@ -293,8 +309,7 @@ func (m *Model) importers(targets []intent.RouteTarget) []intent.VNI {
 // settleNetwork keeps the VNI's network, its import targets and policy, and
 // takes those routes again that this concerns. Either may be nil.
 func (m *Model) settleNetwork(old, now *intent.Network) {
-	same := old != nil && now != nil && old.Spec.VNI == now.Spec.VNI && slices.Equal(old.Spec.RouteTargets.Import, now.Spec.RouteTargets.Import) &&
-		slices.Equal(old.Spec.RouteTargets.Export, now.Spec.RouteTargets.Export)
+	same := importsAlike(old, now)
 	if old != nil && m.byVNI[old.Spec.VNI] == old {
 		delete(m.byVNI, old.Spec.VNI)
 		m.setImports(old, false)
@@ -325,6 +340,13 @@ func (m *Model) settleNetwork(old, now *intent.Network) {
 			m.retake(m.strays[now.Spec.VNI])
 		}
 	}
+}
+
+// importsAlike reports whether two states of a network, which may be nil, take the
+// same routes, and announce theirs alike.
+func importsAlike(old, now *intent.Network) bool {
+	return old != nil && now != nil && old.Spec.VNI == now.Spec.VNI && slices.Equal(old.Spec.RouteTargets.Import, now.Spec.RouteTargets.Import) &&
+		slices.Equal(old.Spec.RouteTargets.Export, now.Spec.RouteTargets.Export)
 }
 
 func (m *Model) setImports(n *intent.Network, yes bool) {

@@ -23,11 +23,18 @@ type Leak struct {
 	// Trusted says that both are of one tenant: members of groups are known as
 	// such by the addresses that they have there.
 	Trusted bool
+	// Leaf says that the other one has stations on EVPN leaves. These send what
+	// is for this VRF with the L3VNI of theirs.
+	Leaf bool
 }
 
 func (l Leak) equal(o Leak) bool {
-	return l.Trusted == o.Trusted && slices.Equal(l.Prefixes, o.Prefixes) && slices.Equal(l.Sources, o.Sources) && l.VRF.Equal(o.VRF)
+	return l.Trusted == o.Trusted && l.Leaf == o.Leaf && slices.Equal(l.Prefixes, o.Prefixes) && slices.Equal(l.Sources, o.Sources) && l.VRF.Equal(o.VRF)
 }
+
+// tells reports whether VTEPs of the other VRF must know the sources: their hosts
+// have rows in its table, too.
+func (l Leak) tells() bool { return l.VRF.External || l.Leaf }
 
 // from reports whether an address is among the sources.
 func (l Leak) from(a netip.Addr) bool {
@@ -175,7 +182,7 @@ func (m *Model) leaks(r *router) (out []Leak) {
 	taken := r.takes(others...)
 	has := map[netip.Prefix]struct{}{}
 	for _, o := range others {
-		l := Leak{VRF: o.alone, Trusted: o.spec.Metadata.Tenant == r.spec.Metadata.Tenant, Sources: o.takes(r)[r.ref]}
+		l := Leak{VRF: o.alone, Trusted: o.spec.Metadata.Tenant == r.spec.Metadata.Tenant, Leaf: m.onLeaves[o.ref] > 0, Sources: o.takes(r)[r.ref]}
 		for _, p := range taken[o.ref] {
 			if _, ok := has[p]; !ok {
 				has[p] = struct{}{}
@@ -242,6 +249,9 @@ func (m *Model) putOutside(ref intent.Ref, now *intent.ExternalNetwork) {
 		delete(m.routers, ref)
 	}
 	m.settleVRF(ref, was, spec)
+	if was == nil || spec == nil || was.Spec.VNI != spec.Spec.VNI {
+		m.settleAllSources()
+	}
 	sameBorders := func(a, b intent.Border) bool { return a.Node == b.Node }
 	if old != nil && now != nil && (!slices.Equal(old.Spec.Import, now.Spec.Import) || !slices.EqualFunc(old.Spec.Borders, now.Spec.Borders, sameBorders)) {
 		m.retake(m.routesOver(now.Spec.VNI))
@@ -252,6 +262,28 @@ func (m *Model) putOutside(ref intent.Ref, now *intent.ExternalNetwork) {
 // takesPrefix reports whether a learned prefix is taken: an external network may
 // limit that.
 func (r *router) takesPrefix(p netip.Prefix) bool { return r.outside == nil || r.outside.Takes(p) }
+
+// countOnLeaves counts the ports on EVPN leaves of each router, from what a port was
+// to what it is; those that share with a router look again when its first comes or
+// its last one goes.
+func (m *Model) countOnLeaves(old Attachment, was bool, now Attachment, is bool) {
+	count := func(a Attachment, by int) {
+		ref := a.Routing.VRF.Router
+		had := m.onLeaves[ref] > 0
+		if m.onLeaves[ref] += by; m.onLeaves[ref] <= 0 {
+			delete(m.onLeaves, ref)
+		}
+		if r := m.routers[ref]; r != nil && had != (m.onLeaves[ref] > 0) {
+			m.unlinkImporters(r.spec)
+		}
+	}
+	if is {
+		count(now, 1)
+	}
+	if was {
+		count(old, -1)
+	}
+}
 
 // at is the gateway on an edge. Only vSwitches can look something up in another
 // VRF than the packet's: an EVPN leaf has one L3VNI for all that it sends from one.

@@ -252,10 +252,13 @@ func TestAdvertisedHostsHaveRowsOutside(t *testing.T) {
 	require.Empty(t, hosts())
 }
 
-// An EVPN leaf can't look anything up in another VRF, and is not asked to.
-func TestLeavesShareNothing(t *testing.T) {
+// An EVPN leaf can't look anything up in another VRF, and is not asked to. The hosts
+// of other routers that share with its router have rows in the table of that, as long
+// as it has stations on leaves.
+func TestLeavesKnowWhatIsShared(t *testing.T) {
 	m, services, user := sharingModel()
 	user.Spec.Imports = []intent.RouterImport{imports("65000:900")}
+	services.Spec.Imports = []intent.RouterImport{imports("65000:100", "10.1.0.0/24")}
 	user.Spec.External = &intent.RouterExternal{Network: "internet", Advertise: pfx("10.1.0.0/24")}
 	m.Put(leaf(8))
 	srv := port("srv", "web", 9, intent.Binding{Node: "leaf8", Interface: "eth1"})
@@ -274,4 +277,33 @@ func TestLeavesShareNothing(t *testing.T) {
 	for r := range m.Segment(7000).Rows() {
 		require.NotEqual(t, at.Addresses[0], r.IP)
 	}
+
+	guests := func(v intent.VNI) (out []string) {
+		for r := range m.Segment(v).Rows() {
+			if n := m.NetworkOf(r.VNI); n != nil && m.RouterOf(n.Ref()).Spec.VNI != v {
+				require.Equal(t, intent.RouterMAC(r.VTEP), r.RouterMAC)
+				out = append(out, r.IP.String())
+			}
+		}
+		slices.Sort(out)
+		return out
+	}
+	leafOf := func(tenant, network string) bool {
+		a, _ := m.Attachment(intent.Ref{Kind: intent.KindPort, Tenant: tenant, Name: "vm-" + tenant + network})
+		return slices.ContainsFunc(a.Routing.VRF.Leaks, func(l Leak) bool { return l.Leaf })
+	}
+	require.Equal(t, []string{"10.9.0.2", "10.9.1.2"}, guests(5000), "what red's router imports")
+	require.Empty(t, guests(6000), "no station of it is on a leaf")
+	require.True(t, leafOf("s", "dns"))
+	require.False(t, leafOf("t", "web"))
+	services.Spec.RouteTargets.Export = nil
+	m.Put(services)
+	require.Empty(t, guests(5000), "nothing is shared any more")
+	services = routerOf("s", "services", 6000, "dns", "ntp")
+	services.Spec.RouteTargets.Export, services.Spec.Imports = []string{"65000:900"}, []intent.RouterImport{imports("65000:100", "10.1.0.0/24")}
+	m.Put(services)
+	require.Len(t, guests(5000), 2)
+	m.Observe("leaf8", nil)
+	require.Empty(t, guests(5000))
+	require.False(t, leafOf("s", "dns"))
 }

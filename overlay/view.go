@@ -75,6 +75,12 @@ func (m *Model) PortsOf(network intent.Ref) []intent.Ref {
 	return slices.SortedFunc(maps.Keys(m.portsOf[network]), compareRefs)
 }
 
+// HasPool reports whether an external network has addresses of a family.
+func (m *Model) HasPool(external intent.Ref, v4 bool) bool {
+	r := m.routers[external]
+	return r != nil && r.outside != nil && slices.ContainsFunc(r.outside.Spec.Pools, func(p netip.Prefix) bool { return p.Addr().Is4() == v4 })
+}
+
 // Node returns a node's intent as the model knows it, or nil.
 func (m *Model) Node(name string) *intent.Node {
 	if e := m.nodes[name]; e != nil {
@@ -121,26 +127,6 @@ func (m *Model) Carries(node string, v intent.VNI) bool {
 	_, ok := m.carriers[v][node]
 	return ok
 }
-
-// Unreported lists the VTEPs of edges that have never reported, or have ports
-// that are held back (see Hold): what is behind them is not known yet, and nothing
-// of it may be taken for gone.
-func (m *Model) Unreported() map[netip.Addr]struct{} {
-	vteps := make(map[netip.Addr]struct{}, len(m.unreported))
-	for name := range m.unreported {
-		vteps[m.nodes[name].vtep()] = struct{}{}
-	}
-	for vtep := range m.held {
-		vteps[vtep] = struct{}{}
-	}
-	return vteps
-}
-
-// Away is the number of reasons for which VTEPs are in Unreported.
-func (m *Model) Away() int { return len(m.unreported) + len(m.held) }
-
-// AllReported reports whether Unreported is empty.
-func (m *Model) AllReported() bool { return len(m.unreported) == 0 }
 
 // Place is a place that claims a port.
 type Place struct {

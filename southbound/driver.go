@@ -3,7 +3,6 @@ package southbound
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"time"
 
 	"github.com/weft-sdn/weft/controller/intent"
@@ -29,7 +28,7 @@ type Feed interface {
 	// Unreported returns the VTEPs of edges that have not reported since the
 	// controller started. What a device has for them must be kept. With await,
 	// Wake receives when one of them has reported; else only when all have.
-	Unreported(await bool) map[netip.Addr]struct{}
+	Unreported(await bool) overlay.Away
 	// Observe tells the interfaces that the device has now.
 	Observe([]overlay.Interface)
 	// Learned tells the stations that the device has learned from traffic now.

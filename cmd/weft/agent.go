@@ -22,11 +22,12 @@ func init() { commands = append(commands, newAgentCommand) }
 func newAgentCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "agent",
-		Short: "Run the agent of an EVPN leaf, on the leaf",
-		Long: `Run the agent of an EVPN leaf, on the leaf: a Linux switch with FRR. It keeps the
-bridges, VXLAN devices and filters of the networks that have ports here, and the
-EVPN part of bgpd, and reports what the kernel has. The underlay's configuration
-is left as it is. Stopping the agent stops no packet.`,
+		Short: "Run the agent of a switch, on the switch",
+		Long: `Run the agent of a switch, on the switch: a Linux switch with FRR. It reports the
+ports and, by LLDP (IEEE 802.1AB), who is at their other ends. On an EVPN leaf it
+keeps the bridges, VXLAN devices and filters of the networks that have ports here,
+and the EVPN part of bgpd, and reports what the kernel has. The underlay's
+configuration is left as it is. Stopping the agent stops no packet.`,
 		Example: `  weft agent --node leaf1 --controller http://192.0.2.10:8470`,
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -39,7 +40,7 @@ is left as it is. Stopping the agent stops no packet.`,
 		},
 	}
 	f := c.Flags()
-	f.String("node", "", "name of the leaf's Node object; the host's name by default")
+	f.String("node", "", "name of the switch's Node object, by which its neighbours know it; the host's name by default")
 	f.String("controller", "", "the controller's API, as a URL")
 	f.String("frr-dir", "/var/run/frr", "directory of the command sockets of FRR's daemons")
 	f.String("keeper", "", "address of the keeper with which bgpd is to peer, as 127.0.0.2; with the controllers themselves by default")
@@ -79,7 +80,7 @@ func (a *app) agent(ctx context.Context) error {
 		}
 	}
 	sw := linux.New(config)
-	agent := &agent.Agent{Node: node, Controller: cl, Switch: sw, Tables: linux.NewTables(), Logger: log}
+	agent := &agent.Agent{Node: node, Controller: cl, Switch: sw, Tables: linux.NewTables(), Wires: linux.NewWires(node, log), Logger: log}
 	log.Info("serving", "node", node, "controller", at)
 	if err := agent.Run(ctx); !errors.Is(err, context.Canceled) {
 		return err

@@ -51,6 +51,11 @@ func tableOf(k intent.Kind, objects []intent.Object, wide bool) table {
 		if wide {
 			t.header = append(t.header, "EXTERNAL", "IMPORTS", "GATEWAYS", "PORTS", "REASON")
 		}
+	case intent.KindInterconnect:
+		t.header = []string{"NAME", "ASN", "PEERS", "NETWORKS", "SENT", "RECEIVED", "STATUS", "AGE"}
+		if wide {
+			t.header = append(t.header, "REASON")
+		}
 	case intent.KindPort:
 		t.header = []string{"TENANT", "NAME", "NETWORK", "ADDRESSES", "NODE", "STATUS", "AGE"}
 		if wide {
@@ -107,6 +112,8 @@ func row(o intent.Object, wide bool) []string {
 		return r
 	case *intent.Router:
 		return routerRow(o, wide)
+	case *intent.Interconnect:
+		return interconnectRow(o, wide)
 	case *intent.Port:
 		s := status(o.Status)
 		at := s.Node
@@ -167,6 +174,24 @@ func externalRow(o *intent.ExternalNetwork, wide bool) []string {
 	r := []string{o.Metadata.Name, fmt.Sprint(o.Spec.VNI), joined(o.Spec.Pools), strings.Join(borders, ","), string(s.Phase), age(o.Metadata.Created)}
 	if wide {
 		r = append(r, strings.Join(peers, ", "), joined(o.Spec.Import), why(s))
+	}
+	return r
+}
+
+func interconnectRow(o *intent.Interconnect, wide bool) []string {
+	s := status(o.Status)
+	up, sent, received := 0, 0, 0
+	for _, p := range s.Peers {
+		if p.State == "Established" {
+			up++
+		}
+	}
+	for _, n := range s.Stretched {
+		sent, received = sent+n.Sent, received+n.Received
+	}
+	r := []string{o.Metadata.Name, fmt.Sprint(o.Spec.ASN), fmt.Sprintf("%d/%d", up, len(o.Spec.Peers)), fmt.Sprint(len(o.Spec.Networks)), fmt.Sprint(sent), fmt.Sprint(received), string(s.Phase), age(o.Metadata.Created)}
+	if wide {
+		r = append(r, why(s))
 	}
 	return r
 }

@@ -42,6 +42,7 @@ type controllerOptions struct {
 	asn           uint32
 	bgpAddress    netip.Addr // from which leaves are dialled; may be invalid
 	routerID      netip.Addr
+	bgpListen     netip.AddrPort // where other fabrics dial; may be invalid
 }
 
 func newControllerCommand(a *app) *cobra.Command {
@@ -68,6 +69,9 @@ etcd runs inside this process, with its data in the data directory, unless
 			if err := o.bgp(a.config.GetUint32("asn"), a.config.GetString("bgp-address"), a.config.GetString("bgp-router-id")); err != nil {
 				return err
 			}
+			if err := o.listenBGP(a.config.GetString("bgp-listen")); err != nil {
+				return err
+			}
 			ctx, stop := signal.NotifyContext(c.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
 			return o.run(ctx)
@@ -79,6 +83,7 @@ etcd runs inside this process, with its data in the data directory, unless
 	f.StringSlice("listen", []string{defaultListen}, "where to serve the API: ADDRESS:PORT or unix:PATH; may be repeated")
 	f.Uint32("asn", defaultASN, "AS of which the route targets and distinguishers of BGP EVPN are made")
 	f.String("bgp-address", "", "address from which EVPN leaves are dialled; the one that the route to them has by default")
+	f.String("bgp-listen", "", "ADDRESS:PORT where controllers of other fabrics dial, for interconnects with passive peers; nowhere by default")
 	f.String("bgp-router-id", "", "BGP identifier, an IPv4 address that no leaf has; made from the host's name by default")
 	f.String("log-level", "info", "debug, info, warn or error")
 	f.String("pprof", "", "serve Go profiles on this loopback ADDRESS:PORT, under /debug/pprof/")
@@ -117,6 +122,19 @@ func (o *controllerOptions) bgp(asn uint32, address, id string) error {
 	return nil
 }
 
+// listenBGP reads the flag of the listener.
+func (o *controllerOptions) listenBGP(at string) error {
+	if at == "" {
+		return nil
+	}
+	a, err := netip.ParseAddrPort(at)
+	if err != nil || a.Port() == 0 {
+		return usageError{fmt.Errorf("bgp-listen %q is no address and port like 192.0.2.1:179", at)}
+	}
+	o.bgpListen = a
+	return nil
+}
+
 // hostRouterID makes a BGP identifier from the host's name: the same each time,
 // as graceful restart needs it, and hardly another's.
 func hostRouterID() netip.Addr {
@@ -127,23 +145,24 @@ func hostRouterID() netip.Addr {
 	return netip.AddrFrom4([4]byte{240 | b[0]&7, b[1], b[2], b[3] | 1}) // no host has one of 240/5
 }
 
-// bgpSpeaker is the speaker as the engine uses it.
+// bgpSpeaker is a speaker as the engine uses it.
 type bgpSpeaker struct{ *evpn.Speaker }
 
 // SetPeers implements engine.Speaker.
 func (s bgpSpeaker) SetPeers(peers []engine.BGPPeer) error {
 	out := make([]evpn.Peer, len(peers))
 	for i, p := range peers {
-		out[i] = evpn.Peer{Name: p.Name, Address: p.Address, ASN: p.ASN, Password: p.Password, MaxRoutes: p.MaxRoutes, LocalAddress: p.Source}
+		out[i] = evpn.Peer{Name: p.Name, Address: p.Address, ASN: p.ASN, Password: p.Password, MaxRoutes: p.MaxRoutes, LocalAddress: p.Source,
+			LocalASN: p.LocalASN, HoldTime: p.HoldTime, Passive: p.Passive}
 	}
 	return s.Speaker.SetPeers(out)
 }
 
 // newEngine wires the engine, the speaker and the drivers.
-func (o controllerOptions) newEngine(st *store.Store, log *slog.Logger) (*engine.Engine, *evpn.Speaker) {
+func (o controllerOptions) newEngine(st *store.Store, listener *evpn.Listener, log *slog.Logger) (*engine.Engine, *evpn.Speaker) {
 	var eng *engine.Engine
-	speaker := evpn.New(evpn.Config{
-		ASN: o.asn, RouterID: o.routerID, StaleTime: staleTime, Logger: log,
+	config := evpn.Config{
+		ASN: o.asn, RouterID: o.routerID, StaleTime: staleTime, Hold: true, Logger: log,
 		OnRoutes: func(peer string, changes []evpn.Change) {
 			out := make([]overlay.RouteChange, len(changes))
 			for i, c := range changes {
@@ -151,12 +170,22 @@ func (o controllerOptions) newEngine(st *store.Store, log *slog.Logger) (*engine
 			}
 			eng.TakeRoutes(peer, out)
 		},
-		Admit:   func(peer string, r *routes.Route) bool { return eng.Admit(peer, r) },
 		OnPeer:  func(peer string) { eng.PeerChanged(peer) },
 		OnAlarm: func(peer string, key southbound.AlarmKey, message string) { eng.PeerAlarm(peer, key, message) },
-	})
+	}
+	leaves, fabrics := config, config
+	leaves.Admit = func(peer string, r *routes.Route) bool { return eng.Admit(peer, r) }
+	speaker := evpn.New(leaves)
+	fabrics.Fabric, fabrics.Listener = true, listener
+	newFabric := func(_ string, asn uint32) engine.Fabric {
+		own := fabrics
+		if asn != o.asn {
+			own.Prepend = o.asn
+		}
+		return bgpSpeaker{evpn.New(own)}
+	}
 	gates := vswitch.NewGates()
-	eng = engine.New(engine.Config{Source: st, Logger: log, Speaker: bgpSpeaker{speaker}, ASN: o.asn, BGPSource: o.bgpAddress, Moved: st.Moved,
+	eng = engine.New(engine.Config{Source: st, Logger: log, Speaker: bgpSpeaker{speaker}, NewFabric: newFabric, ASN: o.asn, BGPSource: o.bgpAddress, Moved: st.Moved,
 		NewDriver: func(n *intent.Node, f southbound.Feed) southbound.Driver {
 			switch {
 			case n.Spec.HardwareVTEP != nil:
@@ -211,7 +240,13 @@ func (o controllerOptions) run(ctx context.Context) error {
 		return err
 	}
 	defer st.Close()
-	eng, speaker := o.newEngine(st, log)
+	var listener *evpn.Listener
+	if o.bgpListen.IsValid() {
+		if listener, err = evpn.Listen(o.bgpListen); err != nil {
+			return err
+		}
+	}
+	eng, speaker := o.newEngine(st, listener, log)
 	server := api.New(api.Config{Store: st, Status: eng, Logger: log, Version: version(), Commit: commit()})
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -230,6 +265,9 @@ func (o controllerOptions) run(ctx context.Context) error {
 			log.Error("the BGP speaker ended", "err", err)
 		}
 	})
+	if listener != nil {
+		wg.Go(func() { _ = listener.Run(ctx) }) // it ends with ctx only
+	}
 	log.Info("serving", "listen", strings.Join(o.listen, " "))
 	return server.Serve(ctx, listeners...)
 }

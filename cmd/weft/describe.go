@@ -129,6 +129,8 @@ func statusOf(o intent.Object) *intent.Status {
 		return o.Status
 	case *intent.FloatingIP:
 		return o.Status
+	case *intent.Interconnect:
+		return o.Status
 	}
 	return nil
 }
@@ -181,6 +183,9 @@ func (a *app) describe(o intent.Object) error {
 		}
 	}
 	a.describeOutside(s.Outside)
+	if err := a.describeFabric(s); err != nil {
+		return err
+	}
 	for _, r := range s.Reasons {
 		fmt.Fprintf(a.out, "Waits for:  %s (%s): %s\n", r.Device, r.Code, r.Message)
 		if r.Action != "" {
@@ -206,6 +211,37 @@ func (a *app) describeOutside(sessions []intent.OutsideSession) {
 		fmt.Fprintf(w, "  %s\t%s\t%d\t%s\t%s\t%d\t%d\n", s.Node, s.Peer, s.ASN, s.State, since, s.Taken, s.Announced)
 	}
 	_ = w.Flush()
+}
+
+// describeFabric prints the sessions of an interconnect and what crosses.
+func (a *app) describeFabric(s *intent.Status) error {
+	if len(s.Peers) > 0 {
+		fmt.Fprintln(a.out, "Peers:")
+		t := table{header: []string{"PEER", "STATE", "SINCE", "RECEIVED", "ADVERTISED", "FLAPS", "LAST-ERROR"}}
+		for _, p := range s.Peers {
+			since := ""
+			if !p.Since.IsZero() {
+				since = p.Since.Format("15:04:05")
+			}
+			state := p.State
+			if p.Restarting {
+				state += ", its routes are kept"
+			}
+			t.add(p.Peer, state, since, fmt.Sprint(p.Received), fmt.Sprint(p.Advertised), fmt.Sprint(p.Flaps), p.LastError)
+		}
+		if err := t.print(a.out, true); err != nil {
+			return err
+		}
+	}
+	if len(s.Stretched) > 0 {
+		fmt.Fprintln(a.out, "Stretched:")
+		t := table{header: []string{"NETWORK", "VNI", "SENT", "RECEIVED", "USED", "VTEPS-THERE"}}
+		for _, n := range s.Stretched {
+			t.add(n.Network, fmt.Sprint(n.VNI), fmt.Sprint(n.Sent), fmt.Sprint(n.Received), fmt.Sprint(n.Used), strings.Join(n.VTEPs, ", "))
+		}
+		return t.print(a.out, true)
+	}
+	return nil
 }
 
 func newVersionCommand(a *app) *cobra.Command {

@@ -21,11 +21,11 @@ const module = "github.com/weft-sdn/weft/"
 // layers below its own.
 var layers = [][]string{
 	{"controller/intent"},
-	{"ipam", "topology", "overlay/evpn", "fabric/device", "fabric/congestion"},
+	{"ipam", "topology", "topology/lldp", "overlay/evpn", "fabric/device", "fabric/congestion"},
 	{"fabric", "overlay"},
 	{"fabric/demand"},
 	{"fabric/steering"},
-	{"southbound", "southbound/leafstate"},
+	{"southbound", "southbound/leafstate", "southbound/switchstate"},
 	{"southbound/frr", "southbound/openflow", "southbound/ovsdb/vswitchdb", "southbound/ovsdb/vtepdb", "southbound/evpn", "southbound/service"},
 	{"southbound/ovsdb"},
 	{"southbound/vswitch", "southbound/vtep", "southbound/leaf", "southbound/linux", "southbound/agent"},
@@ -45,7 +45,7 @@ var layers = [][]string{
 }
 
 // pure folders do no input or output, take no context and never log.
-var pure = []string{"controller/intent", "ipam", "topology", "fabric", "fabric/device", "fabric/congestion", "fabric/demand", "fabric/steering", "overlay", "overlay/evpn"}
+var pure = []string{"controller/intent", "ipam", "topology", "topology/lldp", "fabric", "fabric/device", "fabric/congestion", "fabric/demand", "fabric/steering", "overlay", "overlay/evpn"}
 
 // impure are what pure folders must not import.
 var impure = []string{"context", "os", "os/exec", "net", "net/http", "log", "log/slog", "syscall", "io/ioutil", "database/sql"}
@@ -57,7 +57,7 @@ var owners = map[string][]string{
 	"github.com/osrg/gobgp":       {"southbound/evpn"},
 	// The lab makes whole networks, the agent configures one switch.
 	"github.com/vishvananda/":       {"lab", "southbound/linux"},
-	"github.com/google/gopacket":    {"lab"},
+	"github.com/google/gopacket":    {"lab", "topology/lldp"},
 	"github.com/danielgtaylor/huma": {"controller/api"},
 	"github.com/insomniacslk/dhcp":  {"southbound/service"},
 	"github.com/spf13/":             {"cmd/weft"},

@@ -72,7 +72,7 @@ controller. Topologies are containerlab files.`,
 	}
 	c.AddCommand(newLabGenerate(), newLabIntent(), newLabInspect(), newLabGraph(),
 		newLabUp(), newLabDown(), newLabStatus(), newLabCheck(), newLabExec(), newLabLogs(),
-		newLabCapture(), newLabKill(), newLabRestartController(), newLabExport(), newLabTag())
+		newLabCapture(), newLabKill(), newLabRestartController(), newLabExport(), newLabTag(), newLabJoin())
 	return c
 }
 
@@ -92,12 +92,12 @@ func progressOf(c *cobra.Command) lab.Progress {
 }
 
 // planOf reads a file and plans its lab.
-func planOf(path string) (*lab.State, []string, error) {
+func planOf(path string, site int) (*lab.State, []string, error) {
 	file, err := lab.LoadFile(path)
 	if err != nil {
 		return nil, nil, err
 	}
-	return lab.Plan(file)
+	return lab.PlanSite(file, site)
 }
 
 func newLabInspect() *cobra.Command {
@@ -105,7 +105,7 @@ func newLabInspect() *cobra.Command {
 	c := &cobra.Command{
 		Use: "inspect FILE", Short: "Show what a lab of a file would be: roles, plan and ignored fields", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			s, notes, err := planOf(args[0])
+			s, notes, err := planOf(args[0], 0)
 			if err != nil {
 				return err
 			}
@@ -123,6 +123,7 @@ func newLabInspect() *cobra.Command {
 func newLabUp() *cobra.Command {
 	var o lab.Options
 	var without bool
+	var site int
 	var runtime string
 	c := &cobra.Command{
 		Use: "up FILE", Short: "Bring a lab up; does nothing when it is up already", Args: cobra.ExactArgs(1),
@@ -136,7 +137,7 @@ func newLabUp() *cobra.Command {
 				}
 				return upByContainerlab(c, args[0])
 			}
-			s, notes, err := planOf(args[0])
+			s, notes, err := planOf(args[0], site)
 			if err != nil {
 				return err
 			}
@@ -166,6 +167,7 @@ func newLabUp() *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&without, "no-controller", false, "only the underlay: no controller is started")
+	c.Flags().IntVar(&site, "site", 0, "of a lab that is to be joined with others, 0 to 3: each needs one of its own")
 	c.Flags().DurationVar(&o.Timeout, "timeout", 2*time.Minute, "give up after this time")
 	addRuntime(c, &runtime)
 	return c

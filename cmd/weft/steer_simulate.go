@@ -26,6 +26,7 @@ type simulation struct {
 	svg      string
 	csv      bool
 	links    int
+	colours  int
 	settings steering.Settings
 	gap      float64
 }
@@ -63,6 +64,7 @@ between switches.
 	f.BoolVar(&s.csv, "csv", false, "print each link of each case as CSV instead of tables")
 	f.IntVar(&s.links, "links", 8, "how many links to list, the most utilised first")
 	f.IntVar(&s.settings.Most, "most", 0, "cells of the matrix that AUTO may steer, the largest first; all when zero")
+	f.IntVar(&s.colours, "colours", -1, "how many tenants can be told apart, each by an address of its own at each VTEP: those that policies name, then the largest; -1 for all")
 	f.IntVar(&s.settings.Table.Total, "table", 64, "largest sum of the weights of one group of next hops")
 	f.Float64Var(&s.gap, "gap", 1, "how far above the bound AUTO may stay, in percent of it")
 	f.Uint64Var(&s.settings.Seed, "seed", 0, "stands for the hash of the switches: another one places flows otherwise")
@@ -73,6 +75,8 @@ func (s *simulation) check() error {
 	switch {
 	case !(s.gap >= 0.01 && s.gap <= 100):
 		return usageError{fmt.Errorf("--gap %v is outside 0.01..100", s.gap)}
+	case s.colours < -1:
+		return usageError{fmt.Errorf("--colours %d is not a number of colours", s.colours)}
 	case s.settings.Most < 0 || s.links < 0:
 		return usageError{errors.New("--most and --links can't be negative")}
 	}
@@ -102,6 +106,11 @@ func (s *simulation) run(a *app, out, errs io.Writer) error {
 			return err
 		}
 		if rules, err = steering.Compile(n, policies, time.Now()); err != nil {
+			return err
+		}
+	}
+	if s.colours >= 0 {
+		if traffic, _, err = traffic.Coloured(s.colours, rules.Tenants()); err != nil {
 			return err
 		}
 	}

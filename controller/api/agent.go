@@ -9,6 +9,7 @@ import (
 
 	"github.com/weft-sdn/weft/controller/api/client"
 	"github.com/weft-sdn/weft/southbound/leafstate"
+	"github.com/weft-sdn/weft/southbound/switchstate"
 )
 
 // leafWait is how long an agent's question waits for a change.
@@ -33,7 +34,7 @@ type reportOutput struct{ Body client.Reported }
 
 // registerAgent registers what the agents on leaves ask and tell.
 func (s *Server) registerAgent() {
-	s.api.OpenAPI().Tags = append(s.api.OpenAPI().Tags, &huma.Tag{Name: "Agents", Description: "For the agents on EVPN leaves."})
+	s.api.OpenAPI().Tags = append(s.api.OpenAPI().Tags, &huma.Tag{Name: "Agents", Description: "For the agents on switches."})
 	huma.Register(s.api, huma.Operation{OperationID: "getLeafState", Method: http.MethodGet, Path: "/v1/nodes/{name}/leaf", Tags: []string{"Agents"},
 		Summary:     "State that a leaf is to have",
 		Description: "Waits for a state of another revision than since; 204 when there was none for a while. The first answer comes after the agent's first report.",
@@ -41,6 +42,23 @@ func (s *Server) registerAgent() {
 		Responses:   map[string]*huma.Response{"204": {Description: "Nothing changed: ask again"}}}, s.leafState)
 	huma.Register(s.api, huma.Operation{OperationID: "reportLeaf", Method: http.MethodPost, Path: "/v1/nodes/{name}/leaf/report", Tags: []string{"Agents"},
 		Summary: "Tell what a leaf has", MaxBodyBytes: 256 << 20, Errors: []int{http.StatusNotFound}}, s.reportLeaf)
+	huma.Register(s.api, huma.Operation{OperationID: "reportSwitch", Method: http.MethodPost, Path: "/v1/nodes/{name}/switch/report", Tags: []string{"Agents"},
+		Summary: "Tell what ports a switch has, and who is at their other ends", MaxBodyBytes: 16 << 20, Errors: []int{http.StatusNotFound}}, s.reportSwitch)
+}
+
+type switchInput struct {
+	Name string `path:"name" doc:"Node"`
+	Body switchstate.Report
+}
+
+type switchOutput struct{ Body client.SwitchReported }
+
+func (s *Server) reportSwitch(ctx context.Context, in *switchInput) (*switchOutput, error) {
+	if !s.cfg.Status.TakeSwitch(in.Name, in.Body) {
+		return nil, &client.Problem{Type: client.TypeNotFound, Title: "Not found", Status: http.StatusNotFound, Instance: instance(ctx),
+			Detail: "there is no node " + in.Name + ": give the agent the name of the switch's Node object with --node, or create it"}
+	}
+	return &switchOutput{client.SwitchReported{Leaf: s.cfg.Status.Leaf(in.Name) != nil}}, nil
 }
 
 func noLeaf(ctx context.Context, node string) *client.Problem {

@@ -25,6 +25,7 @@ import (
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/controller/store"
 	"github.com/weft-sdn/weft/southbound"
+	"github.com/weft-sdn/weft/southbound/switchstate"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -58,6 +59,8 @@ func TestMain(m *testing.M) {
 
 // devices says what devices would.
 type devices struct {
+	wired   []switchstate.Report
+	cabling engine.Cabling
 	mu      sync.Mutex
 	say     func(intent.Object) *intent.Status
 	changed chan struct{}
@@ -99,6 +102,27 @@ func (d *devices) Alarms() []engine.Alarm     { return d.alarms }
 func (d *devices) Routes(intent.VNI) []engine.Route {
 	return d.routes
 }
+
+func (d *devices) TakeSwitch(node string, r switchstate.Report) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if node != "leaf1" {
+		return false
+	}
+	d.wired = append(d.wired, r)
+	return true
+}
+
+func (d *devices) SwitchPorts(node string) ([]switchstate.Port, time.Time, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if node != "leaf1" || len(d.wired) == 0 {
+		return nil, time.Time{}, false
+	}
+	return d.wired[len(d.wired)-1].Ports, time.Unix(7, 0).UTC(), true
+}
+
+func (d *devices) Cabling() engine.Cabling { return d.cabling }
 
 func (d *devices) ClearAlarm(id string) error {
 	switch id {

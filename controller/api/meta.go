@@ -13,6 +13,7 @@ import (
 	"github.com/weft-sdn/weft/controller/api/client"
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/southbound/leafstate"
+	"github.com/weft-sdn/weft/southbound/switchstate"
 )
 
 // describe is the head of the OpenAPI document. huma's own pages are left out:
@@ -21,7 +22,7 @@ func (s *Server) describe() huma.Config {
 	return huma.Config{
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI:    "3.1.0",
-			Info:       &huma.Info{Title: "Weft", Version: "v1", Description: "Northbound interface of the Weft controller: declare tenants, networks, routers, security groups, ports, nodes and links, and read what the devices made of them."},
+			Info:       &huma.Info{Title: "Weft", Version: "v1", Description: "Northbound interface of the Weft controller: declare tenants, networks, routers, security groups, ports, interconnects, nodes and links, and read what the devices made of them."},
 			Tags:       []*huma.Tag{},
 			Components: &huma.Components{Schemas: huma.NewMapRegistry("#/components/schemas/", schemaName)},
 		},
@@ -32,15 +33,18 @@ func (s *Server) describe() huma.Config {
 	}
 }
 
-// schemaName names a type in the document; what agents say begins with Leaf,
-// since some of its types are called as objects are.
+// schemaName names a type in the document; what agents say begins with Leaf
+// or Switch, since some of its types are called as objects are.
 func schemaName(t reflect.Type, hint string) string {
 	name := huma.DefaultSchemaNamer(t, hint)
 	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
 		t = t.Elem()
 	}
-	if t.PkgPath() == reflect.TypeFor[leafstate.State]().PkgPath() {
+	switch t.PkgPath() {
+	case reflect.TypeFor[leafstate.State]().PkgPath():
 		return "Leaf" + name
+	case reflect.TypeFor[switchstate.Report]().PkgPath():
+		return "Switch" + name
 	}
 	return name
 }

@@ -83,8 +83,38 @@ func (s *Server) registerOperation() {
 		func(ctx context.Context, in *outsideRoutesInput) (*routesOutput, error) {
 			return s.routes(ctx, intent.Ref{Kind: intent.KindExternalNetwork, Name: in.Name})
 		})
+	huma.Register(s.api, huma.Operation{OperationID: "getCabling", Method: http.MethodGet, Path: "/v1/fabric/cabling", Tags: []string{"Operation"},
+		Summary:     "Intended links beside what switches hear by LLDP",
+		Description: "Links are judged by the reports of the agents on their switches (IEEE 802.1AB)."},
+		func(context.Context, *struct{}) (*cablingOutput, error) {
+			c := s.cfg.Status.Cabling()
+			out := &cablingOutput{client.Cabling{Links: c.Links, Unheard: c.Unheard, Silent: c.Silent, Faults: []client.CablingFault{}}}
+			for _, f := range c.Faults {
+				out.Body.Faults = append(out.Body.Faults, client.CablingFault{Kind: string(f.Kind), Link: f.Link, Message: f.Message, Since: f.Since})
+			}
+			return out, nil
+		})
+	huma.Register(s.api, huma.Operation{OperationID: "getSwitch", Method: http.MethodGet, Path: "/v1/nodes/{name}/switch", Tags: []string{"Operation"},
+		Summary: "Ports of a switch, and who is at their other ends", Errors: []int{http.StatusNotFound}}, s.ports)
 	s.registerCounters()
 }
+
+type portsInput struct {
+	Name string `path:"name" doc:"Switch"`
+}
+
+type portsOutput struct{ Body client.Switch }
+
+func (s *Server) ports(ctx context.Context, in *portsInput) (*portsOutput, error) {
+	ports, at, ok := s.cfg.Status.SwitchPorts(in.Name)
+	if !ok {
+		return nil, &client.Problem{Type: client.TypeNotFound, Title: "Not found", Status: http.StatusNotFound, Instance: instance(ctx),
+			Detail: "no agent has reported from " + in.Name + " since the controller started: run weft agent on the switch"}
+	}
+	return &portsOutput{client.Switch{Node: in.Name, Since: at, Ports: ports}}, nil
+}
+
+type cablingOutput struct{ Body client.Cabling }
 
 // tableOf is the VNI of the table that belongs to an object.
 func tableOf(o intent.Object) intent.VNI {

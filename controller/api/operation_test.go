@@ -14,6 +14,8 @@ import (
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/overlay/evpn"
 	"github.com/weft-sdn/weft/southbound/leafstate"
+	"github.com/weft-sdn/weft/southbound/switchstate"
+	"github.com/weft-sdn/weft/topology"
 )
 
 func TestAlarms(t *testing.T) {
@@ -60,6 +62,29 @@ func TestRoutes(t *testing.T) {
 		{Type: "IMET", IP: vtep, VTEP: vtep, Node: "hv1", Origin: "port", Source: "hv1", Best: true, Revision: 1},
 		{Type: "MAC/IP", MAC: "02:00:00:00:00:01", VTEP: vtep, Origin: "bgp", Source: "leaf1/bgp", Best: true, Sequence: 3, Revision: 2},
 	}}, got)
+}
+
+// What a switch reports reaches who judges it, and what is wrong with cables is told.
+func TestCabling(t *testing.T) {
+	b := newBench(t)
+	c := b.client()
+	r := switchstate.Report{Ports: []switchstate.Port{{Name: "eth1", MAC: intent.MAC{2}, Up: true, MTU: 9216, Neighbours: []switchstate.Neighbour{{Device: "spine1", Port: "eth1"}}}}}
+	leaf, err := c.ReportSwitch(t.Context(), "leaf1", r)
+	require.NoError(t, err)
+	require.False(t, leaf)
+	require.Equal(t, []switchstate.Report{r}, b.devices.wired)
+	_, err = c.ReportSwitch(t.Context(), "nobody", r)
+	require.ErrorContains(t, err, "there is no node nobody")
+	ports, err := c.Switch(t.Context(), "leaf1")
+	require.NoError(t, err)
+	require.Equal(t, client.Switch{Node: "leaf1", Since: time.Unix(7, 0).UTC(), Ports: r.Ports}, ports)
+	_, err = c.Switch(t.Context(), "spine1")
+	require.ErrorContains(t, err, "no agent has reported from spine1")
+	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	b.devices.cabling = engine.Cabling{Links: 4, Unheard: []string{"spine2"}, Faults: []engine.CablingFault{{CablingFault: topology.CablingFault{Kind: topology.OneWay, Link: "a:1 - b:1", Message: "m"}, Since: since}}}
+	got, err := c.Cabling(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, client.Cabling{Links: 4, Unheard: []string{"spine2"}, Faults: []client.CablingFault{{Kind: "OneWay", Link: "a:1 - b:1", Message: "m", Since: since}}}, got)
 }
 
 // The table of a router has prefixes, and by which MAC a VTEP routes.

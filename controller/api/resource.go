@@ -79,6 +79,7 @@ func (s *Server) registerKinds() {
 	register[intent.Port](s, intent.KindPort, "A port attaches one interface of a VM or server to a network.")
 	register[intent.Router](s, intent.KindRouter, "A router routes between networks of a tenant: one VRF, with a distributed anycast gateway.")
 	register[intent.FloatingIP](s, intent.KindFloatingIP, "A floating IP gives an address of a port an address of an external network, one to one.")
+	register[intent.Interconnect](s, intent.KindInterconnect, "An interconnect stretches chosen networks to another fabric, by BGP EVPN between the two controllers.")
 }
 
 // resource has the operations of one kind.
@@ -104,19 +105,18 @@ func (r *resource[T, P]) registerObject() {
 	if r.kind.Tenanted() {
 		path = "/v1/tenants/{tenant}/" + r.kind.Plural() + "/{name}"
 	}
-	word := strings.ToLower(string(r.kind))
 	op := func(method, id, summary, about string, errs ...int) huma.Operation {
 		return huma.Operation{OperationID: id + string(r.kind), Method: method, Path: path, Tags: []string{string(r.kind)},
 			Summary: summary, Description: about, Errors: append(errs, http.StatusServiceUnavailable)}
 	}
-	put := op(http.MethodPut, "put", "Write a "+word,
+	put := op(http.MethodPut, "put", "Write "+r.kind.Phrase(),
 		"Writes the object whole; it may be repeated. Fields that may be allocated and are left out keep their values, or get them. Answers 201 when the object was created.",
 		400, 409, 412, 413, 415, 504)
 	put.SkipValidateBody, put.BodyReadTimeout, put.MaxBodyBytes = true, -1, -1
 	put.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{}}
 	put.Responses = map[string]*huma.Response{"201": {Description: "Created", Content: map[string]*huma.MediaType{"application/json": {Schema: r.schema}}}}
-	get := op(http.MethodGet, "get", "Read a "+word, "Reads the object with its status, which the devices say.", 404, 504)
-	del := op(http.MethodDelete, "delete", "Delete a "+word, "Deletes the object, or with cascade all that belongs to it too.", 404, 409, 412)
+	get := op(http.MethodGet, "get", "Read "+r.kind.Phrase(), "Reads the object with its status, which the devices say.", 404, 504)
+	del := op(http.MethodDelete, "delete", "Delete "+r.kind.Phrase(), "Deletes the object, or with cascade all that belongs to it too.", 404, 409, 412)
 	// The handler reads the body itself, so huma takes it for binary data.
 	defer func() {
 		put.RequestBody.Content["application/json"].Schema = r.schema
@@ -331,6 +331,8 @@ func withStatus(o intent.Object, st *intent.Status) intent.Object {
 	case *intent.ExternalNetwork:
 		o.Status = st
 	case *intent.FloatingIP:
+		o.Status = st
+	case *intent.Interconnect:
 		o.Status = st
 	}
 	return o

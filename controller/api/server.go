@@ -21,6 +21,7 @@ import (
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/controller/store"
 	"github.com/weft-sdn/weft/southbound"
+	"github.com/weft-sdn/weft/southbound/switchstate"
 )
 
 // Store keeps the objects; *store.Store is one.
@@ -59,6 +60,9 @@ type Status interface {
 	ClearAlarm(id string) error
 	// Routes lists a network's segment table.
 	Routes(intent.VNI) []engine.Route
+	TakeSwitch(node string, r switchstate.Report) bool
+	Cabling() engine.Cabling
+	SwitchPorts(node string) (ports []switchstate.Port, at time.Time, ok bool)
 	// PortCounters asks a port's edge what it has counted; its error is
 	// engine.ErrNowhere, engine.ErrUncounted or a *southbound.OpError.
 	PortCounters(ctx context.Context, port intent.Ref) (node string, c southbound.PortCounters, err error)

@@ -34,6 +34,9 @@ type Config struct {
 	// Speaker speaks BGP EVPN with the leaves; nil without any. It calls back
 	// TakeRoutes, PeerChanged and PeerAlarm.
 	Speaker Speaker
+	// NewFabric makes the speaker of an interconnect with a fabric of an AS; nil
+	// without any. It calls back as Speaker does.
+	NewFabric func(interconnect string, asn uint32) Fabric
 	// ASN is the controller's AS, from which route targets and distinguishers
 	// are made.
 	ASN uint32
@@ -47,14 +50,17 @@ type Config struct {
 
 // Engine is the controller's core. Make it with New, then call Run.
 type Engine struct {
-	config  Config
-	log     *slog.Logger
-	events  *ring
-	alarms  alarms
-	bgp     *reflector // nil without a speaker
-	moves   moveQueue
-	readers readers
-	wakes   wakes
+	config Config
+	log    *slog.Logger
+	events *ring
+	alarms alarms
+	bgp    *reflector // nil without a speaker
+	moves  moveQueue
+	// crossings are nil without speakers to other fabrics.
+	crossings *crossings
+	readers   readers
+	wakes     wakes
+	wiring    *wiring
 
 	mu       sync.RWMutex
 	model    *overlay.Model
@@ -89,12 +95,15 @@ func New(c Config) *Engine {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	e := &Engine{
-		config: c, log: c.Logger, events: newRing(eventsKept), moves: newMoveQueue(), wakes: newWakes(),
+		config: c, log: c.Logger, events: newRing(eventsKept), moves: newMoveQueue(), wakes: newWakes(), wiring: newWiring(),
 		model: overlay.NewModel(), objects: map[intent.Ref]int64{}, members: map[intent.Ref]map[intent.Ref]struct{}{}, sessions: map[string]*session{}, ending: map[string]*session{}, moving: map[intent.Ref]*moving{}, trims: map[intent.VNI]struct{}{},
 		changed: make(chan struct{}),
 	}
 	if c.Speaker != nil {
 		e.bgp = newReflector(e, c.Speaker)
+	}
+	if c.NewFabric != nil {
+		e.crossings = newCrossings(e)
 	}
 	e.model.Hold(true)
 	e.ready = errors.New("intent is not loaded yet")
@@ -116,9 +125,13 @@ func (e *Engine) Run(ctx context.Context) error {
 	if e.bgp != nil {
 		wg.Go(func() { e.bgp.run(ctx) })
 	}
+	if e.crossings != nil {
+		wg.Go(func() { e.crossings.run(ctx) })
+	}
 	wg.Go(func() { e.finishMoves(ctx) })
 	wg.Go(func() { e.wakes.run(ctx) })
 	wg.Go(func() { e.trimAll(ctx) })
+	wg.Go(func() { e.watchWiring(ctx) })
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		err := e.follow(ctx, func() { wait = 100 * time.Millisecond })
 		if ctx.Err() != nil {
@@ -219,18 +232,32 @@ func (e *Engine) take(ctx context.Context, batch []store.Event) {
 
 func (e *Engine) put(o intent.Object) {
 	e.nodesChanged = e.nodesChanged || o.Ref().Kind == intent.KindNode
+	e.noteInterconnect(o.Ref())
 	e.objects[o.Ref()] = o.Meta().Revision
 	if p, ok := o.(*intent.Port); ok {
 		e.regroup(e.model.Port(p.Ref()), p)
 	}
+	e.wiring.put(o.Ref(), o)
 	e.model.Put(o)
+}
+
+// noteInterconnect has the interconnects looked at when an object changed.
+func (e *Engine) noteInterconnect(r intent.Ref) {
+	if e.crossings != nil {
+		e.crossings.note(r.Kind)
+	}
 }
 
 func (e *Engine) delete(r intent.Ref) {
 	e.nodesChanged = e.nodesChanged || r.Kind == intent.KindNode
+	e.noteInterconnect(r)
 	delete(e.objects, r)
 	if r.Kind == intent.KindPort {
 		e.regroup(e.model.Port(r), nil)
+	}
+	e.wiring.put(r, nil)
+	if r.Kind == intent.KindNode {
+		e.alarms.end(r.Name, AlarmSilent, agentObject)
 	}
 	e.model.Delete(r)
 }
@@ -271,8 +298,11 @@ func (e *Engine) wakeTouched() {
 		}
 		e.trims[v] = struct{}{}
 	}
-	if e.bgp != nil && (len(vnis) > 0 || e.bgp.waiting()) {
+	if e.bgp != nil && (len(vnis) > 0 || e.bgp.holding.Load()) {
 		e.bgp.notify()
+	}
+	if e.crossings != nil {
+		e.crossings.touch(vnis)
 	}
 	e.takeAlarms()
 	e.takeMoved()
@@ -281,7 +311,7 @@ func (e *Engine) wakeTouched() {
 // wakeKeepers wakes the sessions that kept something for edges that had not
 // reported, and can judge it now. The caller holds the lock.
 func (e *Engine) wakeKeepers() {
-	away, all := e.model.Away(), e.model.AllReported()
+	away, all := e.model.Away(), e.model.AllReported() && e.model.FabricsReported()
 	if away == e.away && all == e.allReported {
 		return
 	}
@@ -339,7 +369,14 @@ func (e *Engine) trim(v intent.VNI) bool {
 		read = min(read, e.bgp.cursors[v])
 		readers++
 	}
+	if e.crossings != nil {
+		at, n := e.crossings.reading(v, seg)
+		read, readers = min(read, at), readers+n
+	}
 	e.model.Trim(v, read, readers)
+	if e.crossings != nil && e.model.Segment(v) == nil {
+		e.crossings.forget(v)
+	}
 	if e.bgp != nil && e.model.Segment(v) == nil {
 		delete(e.bgp.cursors, v)
 		delete(e.bgp.targets, v)

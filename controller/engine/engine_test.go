@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"net/netip"
 	"sync"
 	"testing"
@@ -71,7 +72,7 @@ type edge struct {
 	withdrew bool
 	spoke    []intent.Ref
 	awaits   bool // it keeps things for single edges, and looks at who has not reported
-	away     map[netip.Addr]struct{}
+	away     overlay.Away
 }
 
 // Announce speaks for a port.
@@ -116,7 +117,11 @@ func (d *edge) step() {
 	vnis := map[intent.VNI]bool{}
 	for _, p := range local {
 		vnis[p.VNI] = true
+		for _, v := range p.Reads() {
+			vnis[v] = vnis[v] || overlay.IsVNI(v)
+		}
 	}
+	maps.DeleteFunc(vnis, func(_ intent.VNI, yes bool) bool { return !yes })
 	for v := range vnis {
 		d.mu.Lock()
 		at := d.cursors[v]
@@ -372,9 +377,9 @@ func TestNodeThatLeavesIsCleanedAndMayComeBack(t *testing.T) {
 func TestUnreportedEdgesAreTold(t *testing.T) {
 	b := newBed(t, hv(1), hv(2), web())
 	d := b.edge("hv1")
-	b.until("both reported", func() bool { return len(d.feed.Unreported(false)) == 0 })
+	b.until("both reported", func() bool { return d.feed.Unreported(false).None() })
 	b.put(hv(3))
-	b.until("hv3 reported", func() bool { return b.edge("hv3") != nil && len(d.feed.Unreported(false)) == 0 })
+	b.until("hv3 reported", func() bool { return b.edge("hv3") != nil && d.feed.Unreported(false).None() })
 }
 
 func TestRingKeepsTheNewest(t *testing.T) {

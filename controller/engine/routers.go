@@ -82,7 +82,7 @@ func (a routedAs) apply(m *overlay.Model, v intent.VNI, route *evpn.Route) {
 
 // routerChanges lists what is to be announced of the changes of a router's table:
 // prefixes, and hosts as the routes of their networks. Those of an external
-// network are routes of its own. The caller holds the engine's lock.
+// network, and those of other routers, are routes of its own. The caller holds the engine's lock.
 func (r *reflector) routerChanges(v intent.VNI) (add []evpn.Route, withdraw []evpn.RouteID) {
 	e := r.engine
 	rt, seg := e.model.RouterWith(v), e.model.Segment(v)
@@ -99,6 +99,7 @@ func (r *reflector) routerChanges(v intent.VNI) (add []evpn.Route, withdraw []ev
 		delete(r.targets, v)
 		delete(r.routers, v)
 		delete(r.external, v)
+		delete(r.guests, v)
 		return nil, nil
 	}
 	r.cursors[v], r.targets[v], r.routers[v] = seg.Rev(), exports, true
@@ -107,21 +108,21 @@ func (r *reflector) routerChanges(v intent.VNI) (add []evpn.Route, withdraw []ev
 	outside := e.model.ExternalWith(v) != nil || was && rt == nil
 	r.external[v] = outside
 	for row := range seg.Changes(since) {
-		if row.Type == evpn.MACIP && !outside {
+		if row.Origin == evpn.OriginBGP && row.Type == evpn.PREFIX {
+			continue // never announced: each leaf's is a row of its own
+		}
+		guest := row.Type == evpn.MACIP && (outside || r.isGuest(v, row))
+		if row.Type == evpn.MACIP && !guest {
 			a, w := r.hostRoute(row)
 			add, withdraw = append(add, a...), append(withdraw, w...)
-			if was {
+			if was || r.guests[v] { // it may have been one
 				withdraw = append(withdraw, evpn.RouteID{Key: row.Key, RD: evpn.NewRD(e.config.ASN, v)})
 			}
 			continue
 		}
-		if row.Origin == evpn.OriginBGP && row.Type == evpn.PREFIX {
-			continue // never announced: each leaf's is a row of its own
-		}
 		route := evpn.Route{Key: row.Key, RD: evpn.NewRD(e.config.ASN, v), VNI: v, Targets: targets, VTEP: row.VTEP, Seq: row.Seq, RouterMAC: row.RouterMAC}
-		if row.Type == evpn.MACIP {
-			// A host of an external network is in no L2VNI there.
-			route.L3VNI = v
+		if guest { // a host of another VRF is in no L2VNI here
+			route.L3VNI, r.guests[v] = v, true
 		}
 		if row.Deleted || rt == nil || row.Origin == evpn.OriginBGP || row.RouterMAC.IsZero() || e.model.IsEVPN(row.VTEP) {
 			withdraw = append(withdraw, route.ID())
@@ -130,6 +131,17 @@ func (r *reflector) routerChanges(v intent.VNI) (add []evpn.Route, withdraw []ev
 		}
 	}
 	return add, withdraw
+}
+
+// isGuest reports whether a row in a router's table is a host of another router, that
+// leaves with the former must know.
+func (r *reflector) isGuest(v intent.VNI, row evpn.Row) bool {
+	n := r.engine.model.NetworkOf(row.VNI)
+	if n == nil {
+		return false
+	}
+	of := r.engine.model.RouterOf(n.Ref())
+	return of != nil && of.Spec.VNI != v
 }
 
 // hostRoute announces the route of a host again after its row in the router's

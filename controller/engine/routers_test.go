@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 
@@ -129,4 +130,43 @@ func TestAdvertisedHostsAreAnnouncedOutside(t *testing.T) {
 	b.until("announced again", func() bool { _, ok := announced(p, 7000); return ok })
 	b.del(outside.Ref())
 	b.until("gone with the network", func() bool { _, ok := announced(p, 7000); return !ok })
+}
+
+// Leaves with stations of a router know the hosts of another one with which it
+// shares, by its L3VNI, as long as there are such stations.
+func TestLeavesKnowTheHostsOfOtherRouters(t *testing.T) {
+	n, other, p, srv := web(), web(), vm(1), vm(2)
+	n.Spec.Subnets = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/25")}
+	other.Metadata.Name, other.Spec.VNI, other.Spec.Subnets = "db", 101, []netip.Prefix{netip.MustParsePrefix("192.0.2.128/25")}
+	p.Spec.Addresses, srv.Spec.Addresses = []netip.Addr{netip.MustParseAddr("192.0.2.1")}, []netip.Addr{netip.MustParseAddr("192.0.2.200")}
+	srv.Spec.Network, srv.Spec.Binding = "db", intent.Binding{Node: "leaf1", Interface: "eth1"}
+	router := func(name, network string, v, of intent.VNI) *intent.Router {
+		return &intent.Router{Metadata: intent.Metadata{Name: name, Tenant: "t"}, Spec: intent.RouterSpec{VNI: v,
+			Networks: []intent.RouterNetwork{{Network: network}}, Imports: []intent.RouterImport{{RouteTarget: fmt.Sprintf("1:%d", of)}}}}
+	}
+	b, s := newSpeakerBed(t, hv(1), evpnLeaf(), n, other, p, srv, router("r", "web", 5000, 6000), router("s", "db", 6000, 5000))
+	b.edge("hv1").set(func() { b.edge("hv1").ifaces = tap(1) })
+	announced := func(v intent.VNI) (r evpn.Route, ok bool) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		r, ok = s.routes[(&evpn.Route{Key: evpn.HostKey(p.Spec.MAC, p.Spec.Addresses[0]), RD: evpn.NewRD(64512, v)}).ID()]
+		return r, ok
+	}
+	b.until("routed by its own router", func() bool { r, _ := announced(100); return r.L3VNI == 5000 })
+	_, ok := announced(6000)
+	require.False(t, ok, "there is no station on a leaf")
+	b.edge("leaf1").set(func() { b.edge("leaf1").ifaces = []overlay.Interface{{Name: "eth1", OFPort: 1}} })
+	b.until("known to the leaf in its VRF", func() bool { _, ok := announced(6000); return ok })
+	r, _ := announced(6000)
+	require.Equal(t, []intent.RouteTarget{intent.VNIRouteTarget(64512, 6000)}, r.Targets)
+	require.Equal(t, intent.VNI(6000), r.L3VNI)
+	require.Equal(t, intent.RouterMAC(netip.MustParseAddr("10.0.0.1")), r.RouterMAC)
+	r, _ = announced(100)
+	require.Equal(t, intent.VNI(5000), r.L3VNI, "and as before in its own")
+	b.edge("leaf1").set(func() { b.edge("leaf1").ifaces = nil })
+	b.until("the last one went", func() bool { _, ok := announced(6000); return !ok })
+	b.edge("leaf1").set(func() { b.edge("leaf1").ifaces = []overlay.Interface{{Name: "eth1", OFPort: 1}} })
+	b.until("it is back", func() bool { _, ok := announced(6000); return ok })
+	b.del(router("r", "", 0, 0).Ref())
+	b.until("nothing is shared", func() bool { _, ok := announced(6000); return !ok })
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -17,7 +18,8 @@ import (
 	"github.com/weft-sdn/weft/southbound/leafstate"
 )
 
-// BGPPeer is an EVPN leaf as the speaker must know it.
+// BGPPeer is an EVPN leaf, or a speaker of another fabric, as the speaker must know
+// it.
 type BGPPeer struct {
 	Name      string
 	Address   netip.AddrPort
@@ -25,6 +27,10 @@ type BGPPeer struct {
 	Password  string
 	MaxRoutes uint32
 	Source    netip.Addr // to dial from; may be invalid
+	// Of a speaker of another fabric:
+	LocalASN uint32
+	HoldTime time.Duration
+	Passive  bool // it dials
 }
 
 // Speaker speaks BGP EVPN with the leaves; package southbound/evpn has one.
@@ -35,6 +41,8 @@ type Speaker interface {
 	Announce(add []evpn.Route, withdraw []evpn.RouteID) error
 	// Open lets sessions start: what was to be announced first is announced.
 	Open()
+	// Release lets peers be sent routes: all that were to be heard are announced.
+	Release()
 	// Refresh judges all routes of a leaf again by Admit.
 	Refresh(name string) error
 	// Peer tells the state of a session.
@@ -48,7 +56,8 @@ type reflector struct {
 	speaker Speaker
 	wake    chan struct{}
 
-	opened atomic.Bool
+	opened  atomic.Bool
+	holding atomic.Bool // leaves are sent nothing yet
 
 	// Guarded by the engine's lock.
 	touched map[intent.VNI]struct{}
@@ -59,8 +68,9 @@ type reflector struct {
 	cursors map[intent.VNI]evpn.Revision // up to which was announced
 	targets map[intent.VNI]string        // with which the VNI's routes are announced
 	routers map[intent.VNI]bool          // L3VNIs of which something was announced
-	// external are those of external networks.
-	external map[intent.VNI]bool
+	// external are those of external networks, guests those of routers of which
+	// hosts of others were announced.
+	external, guests map[intent.VNI]bool
 }
 
 // openWait bounds how long BGP sessions wait at the start for other edges to
@@ -69,8 +79,10 @@ type reflector struct {
 const openWait = 20 * time.Second
 
 func newReflector(e *Engine, s Speaker) *reflector {
-	return &reflector{engine: e, speaker: s, wake: make(chan struct{}, 1), touched: map[intent.VNI]struct{}{},
-		cursors: map[intent.VNI]evpn.Revision{}, targets: map[intent.VNI]string{}, routers: map[intent.VNI]bool{}, external: map[intent.VNI]bool{}, idle: true, doubts: map[string]time.Time{}}
+	r := &reflector{engine: e, speaker: s, wake: make(chan struct{}, 1), touched: map[intent.VNI]struct{}{},
+		cursors: map[intent.VNI]evpn.Revision{}, targets: map[intent.VNI]string{}, routers: map[intent.VNI]bool{}, external: map[intent.VNI]bool{}, guests: map[intent.VNI]bool{}, idle: true, doubts: map[string]time.Time{}}
+	r.holding.Store(true)
+	return r
 }
 
 func (r *reflector) notify() {
@@ -89,14 +101,20 @@ func (r *reflector) run(ctx context.Context) {
 	<-again.C
 	defer again.Stop()
 	for {
+		complete, heard := r.complete() || timeUp, r.heard() || timeUp // before what that is made of is announced
 		if err := r.bring(); err != nil {
 			r.engine.log.Warn("announcing routes failed", "err", err)
 		}
 		if next := r.refresh(); next > 0 {
 			again.Reset(next)
 		}
-		if r.waiting() && (timeUp || r.complete()) {
-			r.open()
+		if r.waiting() && complete {
+			r.opened.Store(true)
+			r.speaker.Open()
+		}
+		if r.holding.Load() && !r.waiting() && heard {
+			r.holding.Store(false)
+			r.speaker.Release()
 		}
 		select {
 		case <-ctx.Done():
@@ -164,17 +182,20 @@ func (e *Engine) Admit(peer string, r *evpn.Route) bool {
 // waiting reports whether sessions were not let start yet.
 func (r *reflector) waiting() bool { return !r.opened.Load() }
 
-func (r *reflector) open() {
-	r.opened.Store(true)
-	r.speaker.Open()
-}
-
 // complete reports whether all edges but the EVPN leaves have reported: all
 // that the controller originates is in the tables.
 func (r *reflector) complete() bool {
 	r.engine.mu.RLock()
 	defer r.engine.mu.RUnlock()
 	return r.engine.loaded && r.engine.model.OthersReported()
+}
+
+// heard reports whether all other fabrics have told what they have: so that leaves
+// are told that, too, in the first table that they get.
+func (r *reflector) heard() bool {
+	r.engine.mu.RLock()
+	defer r.engine.mu.RUnlock()
+	return r.engine.loaded && (r.engine.crossings == nil || r.engine.crossings.heard())
 }
 
 // bring announces what changed since the last time.
@@ -242,6 +263,7 @@ func (r *reflector) setIdle(idle bool) (withdraw []evpn.RouteID) {
 		clear(r.targets)
 		clear(r.routers)
 		clear(r.external)
+		clear(r.guests)
 	}
 	return withdraw
 }
@@ -343,7 +365,7 @@ func (e *Engine) bgpPeers() []BGPPeer {
 func (e *Engine) TakeRoutes(peer string, changes []overlay.RouteChange) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.model.Node(peer) == nil {
+	if e.model.Node(peer) == nil && !e.model.IsPeer(peer) {
 		return // it left the intent
 	}
 	e.model.TakeRoutes(peer, changes)
@@ -355,20 +377,44 @@ func (e *Engine) TakeRoutes(peer string, changes []overlay.RouteChange) {
 // that has announced all that it has (End-of-RIB, RFC 4724 section 2) has
 // reported by that.
 func (e *Engine) PeerChanged(peer string) {
-	session, _ := e.config.Speaker.Peer(peer)
+	session := e.bgpSession(peer)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.model.Node(peer) != nil {
-		e.model.SetAway(peer, session.State != established)
+	if n := e.model.Node(peer); n != nil || e.model.IsPeer(peer) {
+		if n != nil {
+			e.model.SetAway(peer, session.State != established)
+		}
 		if session.Synced {
 			e.model.Synced(peer)
 		}
 		e.wakeTouched()
 	}
+	if e.bgp != nil && e.bgp.holding.Load() {
+		e.bgp.notify()
+	}
+	if e.crossings != nil {
+		e.crossings.notify()
+	}
 	if s := e.sessions[peer]; s != nil {
 		s.notify()
 	}
 	e.broadcast()
+}
+
+// bgpSession is the state of the session with a leaf, or a speaker of another
+// fabric.
+func (e *Engine) bgpSession(peer string) (session intent.BGPSession) {
+	if _, ok := overlay.InterconnectOf(peer); !ok {
+		session, _ = e.config.Speaker.Peer(peer)
+		return session
+	}
+	e.mu.RLock()
+	fabric := e.fabricOf(peer)
+	e.mu.RUnlock()
+	if fabric != nil {
+		session, _ = fabric.Peer(peer)
+	}
+	return session
 }
 
 // PeerAlarm raises or ends an alarm about an EVPN leaf.
@@ -379,7 +425,7 @@ func (e *Engine) PeerAlarm(peer string, key southbound.AlarmKey, message string)
 // Route is a row of a segment table, for people.
 type Route struct {
 	evpn.Row
-	Node string // that has the VTEP
+	Node string // that has the VTEP, or the interconnect behind which it is
 	Best bool
 }
 
@@ -439,7 +485,12 @@ func (e *Engine) Routes(v intent.VNI) []Route {
 		for i, p := range seg.Paths(k) {
 			row := rows[k]
 			row.Path = p
-			out = append(out, Route{row, names[p.VTEP], i == 0})
+			node := names[p.VTEP]
+			if p.Origin == evpn.OriginFabric {
+				peer, _, _ := strings.Cut(string(p.Source), "/")
+				node, _ = overlay.InterconnectOf(peer)
+			}
+			out = append(out, Route{row, node, i == 0})
 		}
 	}
 	return out

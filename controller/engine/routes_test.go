@@ -22,6 +22,7 @@ type speaker struct {
 	routes map[evpn.RouteID]evpn.Route
 	before int // routes when it was opened
 	opened bool
+	free   bool // released
 
 	refreshed []string
 	all       map[string]bool // peers that have announced all
@@ -51,6 +52,15 @@ func (s *speaker) Open() {
 	defer s.mu.Unlock()
 	s.opened, s.before = true, len(s.routes)
 }
+
+func (s *speaker) Release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.free = true
+}
+
+func (s *speaker) open() bool     { s.mu.Lock(); defer s.mu.Unlock(); return s.opened }
+func (s *speaker) released() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.free }
 
 func (s *speaker) Refresh(name string) error {
 	s.mu.Lock()
@@ -311,12 +321,12 @@ func TestKeepersAreWokenByEachReport(t *testing.T) {
 	d := b.edge("hv1")
 	d.set(func() { d.awaits = true })
 	away := func(n int) func() bool {
-		return func() bool { d.mu.Lock(); defer d.mu.Unlock(); return len(d.away) == n }
+		return func() bool { d.mu.Lock(); defer d.mu.Unlock(); return d.away.Len() == n }
 	}
 	b.until("three have not reported", away(3))
 	b.PeerChanged("leaf2")
 	b.until("one has", away(2))
 	b.del(l3.Ref())
 	b.until("one left the intent", away(1))
-	require.Contains(t, d.away, l1.Spec.VTEP)
+	require.True(t, d.away.Has(l1.Spec.VTEP))
 }

@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"maps"
-	"net/netip"
 	"reflect"
 	"slices"
 	"sync"
@@ -216,11 +215,11 @@ func (s *session) Rows(v intent.VNI, since evpn.Revision) ([]evpn.Row, evpn.Revi
 }
 
 // Unreported implements southbound.Feed.
-func (s *session) Unreported(await bool) map[netip.Addr]struct{} {
+func (s *session) Unreported(await bool) overlay.Away {
 	s.engine.mu.RLock()
 	defer s.engine.mu.RUnlock()
 	away := s.engine.model.Unreported()
-	s.awaits.Store(await && len(away) > 0)
+	s.awaits.Store(await && !away.None())
 	return away
 }
 

@@ -3,15 +3,14 @@ package engine
 import (
 	"fmt"
 	"iter"
-	"strings"
 
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/overlay"
 	"github.com/weft-sdn/weft/southbound"
 )
 
-// notShared says why a port has nothing of what its router has of others, nil if it
-// has. An EVPN leaf sends all of a VRF with one L3VNI, and has no VRF of others.
+// notShared says why a port has no way outside though its router has, nil if it has.
+// An EVPN leaf sends all of a VRF with one L3VNI, which borders do not have.
 func (e *Engine) notShared(a overlay.Attachment) *intent.Reason {
 	if a.Routing == nil || !e.model.IsEVPN(a.VTEP) {
 		return nil
@@ -20,18 +19,11 @@ func (e *Engine) notShared(a overlay.Attachment) *intent.Reason {
 	if r == nil {
 		return nil
 	}
-	var what []string
-	if r.Spec.External != nil {
-		what = append(what, "external network "+r.Spec.External.Network)
-	}
-	if len(r.Spec.Imports) > 0 {
-		what = append(what, "what the router imports")
-	}
-	if len(what) == 0 {
+	if r.Spec.External == nil {
 		return nil
 	}
 	return &intent.Reason{Device: a.Node, Code: southbound.AlarmCapability,
-		Message: fmt.Sprintf("an EVPN leaf routes within %s only: its stations and %s do not reach each other", r.Ref(), strings.Join(what, " and ")),
+		Message: fmt.Sprintf("an EVPN leaf sends with the L3VNI of %s only: its stations and external network %s do not reach each other", r.Ref(), r.Spec.External.Network),
 		Action:  "move the port to a vSwitch if it needs that"}
 }
 

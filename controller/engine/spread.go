@@ -27,6 +27,14 @@ func (e *Engine) routerStatus(r *intent.Router) *intent.Status {
 		}
 	}
 	st := e.spreadStatus(r, ports, r.Spec.VNI)
+	for _, why := range e.sourceless(r) {
+		if len(st.Reasons) < maxReasons {
+			st.Reasons = append(st.Reasons, why)
+		}
+		if st.Phase == intent.PhaseReady {
+			st.Phase, st.Applied = intent.PhaseDegraded, 0
+		}
+	}
 	e.tellNotShared(st, ports)
 	for _, rn := range r.Spec.Networks {
 		if n := e.model.Network(r.NetworkRef(rn)); n != nil {

@@ -61,9 +61,9 @@ func TestRouterIsReadyWhenItsEdgesAre(t *testing.T) {
 	b.until("deleted", func() bool { return b.Status(&later).Phase == intent.PhasePending })
 }
 
-// A port on an EVPN leaf has nothing of what its router shares: both say so, and
-// which edge it is, as long as there is something to share.
-func TestLeavesSayThatTheyShareNothing(t *testing.T) {
+// A port on an EVPN leaf has no way outside: it and its router say so, and which edge
+// it is, as long as the router leads there.
+func TestLeavesSayThatTheyLeadNowhere(t *testing.T) {
 	n, vm1, srv, r := web(), vm(1), vm(2), vrf("web")
 	n.Spec.Subnets = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}
 	srv.Spec.Binding = intent.Binding{Node: "leaf1", Interface: "eth1"}
@@ -78,12 +78,12 @@ func TestLeavesSayThatTheyShareNothing(t *testing.T) {
 		st := b.untilPhase(o, intent.PhaseDegraded)
 		require.Len(t, st.Reasons, 1)
 		require.Equal(t, "leaf1", st.Reasons[0].Device)
-		require.Contains(t, st.Reasons[0].Message, "an EVPN leaf routes within Router t/r only: its stations and external network internet and what the router imports do not reach each other")
+		require.Contains(t, st.Reasons[0].Message, "an EVPN leaf sends with the L3VNI of Router t/r only: its stations and external network internet do not reach each other")
 		require.Equal(t, int64(1), st.Applied)
 	}
 	b.untilPhase(vm1, intent.PhaseReady)
 	alone := vrf("web")
-	alone.Metadata.Revision = 2
+	alone.Metadata.Revision, alone.Spec.Imports = 2, r.Spec.Imports
 	b.put(alone)
 	b.untilPhase(alone, intent.PhaseReady)
 	b.untilPhase(srv, intent.PhaseReady)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/overlay"
@@ -29,6 +30,10 @@ func (e *Engine) Status(o intent.Object) *intent.Status {
 		return e.groupStatus(o)
 	case *intent.ExternalNetwork:
 		return e.externalStatus(o)
+	case *intent.FloatingIP:
+		return e.floatingStatus(o)
+	case *intent.Interconnect:
+		return e.interconnectStatus(o)
 	case *intent.Tenant:
 		return &intent.Status{Phase: intent.PhaseReady, Applied: o.Metadata.Revision}
 	case *intent.Node:
@@ -297,9 +302,23 @@ func (e *Engine) networkStatus(n *intent.Network) *intent.Status {
 	return st
 }
 
+// switchStatus is what a switch's agent says, where the overlay has nothing to do with
+// it; nil while none ever reported.
+func (e *Engine) switchStatus(n *intent.Node) *intent.Status {
+	_, at, ok := e.wiring.portsOf(n.Metadata.Name)
+	switch silent := time.Since(at); {
+	case !ok:
+		return nil // nothing that the controller could read
+	case silent > silentAfter:
+		return &intent.Status{Phase: intent.PhaseDegraded, Reasons: []intent.Reason{{Device: n.Metadata.Name, Code: AlarmSilent,
+			Message: fmt.Sprintf("the agent has not reported for %s", silent.Round(time.Second)), Action: "see whether the switch runs and reaches the controller"}}}
+	}
+	return &intent.Status{Phase: intent.PhaseReady, Applied: n.Metadata.Revision}
+}
+
 func (e *Engine) nodeStatus(n *intent.Node) *intent.Status {
 	if !n.Spec.Edge() {
-		return nil // nothing that the controller could read
+		return e.switchStatus(n)
 	}
 	st := &intent.Status{}
 	if n.Spec.VTEP.IsValid() {

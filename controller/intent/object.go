@@ -30,11 +30,13 @@ const (
 	KindRouter        Kind = "Router"
 	// KindFloatingIP needs the router of its port's network.
 	KindFloatingIP Kind = "FloatingIP"
+	// KindInterconnect comes after the networks that it stretches.
+	KindInterconnect Kind = "Interconnect"
 )
 
 // Kinds lists all kinds in apply order; delete in the reverse order.
 func Kinds() []Kind {
-	return []Kind{KindTenant, KindNode, KindLink, KindExternalNetwork, KindNetworkACL, KindNetwork, KindSecurityGroup, KindPort, KindRouter, KindFloatingIP}
+	return []Kind{KindTenant, KindNode, KindLink, KindExternalNetwork, KindNetworkACL, KindNetwork, KindSecurityGroup, KindPort, KindRouter, KindFloatingIP, KindInterconnect}
 }
 
 // Tenanted reports whether objects of the kind live inside a tenant.
@@ -42,8 +44,8 @@ func (k Kind) Tenanted() bool {
 	return k == KindNetwork || k == KindPort || k == KindRouter || k == KindSecurityGroup || k == KindNetworkACL || k == KindFloatingIP
 }
 
-// phrase is the kind in a sentence.
-func (k Kind) phrase() string {
+// Phrase is the kind in a sentence, with its article.
+func (k Kind) Phrase() string {
 	switch k {
 	case KindExternalNetwork:
 		return "an external network"
@@ -51,6 +53,10 @@ func (k Kind) phrase() string {
 		return "a floating IP"
 	case KindSecurityGroup:
 		return "a security group"
+	case KindNetworkACL:
+		return "a network ACL"
+	case KindInterconnect:
+		return "an interconnect"
 	}
 	return "a " + strings.ToLower(string(k))
 }
@@ -79,6 +85,8 @@ func ParseKind(s string) (Kind, error) {
 		return KindExternalNetwork, nil
 	case "fip", "fips":
 		return KindFloatingIP, nil
+	case "dci", "dcis":
+		return KindInterconnect, nil
 	}
 	names := make([]string, 0, len(Kinds()))
 	for _, k := range Kinds() {
@@ -148,6 +156,8 @@ func New(k Kind) (Object, error) {
 		return &ExternalNetwork{Header: h}, nil
 	case KindFloatingIP:
 		return &FloatingIP{Header: h}, nil
+	case KindInterconnect:
+		return &Interconnect{Header: h}, nil
 	}
 	return nil, fmt.Errorf("unknown kind %q", k)
 }
@@ -217,6 +227,9 @@ type Status struct {
 	Session *BGPSession `json:"session,omitempty" yaml:"session,omitempty" doc:"Node: BGP session with an EVPN leaf"`
 	// Outside are the sessions of an external network's borders.
 	Outside []OutsideSession `json:"outside,omitempty" yaml:"outside,omitempty" doc:"External network: BGP sessions of its borders with routers outside"`
+	// Interconnect status.
+	Peers     []PeerSession   `json:"peers,omitempty" yaml:"peers,omitempty" doc:"Interconnect: BGP sessions with the other fabric"`
+	Stretched []StretchedView `json:"stretched,omitempty" yaml:"stretched,omitempty" doc:"Interconnect: what crosses of each network"`
 }
 
 // OutsideSession is the BGP session of a border with a router outside, as the
@@ -250,14 +263,30 @@ type Reason struct {
 type BGPSession struct {
 	State      string    `json:"state" yaml:"state" doc:"State of the session: Idle, Connect, Active, OpenSent, OpenConfirm or Established (RFC 4271 section 8.2.2)"`
 	Since      time.Time `json:"since,omitzero" yaml:"since,omitempty" doc:"When it was established, or lost"`
-	Received   uint64    `json:"received" yaml:"received" doc:"EVPN routes that the leaf announces now"`
+	Received   uint64    `json:"received" yaml:"received" doc:"EVPN routes that the peer announces now"`
 	Advertised uint64    `json:"advertised" yaml:"advertised" doc:"EVPN routes announced to it"`
 	Updates    Traffic   `json:"updates" yaml:"updates" doc:"UPDATE messages"`
 	Flaps      uint32    `json:"flaps" yaml:"flaps" doc:"Times that an established session was lost"`
 	Malformed  uint64    `json:"malformed,omitempty" yaml:"malformed,omitempty" doc:"Routes taken as withdrawn because their UPDATE was malformed (RFC 7606)"`
 	LastError  string    `json:"lastError,omitempty" yaml:"lastError,omitempty" doc:"Why the session is not established, or was lost last"`
-	Synced     bool      `json:"synced" yaml:"synced" doc:"The leaf has announced all that it has (End-of-RIB)"`
-	Restarting bool      `json:"restarting,omitempty" yaml:"restarting,omitempty" doc:"The leaf is away and its routes are kept (RFC 4724)"`
+	Synced     bool      `json:"synced" yaml:"synced" doc:"The peer has announced all that it has (End-of-RIB)"`
+	Restarting bool      `json:"restarting,omitempty" yaml:"restarting,omitempty" doc:"The peer is away and its routes are kept (RFC 4724)"`
+}
+
+// PeerSession is the session with one speaker of another fabric.
+type PeerSession struct {
+	Peer       string `json:"peer" yaml:"peer" doc:"Address of the peer"`
+	BGPSession `yaml:",inline"`
+}
+
+// StretchedView is what crosses of a network, as the tables have it now.
+type StretchedView struct {
+	Network  string   `json:"network" yaml:"network" doc:"TENANT/NAME"`
+	VNI      VNI      `json:"vni" yaml:"vni" doc:"L2VNI of the network here"`
+	Sent     int      `json:"sent" yaml:"sent" doc:"EVPN routes announced to the other fabric"`
+	Received int      `json:"received" yaml:"received" doc:"EVPN routes that the other fabric announces"`
+	Used     int      `json:"used" yaml:"used" doc:"Rows of the network's table that lead to the other fabric"`
+	VTEPs    []string `json:"vteps,omitempty" yaml:"vteps,omitempty" doc:"VTEPs of the other fabric that have the network"`
 }
 
 // Traffic counts messages in both directions.

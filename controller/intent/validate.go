@@ -64,11 +64,11 @@ func (f *Faults) header(h Header, m Metadata, k Kind) {
 	f.name("metadata.name", m.Name)
 	switch {
 	case k.Tenanted() && m.Tenant == "":
-		f.Add("metadata.tenant", "is missing: %s belongs to a tenant", k.phrase())
+		f.Add("metadata.tenant", "is missing: %s belongs to a tenant", k.Phrase())
 	case k.Tenanted():
 		f.name("metadata.tenant", m.Tenant)
 	case m.Tenant != "":
-		f.Add("metadata.tenant", "must be left out: %s belongs to no tenant", k.phrase())
+		f.Add("metadata.tenant", "must be left out: %s belongs to no tenant", k.Phrase())
 	}
 }
 

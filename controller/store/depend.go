@@ -58,6 +58,10 @@ func mentions(o intent.Object) []intent.Ref {
 			}
 		}
 		refs = append(refs, o.GroupRefs()...)
+	case *intent.Interconnect:
+		for _, n := range o.Spec.Networks {
+			refs = append(refs, n.Ref())
+		}
 	case *intent.Link:
 		for _, e := range o.Spec.Endpoints {
 			refs = append(refs, intent.Ref{Kind: intent.KindNode, Name: e.Node})
@@ -142,6 +146,8 @@ func (w *write) check(ctx context.Context, have map[intent.Ref]found, rev int64)
 		return w.port(ctx, o, named)
 	case *intent.Router:
 		return w.router(ctx, o, named)
+	case *intent.Interconnect:
+		return w.interconnect(o, named)
 	case *intent.Node:
 		if err := w.sources(ctx, o, named); err != nil {
 			return err
@@ -335,7 +341,10 @@ func (w *write) capable(ctx context.Context, n *intent.Network) error {
 		return fmt.Errorf("read ports of %s: %w", n.Ref(), err)
 	}
 	w.deps = append(w.deps, untouched(prefix, w.rev))
-	return f.Err()
+	if err := f.Err(); err != nil {
+		return err
+	}
+	return w.stretched(ctx, n)
 }
 
 // portCan adds a fault when a port is on a node that can't carry the network.

@@ -19,6 +19,7 @@
 //	/weft/claim/router/<tenant>/<network>/
 //	/weft/claim/outside/<external network>/<address>
 //	/weft/claim/floating/<tenant>/<port>/<fixed address>
+//	/weft/claim/fabricpeer/<address>
 //
 // VNIs of networks and L3VNIs of routers and external networks are claimed from
 // one space, floating IPs and source addresses of nodes too. A router
@@ -37,6 +38,7 @@
 //	/weft/claim/advertise/<external network>/<prefix>/<tenant>/<router>
 //	/weft/claim/export/<route target>/<tenant>/<router>
 //	/weft/claim/import/<its number as a VNI>/<route target>/<tenant>/<router>
+//	/weft/claim/stretch/<tenant>/<network>/<interconnect that stretches it>
 //
 // Parts of a key are percent-encoded, so that an interface such as Ethernet1/1
 // stays one part.

@@ -28,7 +28,7 @@ func (k keyspace) holders(r intent.Ref) []string {
 	case intent.KindExternalNetwork:
 		return []string{k.users(r.Name)}
 	case intent.KindNetwork:
-		return []string{k.onRouter(r)}
+		return []string{k.onRouter(r), k.stretches(r)}
 	case intent.KindNetworkACL:
 		return []string{k.judged(r)}
 	case intent.KindPort:

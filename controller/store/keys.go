@@ -117,8 +117,13 @@ func (k keyspace) onRouter(n intent.Ref) string { return k.dir("claim", "router"
 // whole tenant; hopsOf of one port.
 func (k keyspace) hops(tenant string) string  { return k.dir("claim", "hop", tenant) }
 func (k keyspace) hopsOf(p intent.Ref) string { return k.dir("claim", "hop", p.Tenant, p.Name) }
-func (k keyspace) links(node string) string   { return k.dir("claim", "link", node) }
-func (k keyspace) binds(node string) string   { return k.dir("claim", "bind", node) }
+
+// stretches is the prefix of the keys of interconnects that stretch a network.
+func (k keyspace) stretches(n intent.Ref) string {
+	return k.dir("claim", "stretch", n.Tenant, n.Name)
+}
+func (k keyspace) links(node string) string { return k.dir("claim", "link", node) }
+func (k keyspace) binds(node string) string { return k.dir("claim", "bind", node) }
 
 // outside is the prefix of the claims of an external network's addresses, users
 // that of the routers and floating IPs that name it, sources that of nodes with
@@ -254,6 +259,13 @@ func (k keyspace) claims(o intent.Object) []claim {
 		add("spec.address", o.Spec.Address.String(), "outside", o.Spec.External, o.Spec.Address.String())
 		add("spec.fixed", fmt.Sprintf("%s of %s", o.Spec.Fixed, o.PortRef()), "floating", owner.Tenant, o.Spec.Port, o.Spec.Fixed.String())
 		add("", "", "external", o.Spec.External, o.Ref().Kind.Plural(), owner.Tenant, owner.Name)
+	case *intent.Interconnect:
+		for _, n := range o.Spec.Networks {
+			add("", "", "stretch", n.Tenant, n.Network, o.Metadata.Name)
+		}
+		for i, p := range o.Spec.Peers {
+			add(fmt.Sprintf("spec.peers[%d].address", i), p.Address.String(), "fabricpeer", p.Address.String())
+		}
 	case *intent.Node:
 		if a := o.Spec.VTEP; a.IsValid() {
 			add("spec.vtep", a.String(), "vtep", a.Unmap().String())

@@ -196,7 +196,7 @@ func (r *rounding) try(i, from, link int, best *step) {
 // consider keeps a step when the links of its ways end up less utilised than
 // with the best so far.
 func (r *rounding) consider(i int, weights []int, best *step) {
-	old, sum := r.weights[i], r.sums[i]
+	old := r.weights[i]
 	r.replace(i, weights)
 	level := 0.0
 	for w := range r.Commodities[i].Ways {
@@ -207,7 +207,6 @@ func (r *rounding) consider(i int, weights []int, best *step) {
 		}
 	}
 	r.replace(i, old)
-	r.sums[i] = sum
 	if level < best.level {
 		*best = step{commodity: i, weights: weights, level: level}
 	}
@@ -245,13 +244,9 @@ func (r *rounding) release(limit float64) {
 		return cmp.Or(cmp.Compare(r.Commodities[a].Demand, r.Commodities[b].Demand), cmp.Compare(a, b))
 	})
 	for _, i := range order {
-		old := r.weights[i]
 		free := step{level: limit}
-		r.consider(i, nil, &free)
-		if free.level < limit {
+		if r.consider(i, nil, &free); free.level < limit {
 			r.replace(i, nil)
-		} else {
-			r.weights[i] = old
 		}
 	}
 }

@@ -47,7 +47,7 @@ func (d Demand) Whole() bool { return d.Flows > 0 && d.Flows <= Elephant }
 // or not finite, and traffic from a node to itself, are errors.
 func New(demands []Demand) (Matrix, error) {
 	sorted := slices.Clone(demands)
-	slices.SortStableFunc(sorted, func(a, b Demand) int { return order(a.Key, b.Key) })
+	slices.SortStableFunc(sorted, func(a, b Demand) int { return a.Key.Compare(b.Key) })
 	var m Matrix
 	for _, d := range sorted {
 		switch {
@@ -59,13 +59,7 @@ func New(demands []Demand) (Matrix, error) {
 			return Matrix{}, fmt.Errorf("demand %s: it goes nowhere", d.Key)
 		}
 		if n := len(m.Demands); n > 0 && m.Demands[n-1].Key == d.Key {
-			last := &m.Demands[n-1]
-			last.Rate += d.Rate
-			if last.Flows > 0 && d.Flows > 0 {
-				last.Flows += d.Flows
-			} else {
-				last.Flows = 0
-			}
+			m.Demands[n-1] = m.Demands[n-1].With(d)
 			continue
 		}
 		m.Demands = append(m.Demands, d)
@@ -73,8 +67,20 @@ func New(demands []Demand) (Matrix, error) {
 	return m, nil
 }
 
-func order(a, b Key) int {
-	return cmp.Or(fabric.Natural(a.From, b.From), fabric.Natural(a.To, b.To), fabric.Natural(a.Tenant, b.Tenant))
+// With is the demand with another one for the same cell added.
+func (d Demand) With(o Demand) Demand {
+	d.Rate += o.Rate
+	if d.Flows > 0 && o.Flows > 0 {
+		d.Flows += o.Flows
+	} else {
+		d.Flows = 0
+	}
+	return d
+}
+
+// Compare orders cells naturally: by from, to and tenant.
+func (k Key) Compare(o Key) int {
+	return cmp.Or(fabric.Natural(k.From, o.From), fabric.Natural(k.To, o.To), fabric.Natural(k.Tenant, o.Tenant))
 }
 
 // Total is the sum of all rates in bit/s.

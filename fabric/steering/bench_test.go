@@ -81,7 +81,7 @@ func (s setting) lay(t testing.TB) *placed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return traffic.place(routes)
+	return traffic.place(routes, 1)
 }
 
 // cpu is the processor time that this process has used.
@@ -104,7 +104,7 @@ func BenchmarkOptimum(b *testing.B) {
 	} {
 		b.Run(s.name, func(b *testing.B) {
 			p := s.lay(b)
-			start := p.hashed(nil, 1)
+			start := p.hashed(nil)
 			ecmp, _ := p.problem.Utilisation(p.problem.Load(start))
 			var c congestion.Choice
 			used := cpu(b)

@@ -29,7 +29,9 @@ type Damping struct {
 
 // DefaultDamping acts for a gain of a tenth, above a load of three tenths, leaves a
 // cell alone for 30 s, and moves up to a tenth of the traffic at a time.
-var DefaultDamping = Damping{Gain: 0.1, Floor: 0.3, Hold: 30 * time.Second, Share: 0.1, Smooth: 10 * time.Second}
+func DefaultDamping() Damping {
+	return Damping{Gain: 0.1, Floor: 0.3, Hold: 30 * time.Second, Share: 0.1, Smooth: 10 * time.Second}
+}
 
 func (d Damping) check() error {
 	part := func(name string, v float64) error {
@@ -121,9 +123,9 @@ func (c *Controller) Step(now time.Time, m demand.Matrix, f Failure) (Outcome, e
 	if err != nil {
 		return Outcome{}, err
 	}
-	s := &stepping{Controller: c, placed: traffic.place(routes), now: now}
+	s := &stepping{Controller: c, placed: traffic.place(routes, c.settings.Seed), now: now}
 	s.withdraw()
-	s.present = s.split(c.settings.Seed)
+	s.present = s.split()
 	s.load = s.problem.Load(s.present)
 	s.Before, _ = s.problem.Utilisation(s.load)
 	s.After, s.Target = s.Before, s.Before

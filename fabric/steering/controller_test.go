@@ -91,11 +91,11 @@ func leafNames(n int) []string {
 func TestFiveMinutesWithoutOscillation(t *testing.T) {
 	const leaves, spines = 16, 4
 	g := twoTier(leaves, spines)
-	d := newDrive(t, g, Capacities{Default: 100e9, Of: map[string]float64{"spine4": 40e9}}, DefaultDamping)
+	d := newDrive(t, g, Capacities{Default: 100e9, Of: map[string]float64{"spine4": 40e9}}, DefaultDamping())
 	random := rand.New(rand.NewPCG(5, 5))
 	var ecmp, auto, bound float64
 	var m demand.Matrix
-	steps, late := 0, 0
+	steps, quiet, late := 0, 0, 0
 	for second := range 300 {
 		if second%60 == 0 {
 			var err error
@@ -116,7 +116,10 @@ func TestFiveMinutesWithoutOscillation(t *testing.T) {
 		require.NoError(t, err)
 		worst, _ := d.c.network.Worst(r.ECMP)
 		if second%60 >= 40 {
-			late += len(o.Changes)
+			quiet++
+			if len(o.Changes) > 0 {
+				late++
+			}
 		}
 		if second >= 30 {
 			steps++
@@ -128,12 +131,13 @@ func TestFiveMinutesWithoutOscillation(t *testing.T) {
 	for _, at := range d.changes {
 		busiest = max(busiest, len(at))
 	}
-	t.Logf("highest utilisation on average: ECMP %.1f %%, steered %.1f %%, bound %.1f %%; %d changes of %d cells in 300 s, at most %d of one, %d back to what was before, %d in the last third of a minute",
-		100*ecmp/n, 100*auto/n, 100*bound/n, d.total(), len(d.changes), busiest, d.reversals(), late)
+	t.Logf("highest utilisation on average: ECMP %.1f %%, steered %.1f %%, bound %.1f %%; %d changes of %d cells in 300 s, at most %d of one, %d back to what was before; something changed in %d of the %d steps in the last third of a minute",
+		100*ecmp/n, 100*auto/n, 100*bound/n, d.total(), len(d.changes), busiest, d.reversals(), late, quiet)
 	require.Less(t, auto, 0.75*ecmp)
 	require.Less(t, auto, 1.25*bound)
 	require.LessOrEqual(t, busiest, 5, "on average a cell is changed once at most for each change of the elephants")
-	require.LessOrEqual(t, late, d.total()/20, "it comes to rest after each change of the elephants")
+	require.LessOrEqual(t, late, quiet/10, "it comes to rest after each change of the elephants")
+	require.LessOrEqual(t, d.reversals(), d.total()/20)
 }
 
 // With a demand that does not change, it comes to rest, and stays.
@@ -157,7 +161,7 @@ func TestItComesToRest(t *testing.T) {
 
 // Noise alone, once it is at rest, makes it do nothing.
 func TestNoiseIsNotFollowed(t *testing.T) {
-	d := newDrive(t, twoTier(8, 4), Capacities{Default: 100e9, Of: map[string]float64{"spine4": 40e9}}, DefaultDamping)
+	d := newDrive(t, twoTier(8, 4), Capacities{Default: 100e9, Of: map[string]float64{"spine4": 40e9}}, DefaultDamping())
 	m, err := demand.Gravity{Nodes: leafNames(8), Total: 1.2e12, Spread: 0.3, Seed: 2}.Matrix()
 	require.NoError(t, err)
 	random := rand.New(rand.NewPCG(1, 1))
@@ -178,7 +182,7 @@ func TestNoiseIsNotFollowed(t *testing.T) {
 
 // A demand that swings faster than Hold is not followed at each swing.
 func TestASwingIsFollowedAtMostOncePerHold(t *testing.T) {
-	damping := DefaultDamping
+	damping := DefaultDamping()
 	damping.Smooth, damping.Share = 0, 1
 	d := newDrive(t, cabled("leaf1:eth1 spine1:eth1", "leaf1:eth2 spine2:eth1", "leaf2:eth1 spine1:eth2", "leaf2:eth2 spine2:eth2"), Capacities{Default: 10e9}, damping)
 	cell := func(tenant string, rate float64) demand.Demand {
@@ -199,7 +203,7 @@ func TestASwingIsFollowedAtMostOncePerHold(t *testing.T) {
 }
 
 func TestFrozenItDoesNothing(t *testing.T) {
-	damping := DefaultDamping
+	damping := DefaultDamping()
 	damping.Share = 1
 	d := newDrive(t, twoTier(4, 2), Capacities{Default: 10e9, Of: map[string]float64{"spine2": 2e9}}, damping)
 	m, err := demand.New([]demand.Demand{{Key: demand.Key{From: "leaf1", To: "leaf2"}, Rate: 6e9}, {Key: demand.Key{From: "leaf3", To: "leaf4"}, Rate: 1e9}})
@@ -232,7 +236,7 @@ func TestFrozenItDoesNothing(t *testing.T) {
 }
 
 func TestBelowTheFloorItDoesNothing(t *testing.T) {
-	d := newDrive(t, twoTier(4, 2), Capacities{Default: 100e9, Of: map[string]float64{"spine2": 20e9}}, DefaultDamping)
+	d := newDrive(t, twoTier(4, 2), Capacities{Default: 100e9, Of: map[string]float64{"spine2": 20e9}}, DefaultDamping())
 	m, err := demand.New([]demand.Demand{{Key: demand.Key{From: "leaf1", To: "leaf2"}, Rate: 6e9}})
 	require.NoError(t, err)
 	o := d.step(time.Second, m, Failure{})
@@ -264,5 +268,39 @@ func TestWrongDampingIsRefused(t *testing.T) {
 	for _, d := range []Damping{{Gain: -1}, {Floor: 2}, {Share: math.NaN()}, {Hold: -1}} {
 		_, err := NewController(n, Settings{}, d)
 		require.ErrorContains(t, err, "damping")
+	}
+}
+
+// What an elephant drove aside goes back to ECMP when the elephant has gone.
+func TestItLetsGo(t *testing.T) {
+	d := newDrive(t, twoTier(2, 2), Capacities{Default: 10e9}, Damping{Gain: 0.1, Floor: 0.3, Share: 1})
+	mice := demand.Demand{Key: demand.Key{From: "leaf1", To: "leaf2"}, Rate: 4e9}
+	elephant := demand.Demand{Key: demand.Key{From: "leaf1", To: "leaf2", Tenant: "b"}, Rate: 6e9, Flows: 1}
+	both, err := demand.New([]demand.Demand{mice, elephant})
+	require.NoError(t, err)
+	alone, err := demand.New([]demand.Demand{mice})
+	require.NoError(t, err)
+	o := d.step(time.Second, both, Failure{})
+	require.Len(t, o.Changes, 1)
+	require.Len(t, o.Changes[0].After, 1)
+	require.InDelta(t, 0.6, o.After, 1e-9)
+	o = d.step(time.Second, alone, Failure{})
+	require.InDelta(t, 0.4, o.Before, 1e-9)
+	require.InDelta(t, 0.2, o.Target, 1e-9)
+	require.InDelta(t, 0.2, o.After, 1e-9)
+	require.Len(t, o.Changes, 1)
+	require.Nil(t, o.Changes[0].After)
+	o = d.step(time.Second, alone, Failure{})
+	require.Empty(t, o.Changes)
+}
+
+// Without a gain there is nothing to do, also when none is asked for.
+func TestWithoutAGainNothingMoves(t *testing.T) {
+	d := newDrive(t, twoTier(2, 2), Capacities{Default: 10e9, Of: map[string]float64{"spine2": 1e9}}, Damping{Share: 1})
+	m, err := demand.New([]demand.Demand{{Key: demand.Key{From: "leaf1", To: "leaf2"}, Rate: 5e9}})
+	require.NoError(t, err)
+	d.step(time.Second, m, Failure{})
+	for range 10 {
+		require.Empty(t, d.step(time.Second, m, Failure{}).Changes)
 	}
 }

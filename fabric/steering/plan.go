@@ -8,7 +8,6 @@ import (
 
 	"github.com/weft-sdn/weft/fabric"
 	"github.com/weft-sdn/weft/fabric/congestion"
-	"github.com/weft-sdn/weft/fabric/demand"
 )
 
 // NextHop is one of a route's, with its weight.
@@ -123,13 +122,13 @@ func (p *planner) route(r Route, from, to int, weights []int) error {
 
 // auto adds what the optimiser steers, by VTEP.
 func (p *planner) auto(r *Rules, traffic Traffic, s Settings) error {
-	merged, err := traffic.withoutTenants()
+	merged, _, err := traffic.Coloured(0, nil)
 	if err != nil {
 		return err
 	}
-	placed := merged.place(p.Routes)
+	placed := merged.place(p.Routes, s.Seed)
 	narrowed, free, parts := placed.narrow(r)
-	c, err := narrowed.choose(narrowed.hashed(parts, s.Seed), narrowed.largest(free, s.Most), s)
+	c, err := narrowed.choose(narrowed.hashed(parts), narrowed.largest(free, s.Most), s)
 	if err != nil {
 		return err
 	}
@@ -160,19 +159,4 @@ func spread(weights []int, some, all []congestion.Way) []int {
 		}
 	}
 	return out
-}
-
-// withoutTenants adds up the cells of all tenants.
-func (t Traffic) withoutTenants() (Traffic, error) {
-	var ds []demand.Demand
-	for _, c := range t.cells {
-		d := c.Demand
-		d.Tenant = ""
-		ds = append(ds, d)
-	}
-	m, err := demand.New(ds)
-	if err != nil {
-		return Traffic{}, err
-	}
-	return NewTraffic(t.network, m)
 }

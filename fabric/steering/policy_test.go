@@ -174,6 +174,55 @@ func TestElephantsGetOutOfEachOthersWay(t *testing.T) {
 	require.Less(t, apart, 16)
 }
 
+// Tenants that are named have a colour, then the largest; the others share an address.
+func TestColoursTellTenantsApart(t *testing.T) {
+	n := square(t)
+	traffic := matrix(t, n, "leaf1,leaf3,6G,red,1", "leaf1,leaf3,5G,blue,1", "leaf1,leaf3,1G,green,1", "leaf1,leaf3,1G,,", "leaf2,leaf3,1G,grey,1")
+	cells := func(colours int, named ...string) (out []string, have []string) {
+		c, have, err := traffic.Coloured(colours, named)
+		require.NoError(t, err)
+		for _, d := range c.Cells().Demands {
+			out = append(out, d.Key.String())
+		}
+		require.Equal(t, traffic.Cells().Total(), c.Cells().Total())
+		return out, have
+	}
+	got, have := cells(0)
+	require.Empty(t, have)
+	require.Equal(t, []string{"leaf1 → leaf3", "leaf2 → leaf3"}, got)
+	got, have = cells(2)
+	require.Equal(t, []string{"red", "blue"}, have)
+	require.Equal(t, []string{"leaf1 → leaf3", "leaf1 → leaf3 of blue", "leaf1 → leaf3 of red", "leaf2 → leaf3"}, got)
+	got, have = cells(2, "grey")
+	require.Equal(t, []string{"grey", "red"}, have)
+	require.Equal(t, []string{"leaf1 → leaf3", "leaf1 → leaf3 of red", "leaf2 → leaf3 of grey"}, got)
+	_, _, err := traffic.Coloured(1, []string{"blue", "red"})
+	require.EqualError(t, err, "policies name 2 tenants (blue, red), there are colours for 1")
+
+	// Without colours the elephants of a pair can't be told apart; with them they are.
+	together := 0
+	for seed := range uint64(16) {
+		worst := func(colours int) float64 {
+			c, _, err := traffic.Coloured(colours, nil)
+			require.NoError(t, err)
+			r, err := Simulate(c, nil, AllUp, Settings{Seed: seed})
+			require.NoError(t, err)
+			ecmp, _ := n.Worst(r.ECMP)
+			plain, err := Simulate(traffic, nil, AllUp, Settings{Seed: seed})
+			require.NoError(t, err)
+			same, _ := n.Worst(plain.ECMP)
+			require.InDelta(t, same, ecmp, 1e-9, "the hash is that of the flows, however they are steered")
+			auto, _ := n.Worst(r.Auto)
+			return auto
+		}
+		if worst(0) > 1 {
+			together++
+		}
+		require.Less(t, worst(2), 0.86)
+	}
+	require.Positive(t, together)
+}
+
 func TestMiceStayOnECMP(t *testing.T) {
 	n := square(t)
 	traffic := matrix(t, n, "leaf1,leaf3,3G,red,1", "leaf1,leaf3,3G,blue,1", "leaf1,leaf3,3G,green,1", "leaf1,leaf3,3G,grey,1", "leaf2,leaf3,10M,,")
@@ -253,4 +302,29 @@ func TestWrongNetworksAreRefused(t *testing.T) {
 	require.Equal(t, []float64{5, 5, 7, 7}, []float64{n.Links[0].Capacity, n.Links[1].Capacity, n.Links[2].Capacity, n.Links[3].Capacity})
 	_, err = n.Routes(Failure{Nodes: []string{"spine7"}})
 	require.EqualError(t, err, "failure: the fabric has no switch and no link between switches at spine7")
+}
+
+func FuzzParsePolicies(f *testing.F) {
+	f.Add("kind: SteeringPolicy\nmetadata: {name: a}\nspec: {scope: {from: leaf1}, weight: {spine1: 3, spine2: 1}, until: 2036-01-01T00:00:00Z}")
+	f.Add("kind: SteeringPolicy\nmetadata: {name: a}\nspec: {avoid: {links: ['leaf1:eth2'], nodes: [spine1]}}\n---\nkind: SteeringPolicy\nmetadata: {name: b}\nspec: {auto: {}}")
+	n, err := NewNetwork(cabled("leaf1:eth1 spine1:eth1", "leaf1:eth2 spine2:eth1", "leaf2:eth1 spine1:eth2", "leaf2:eth2 spine2:eth2"), Capacities{Default: 1e9})
+	require.NoError(f, err)
+	m, err := demand.New([]demand.Demand{{Key: demand.Key{From: "leaf1", To: "leaf2"}, Rate: 1e9}})
+	require.NoError(f, err)
+	traffic, err := NewTraffic(n, m)
+	require.NoError(f, err)
+	f.Fuzz(func(t *testing.T, text string) {
+		ps, err := ParsePolicies([]byte(text), "p.yaml")
+		if err != nil {
+			return
+		}
+		rules, err := Compile(n, ps, now)
+		if err != nil {
+			return
+		}
+		r, err := Simulate(traffic, rules, AllUp, Settings{})
+		require.NoError(t, err)
+		got := shares(n, r.Policy, "leaf1")
+		require.InDelta(t, 1e9, got[0]+got[1], 1)
+	})
 }

@@ -61,6 +61,21 @@ func Compile(n *Network, policies []Policy, now time.Time) (*Rules, error) {
 	return r, nil
 }
 
+// Tenants are those that policies name, in natural order; none of no rules.
+func (r *Rules) Tenants() []string {
+	var out []string
+	if r == nil {
+		return nil
+	}
+	for _, u := range r.list {
+		if t := u.Spec.Scope.Tenant; t != "" {
+			out = append(out, t)
+		}
+	}
+	slices.SortFunc(out, fabric.Natural)
+	return slices.Compact(out)
+}
+
 // lookUp finds what a policy names.
 func (n *Network) lookUp(p Policy) (rule, error) {
 	u := rule{Policy: p}

@@ -51,9 +51,9 @@ func Simulate(t Traffic, rules *Rules, c Case, s Settings) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	p := t.place(routes)
+	p := t.place(routes, s.Seed)
 	r := Report{Case: c, Lost: p.lost, Down: routes.dead}
-	start := p.hashed(nil, s.Seed)
+	start := p.hashed(nil)
 	r.ECMP = p.problem.Load(start)
 	free := make([]bool, len(p.cells))
 	for i := range free {
@@ -76,8 +76,10 @@ func Simulate(t Traffic, rules *Rules, c Case, s Settings) (Report, error) {
 
 // chosen is what the optimiser makes of some cells.
 type chosen struct {
-	load    []float64
-	weights congestion.Weights // by cell; nil is plain ECMP
+	load []float64
+	// weights by cell. Nil is plain ECMP, and for what is whole that it stays.
+	weights congestion.Weights
+	kept    bool // nothing is better than the start, so all stays
 	bound   float64
 	steered int
 	sweeps  int
@@ -98,11 +100,10 @@ func (p *placed) choose(start congestion.Split, free []bool, s Settings) (chosen
 		}
 		at = append(at, i)
 		sub.Commodities = append(sub.Commodities, c)
-		// Only what is whole can be told where it is: the hash of more flows is
-		// not the optimiser's to choose.
-		var own []float64
-		if c.Whole {
-			own = start[i]
+		// Where the hash has put a few flows is not the optimiser's to choose.
+		own := start[i]
+		if p.cells[i].counted() && !c.Whole {
+			own = nil
 		}
 		subStart = append(subStart, own)
 	}
@@ -116,11 +117,10 @@ func (p *placed) choose(start congestion.Split, free []bool, s Settings) (chosen
 		out.weights[i] = choice.Weights[k]
 	}
 	p.evaluate(&out, start, free, s)
-	before := chosen{weights: make(congestion.Weights, len(p.cells)), bound: out.bound, sweeps: out.sweeps}
-	p.evaluate(&before, start, free, s)
-	was, _ := p.problem.Utilisation(before.load)
-	if is, _ := p.problem.Utilisation(out.load); is >= was {
-		return before, nil
+	load := p.problem.Load(start)
+	was, _ := p.problem.Utilisation(load)
+	if is, _ := p.problem.Utilisation(out.load); is >= was*(1-1e-9) {
+		return chosen{weights: make(congestion.Weights, len(p.cells)), load: load, bound: out.bound, sweeps: out.sweeps, kept: true}, nil
 	}
 	return out, nil
 }
@@ -128,10 +128,14 @@ func (p *placed) choose(start congestion.Split, free []bool, s Settings) (chosen
 // evaluate computes the load that the weights give, flows being hashed, and counts
 // the cells that are no longer where they were.
 func (p *placed) evaluate(c *chosen, start congestion.Split, free []bool, s Settings) {
-	split := p.hashed(c.weights.Split(), s.Seed)
+	split := p.hashed(c.weights.Split())
 	for i := range split {
 		switch {
-		case !free[i] || c.weights[i] == nil:
+		case !free[i]:
+			split[i] = start[i]
+		case c.weights[i] == nil && !p.problem.Commodities[i].Whole:
+			// Plain ECMP.
+		case c.weights[i] == nil:
 			split[i] = start[i]
 		case p.problem.Commodities[i].Whole && slices.Equal(split[i], start[i]):
 			c.weights[i] = nil // its hash has it there already
@@ -165,7 +169,7 @@ func (p *placed) largest(free []bool, n int) []bool {
 // with all else in place.
 func (p *placed) under(rules *Rules, s Settings) ([]float64, error) {
 	narrowed, free, parts := p.narrow(rules)
-	c, err := narrowed.choose(narrowed.hashed(parts, s.Seed), narrowed.largest(free, s.Most), s)
+	c, err := narrowed.choose(narrowed.hashed(parts), narrowed.largest(free, s.Most), s)
 	return c.load, err
 }
 

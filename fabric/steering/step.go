@@ -65,7 +65,7 @@ func (s *stepping) hops(weights map[int32]int) []Hop {
 }
 
 // split is how the traffic is divided at present.
-func (s *stepping) split(seed uint64) congestion.Split {
+func (s *stepping) split() congestion.Split {
 	parts := make(congestion.Split, len(s.placed.cells))
 	for i, c := range s.placed.cells {
 		st, ok := s.Controller.cells[c.Key]
@@ -78,7 +78,7 @@ func (s *stepping) split(seed uint64) congestion.Split {
 		}
 		normalise(parts[i])
 	}
-	return s.hashed(parts, seed)
+	return s.hashed(parts)
 }
 
 // act decides whether to change anything, and does as much as one step may.
@@ -101,7 +101,7 @@ func (s *stepping) act() error {
 		return err
 	}
 	s.Target, _ = s.problem.Utilisation(target.load)
-	if s.Before-s.Target < s.damping.Gain*s.Before {
+	if target.kept || s.Before-s.Target < s.damping.Gain*s.Before {
 		s.Why = fmt.Sprintf("%.1f %% could become %.1f %%, which is not worth it", 100*s.Before, 100*s.Target)
 		return nil
 	}
@@ -109,62 +109,137 @@ func (s *stepping) act() error {
 	return nil
 }
 
-// approach moves cells to the target, those that relieve the most first, while the
-// share lasts and no link gets above what the most utilised one has.
+// approach moves cells to the target, as many as one step may. When all of them
+// together make the most utilised link less utilised, they are made; else only those
+// that each relieve the links concerned. So with the same demand each step lowers the
+// highest utilisation, or leaves it and lowers others, and none can come again.
 func (s *stepping) approach(target chosen, free []bool) {
-	total := 0.0
-	for _, c := range s.placed.cells {
-		total += c.Rate
+	wanted := s.hashed(target.weights.Split())
+	order := s.urgent(target, wanted, free)
+	b := s.batch(order, target, wanted, func(_, after float64) bool { return after <= s.Before*(1+1e-9) })
+	if level, _ := s.problem.Utilisation(b.load); level > s.Before*(1-enough) {
+		b = s.batch(order, target, wanted, func(before, after float64) bool { return after <= before*(1-enough) })
 	}
-	budget := s.damping.Share * total
-	wanted := s.hashed(target.weights.Split(), s.settings.Seed)
-	for _, i := range s.urgent(target, wanted, free) {
-		c := s.placed.cells[i]
-		weights, parts, moved := target.weights[i], wanted[i], c.Rate*distance(s.present[i], wanted[i], len(s.problem.Commodities[i].Ways))
-		if moved > budget {
-			weights, parts, moved = s.towards(i, wanted[i], budget)
-		}
-		if weights == nil && moved == 0 {
-			s.Why = "one step may not move more"
-			continue
-		}
-		s.try(i, weights, parts, moved, &budget)
+	for _, m := range b.moves {
+		s.make(m)
 	}
+	s.load = b.load
 	s.After, _ = s.problem.Utilisation(s.load)
-	if total > 0 {
-		s.Moved = (s.damping.Share*total - budget) / total
+	if b.moved > 0 {
+		s.Moved = b.moved / s.total()
 	}
+	s.Why = b.why
 }
 
-// try changes a cell if no link suffers.
-func (s *stepping) try(i int, weights []int, parts []float64, moved float64, budget *float64) {
-	c := s.placed.cells[i]
-	shift := func(parts []float64, rate float64) { s.problem.Add(s.load, i, parts, rate) }
-	shift(s.present[i], -c.Rate)
-	shift(parts, c.Rate)
-	if level, _ := s.problem.Utilisation(s.load); level > s.Before*(1+1e-9) {
-		shift(parts, -c.Rate)
-		shift(s.present[i], c.Rate)
-		return
+// move is what a cell is to have.
+type move struct {
+	cell    int
+	weights []int
+	parts   []float64
+}
+
+// batch is some moves and the load that they lead to.
+type batch struct {
+	moves []move
+	load  []float64
+	moved float64 // bit/s that go another way
+	why   string  // why there are no more
+}
+
+// batch collects moves in order, while there is something to gain and the share lasts.
+// accept tells by the highest utilisation of the links that a move concerns, before
+// and after it, whether it may be made.
+func (s *stepping) batch(order []int, target chosen, wanted congestion.Split, accept func(before, after float64) bool) batch {
+	b := batch{load: slices.Clone(s.load)}
+	most := s.damping.Share * s.total()
+	for _, i := range order {
+		if level, _ := s.problem.Utilisation(b.load); level <= s.Target*(1+enough) {
+			break // the rest would gain nothing
+		}
+		c := s.placed.cells[i]
+		m, rate := move{i, target.weights[i], wanted[i]}, c.Rate*distance(s.present[i], wanted[i], len(s.problem.Commodities[i].Ways))
+		if rate > most-b.moved {
+			m.weights, m.parts, rate = s.towards(i, wanted[i], most-b.moved)
+			if rate == 0 {
+				b.why = "one step may not move more"
+				continue
+			}
+		}
+		change := s.change(i, m.parts)
+		before, after := 0.0, 0.0
+		for l, rate := range change {
+			before = max(before, b.load[l]/s.Links[l].Capacity)
+			after = max(after, (b.load[l]+rate)/s.Links[l].Capacity)
+		}
+		if !accept(before, after) {
+			continue
+		}
+		for l, rate := range change {
+			b.load[l] += rate
+		}
+		b.moved += rate
+		b.moves = append(b.moves, m)
 	}
-	*budget -= moved
-	s.present[i] = parts
-	before := s.Controller.cells[c.Key].weights
-	after := map[int32]int{}
-	for w, v := range weights {
+	return b
+}
+
+// total is all traffic in bit/s.
+func (s *stepping) total() float64 {
+	sum := 0.0
+	for _, c := range s.placed.cells {
+		sum += c.Rate
+	}
+	return sum
+}
+
+// make notes a move.
+func (s *stepping) make(m move) {
+	c := s.placed.cells[m.cell]
+	s.present[m.cell] = m.parts
+	had, has := s.Controller.cells[c.Key].weights, map[int32]int{}
+	for w, v := range m.weights {
 		if v > 0 {
-			after[s.problem.Commodities[i].Ways[w].First] = v
+			has[s.problem.Commodities[m.cell].Ways[w].First] = v
 		}
 	}
-	if len(after) == 0 {
+	if len(has) == 0 {
 		delete(s.Controller.cells, c.Key)
 	} else {
-		s.Controller.cells[c.Key] = steered{after}
+		s.Controller.cells[c.Key] = steered{has}
 	}
 	s.changed[c.Key] = s.now
-	s.Changes = append(s.Changes, Change{c.Key, s.hops(before), s.hops(after),
+	s.Changes = append(s.Changes, Change{c.Key, s.hops(had), s.hops(has),
 		fmt.Sprintf("the most utilised link, at %.1f %%, can be at %.1f %%", 100*s.Before, 100*s.Target)})
 }
+
+// change is by how much the load of links changes when a cell is divided otherwise.
+func (s *stepping) change(i int, parts []float64) map[int]float64 {
+	c := &s.problem.Commodities[i]
+	out := map[int]float64{}
+	for w, way := range c.Ways {
+		d := part(parts, w, len(c.Ways)) - part(s.present[i], w, len(c.Ways))
+		if d == 0 {
+			continue
+		}
+		out[int(way.First)] += d * c.Demand
+		for _, t := range s.tails[int(c.Offset)+int(way.Tail)] {
+			out[int(t.Link)] += d * c.Demand * t.Part
+		}
+	}
+	for l, rate := range out {
+		if math.Abs(rate) < 1e-9*c.Demand {
+			delete(out, l)
+		}
+	}
+	return out
+}
+
+// enough is how far above the target, as a part of it, a step may end, and by how
+// much at least a change must relieve its links.
+const enough = 0.01
+
+// least is the part of a cell's traffic below which it is left as it is: a rounding.
+const least = 0.02
 
 // urgent are the free cells that the target changes, the one that moves the most
 // traffic first.
@@ -178,7 +253,7 @@ func (s *stepping) urgent(target chosen, wanted congestion.Split, free []bool) [
 		if target.weights[i] == nil && c.Whole() {
 			wanted[i] = s.present[i] // it is where it should be
 		}
-		if d := distance(s.present[i], wanted[i], len(s.problem.Commodities[i].Ways)); d > 1e-9 {
+		if d := distance(s.present[i], wanted[i], len(s.problem.Commodities[i].Ways)); d > least {
 			rates[i] = d * c.Rate
 			out = append(out, i)
 		}
@@ -205,7 +280,7 @@ func (s *stepping) towards(i int, wanted []float64, budget float64) (weights []i
 		if err != nil {
 			return nil, nil, 0
 		}
-		parts := s.fall(i, congestion.Weights{weights}.Split()[0], s.settings.Seed)
+		parts := s.fall(i, congestion.Weights{weights}.Split()[0])
 		if moved := c.Rate * distance(s.present[i], parts, n); moved <= budget && moved > 0 {
 			return weights, parts, moved
 		}

@@ -3,6 +3,8 @@ package steering
 import (
 	"fmt"
 	"hash/fnv"
+	"slices"
+	"strings"
 
 	"github.com/weft-sdn/weft/fabric/congestion"
 	"github.com/weft-sdn/weft/fabric/demand"
@@ -14,9 +16,31 @@ const maxHashed = 4096
 
 // cell is what one route steers: the traffic of a tenant from a leaf to a VTEP.
 type cell struct {
-	demand.Demand
-	from, to int // leaves
+	demand.Demand     // in all
+	from, to      int // leaves
+	// of are the demands that it consists of, each with its own flows; nil when it is
+	// one.
+	of []demand.Demand
 }
+
+// parts are the demands that the cell consists of.
+func (c cell) parts() []demand.Demand {
+	if c.of == nil {
+		return []demand.Demand{c.Demand}
+	}
+	return c.of
+}
+
+// Whole reports whether the cell is one flow, which can't be divided.
+func (c cell) Whole() bool { return len(c.of) <= 1 && c.Demand.Whole() }
+
+// counted reports whether some of the traffic is of so few flows that each takes its
+// own way.
+func (c cell) counted() bool {
+	return few(c.Demand) || slices.ContainsFunc(c.of, few)
+}
+
+func few(d demand.Demand) bool { return d.Flows > 0 && d.Flows <= maxHashed }
 
 // Traffic is a matrix on a network: what is steered together is one cell, and what
 // stays on its leaf is left out.
@@ -28,8 +52,7 @@ type Traffic struct {
 // NewTraffic lays a matrix on a network. Nodes that traffic can't begin or end at
 // are errors.
 func NewTraffic(n *Network, m demand.Matrix) (Traffic, error) {
-	t := Traffic{network: n}
-	var ds []demand.Demand
+	var cells []cell
 	for _, d := range m.Demands {
 		from, err := n.end(d.From)
 		if err != nil {
@@ -42,21 +65,57 @@ func NewTraffic(n *Network, m demand.Matrix) (Traffic, error) {
 		if from == to || d.Rate == 0 {
 			continue
 		}
-		d.From = n.names[from]
+		c := cell{Demand: d, from: from, to: to}
+		c.From = n.names[from]
 		if t, ok := n.tunnel[d.To]; ok {
-			d.To = t
+			c.To = t
 		}
-		ds = append(ds, d)
+		if c.Key != d.Key {
+			c.of = []demand.Demand{d}
+		}
+		cells = append(cells, c)
 	}
-	merged, err := demand.New(ds)
-	if err != nil {
-		return Traffic{}, err
+	return Traffic{n, merge(cells)}, nil
+}
+
+// merge makes one of the cells with the same key, and sorts them.
+func merge(cells []cell) []cell {
+	slices.SortStableFunc(cells, func(a, b cell) int { return a.Compare(b.Key) })
+	var out []cell
+	for _, c := range cells {
+		if n := len(out); n > 0 && out[n-1].Key == c.Key {
+			last := &out[n-1]
+			last.of = slices.Concat(last.parts(), c.parts())
+			last.Demand = last.With(c.Demand)
+			continue
+		}
+		out = append(out, c)
 	}
-	for _, d := range merged.Demands {
-		to, _ := n.end(d.To)
-		t.cells = append(t.cells, cell{d, n.index[d.From], to})
+	return out
+}
+
+// Coloured is the traffic as it can be told apart when each VTEP has so many addresses
+// besides its own: colours. Tenants that are named get one first, then those that send
+// the most; what all others send to a VTEP goes to its own address, and is one cell. The
+// second value are the tenants that have a colour, in the order in which they got it.
+func (t Traffic) Coloured(colours int, named []string) (Traffic, []string, error) {
+	have := slices.Clone(named)
+	if len(have) > colours {
+		return Traffic{}, nil, fmt.Errorf("policies name %d tenants (%s), there are colours for %d", len(have), strings.Join(have, ", "), colours)
 	}
-	return t, nil
+	for _, d := range t.Cells().Tenants() {
+		if len(have) < colours && !slices.Contains(have, d.Tenant) {
+			have = append(have, d.Tenant)
+		}
+	}
+	cells := slices.Clone(t.cells)
+	for i := range cells {
+		if c := &cells[i]; c.Tenant != "" && !slices.Contains(have, c.Tenant) {
+			c.of = c.parts()
+			c.Tenant = ""
+		}
+	}
+	return Traffic{t.network, merge(cells)}, have, nil
 }
 
 // placed is traffic on the ways that there are.
@@ -64,11 +123,12 @@ type placed struct {
 	*Routes
 	cells   []cell // that have a way
 	problem *congestion.Problem
+	seed    uint64  // of the hash
 	lost    float64 // bit/s that have no way
 }
 
-func (t Traffic) place(r *Routes) *placed {
-	p := &placed{Routes: r, problem: &congestion.Problem{Tails: r.tails}}
+func (t Traffic) place(r *Routes, seed uint64) *placed {
+	p := &placed{Routes: r, seed: seed, problem: &congestion.Problem{Tails: r.tails}}
 	for _, l := range r.Links {
 		p.problem.Capacity = append(p.problem.Capacity, l.Capacity)
 	}
@@ -87,37 +147,46 @@ func (t Traffic) place(r *Routes) *placed {
 // hashed is how the flows of the cells fall on the ways when groups of next hops
 // have these parts (nil: even ones): each flow takes one way, by its hash. Cells of
 // many flows are divided as the parts say.
-func (p *placed) hashed(parts congestion.Split, seed uint64) congestion.Split {
+func (p *placed) hashed(parts congestion.Split) congestion.Split {
 	out := make(congestion.Split, len(p.cells))
 	for i := range p.cells {
 		var own []float64
 		if i < len(parts) {
 			own = parts[i]
 		}
-		out[i] = p.fall(i, own, seed)
+		out[i] = p.fall(i, own)
 	}
 	return out
 }
 
-// fall is how the flows of one cell fall on its ways.
-func (p *placed) fall(i int, parts []float64, seed uint64) []float64 {
+// fall is how the traffic of one cell falls on its ways.
+func (p *placed) fall(i int, parts []float64) []float64 {
 	c := p.cells[i]
-	if c.Flows == 0 || c.Flows > maxHashed {
+	if !c.counted() {
 		return parts
 	}
-	out := make([]float64, len(p.problem.Commodities[i].Ways))
-	hash(c.Demand, seed, parts, out)
+	n := len(p.problem.Commodities[i].Ways)
+	out := make([]float64, n)
+	for _, d := range c.parts() {
+		if few(d) {
+			p.hash(d, d.Rate/c.Rate, parts, out)
+			continue
+		}
+		for w := range out {
+			out[w] += part(parts, w, n) * d.Rate / c.Rate
+		}
+	}
 	return out
 }
 
-// hash adds the part of the flows that each way gets.
-func hash(d demand.Demand, seed uint64, parts, out []float64) {
+// hash adds what each way gets of flows of one size that are together so much.
+func (p *placed) hash(d demand.Demand, rate float64, parts, out []float64) {
 	h := fnv.New64a()
 	for _, s := range []string{d.From, d.To, d.Tenant} {
 		h.Write([]byte(s))
 		h.Write([]byte{0})
 	}
-	state := h.Sum64() ^ seed*0x9e3779b97f4a7c15
+	state := h.Sum64() ^ p.seed*0x9e3779b97f4a7c15
 	for range d.Flows {
 		// splitmix64
 		state += 0x9e3779b97f4a7c15
@@ -125,16 +194,22 @@ func hash(d demand.Demand, seed uint64, parts, out []float64) {
 		z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
 		z = (z ^ z>>27) * 0x94d049bb133111eb
 		z ^= z >> 31
-		at := float64(z>>11) / (1 << 53)
-		for w := range out {
-			part := 1 / float64(len(out))
-			if parts != nil {
-				part = parts[w]
-			}
-			if at -= part; at < 0 && part > 0 || w == len(out)-1 {
-				out[w] += 1 / float64(d.Flows)
-				break
-			}
+		out[bucket(float64(z>>11)/(1<<53), parts, len(out))] += rate / float64(d.Flows)
+	}
+}
+
+// bucket is the way at a place between 0 and 1, each having as much room as its part.
+func bucket(at float64, parts []float64, n int) int {
+	last := 0
+	for w := range n {
+		p := part(parts, w, n)
+		if p == 0 {
+			continue
+		}
+		last = w
+		if at -= p; at < 0 {
+			break
 		}
 	}
+	return last
 }

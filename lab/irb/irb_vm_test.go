@@ -243,6 +243,7 @@ func TestSymmetricRouting(t *testing.T) {
 	w := newSite(t)
 	w.serversAcrossLeaves()
 	w.vmsAndServers()
+	w.sharedAcrossLeaves()
 }
 
 // serversAcrossLeaves has servers talk across subnets and leaves, and to the same
@@ -296,4 +297,59 @@ func (w *site) vmsAndServers() {
 	require.NoError(w, w.ping("red-vm1", "10.2.0.22"))
 	require.Len(w, stop(), 2, "of the other tenant's packets none comes here")
 	w.requireNothingOfTheUnderlay("blue-vm1")
+}
+
+// sharedAcrossLeaves puts the tenant's subnets on two routers that share: a VM of the
+// one and a server behind an EVPN leaf of the other reach each other, both ways with
+// the L3VNI of the server's router, which is the one that its leaf has. Two servers
+// behind leaves do not: no leaf looks anything up in another VRF.
+func (w *site) sharedAcrossLeaves() {
+	w.Helper()
+	put := func(name, network string, v, from intent.VNI) {
+		r := &intent.Router{Metadata: intent.Metadata{Tenant: "blue", Name: name}, Spec: intent.RouterSpec{VNI: v, Networks: []intent.RouterNetwork{{Network: network}}}}
+		if from != 0 {
+			r.Spec.Imports = []intent.RouterImport{{RouteTarget: fmt.Sprintf("65000:%d", from)}}
+		}
+		_, err := w.client.Put(w.Context(), r, client.PutOptions{})
+		require.NoError(w, err)
+	}
+	own, other := w.l3VNI("blue"), intent.VNI(4242)
+	put("r", "a", own, 0)
+	put("s", "b", other, 0)
+	w.eventually("the server is behind the other router", func() error { return w.ping("blue-srv2", "10.2.0.1") })
+	require.Error(w, w.ping("blue-vm1", "10.2.0.22"), "nothing is shared yet")
+	put("s", "b", other, own)
+	put("r", "a", own, other)
+	near, far, vni := w.vtep("blue-vm1"), w.vtep("blue-srv2"), fmt.Sprint(other)
+	for _, pair := range [][2]string{{"10.1.0.11", "10.2.0.22"}, {"fd00:0:0:1::11", "fd00:0:0:2::22"}} {
+		w.eventually("a VM reaches the server of the other router", func() error {
+			stop := w.capture("spine1", "eth1")
+			err := w.ping("blue-vm1", pair[1])
+			seen := stop()
+			if err != nil {
+				return err
+			}
+			want := []echo{
+				{near.String(), vni, intent.RouterMAC(far).String(), pair[0], pair[1]},
+				{far.String(), vni, intent.RouterMAC(near).String(), pair[1], pair[0]},
+			}
+			if len(seen) != 2 || seen[0] != want[0] || seen[1] != want[1] {
+				return fmt.Errorf("on the spine are %+v, not %+v", seen, want)
+			}
+			return nil
+		})
+		require.NoError(w, w.ping("blue-srv2", pair[0]), "and the server the VM")
+	}
+	ctx, cancel := context.WithTimeout(w.Context(), patience)
+	defer cancel()
+	require.NoError(w, lab.WaitReady(ctx, w.State), "the leaf has the hosts that the table of its router has")
+	w.Logf("VM of one router and server of the other, both ways with L3VNI %s of the server's", vni)
+	require.Error(w, w.ping("blue-srv1", "10.2.0.22"), "both are behind leaves")
+	require.NoError(w, w.ping("blue-srv1", "10.1.0.11"), "within the router all is as before")
+	stop := w.capture("red-vm1", "eth1")
+	for range 3 {
+		require.NoError(w, w.ping("blue-srv2", "10.1.0.11"))
+	}
+	require.NoError(w, w.ping("red-srv2", "10.1.0.11"))
+	require.Len(w, stop(), 2, "of the other tenant's packets none comes here")
 }

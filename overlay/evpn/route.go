@@ -94,6 +94,7 @@ const (
 	OriginPort    Origin = iota // a port of the intent, where an edge has it
 	OriginLearned               // an edge learned it from traffic
 	OriginBGP                   // an EVPN leaf announces it
+	OriginFabric                // another fabric announces it
 )
 
 // String is the origin's name in tables.
@@ -105,6 +106,8 @@ func (o Origin) String() string {
 		return "learned"
 	case OriginBGP:
 		return "bgp"
+	case OriginFabric:
+		return "fabric"
 	}
 	return fmt.Sprintf("origin-%d", uint8(o))
 }

@@ -1,5 +1,7 @@
-// Package agent is the process on an EVPN leaf: it fetches from the controller
-// what the leaf is to have, puts it in place, and reports what the kernel has.
+// Package agent is the process on a switch. On each it reports the ports and who is
+// at their other ends. On an EVPN leaf it fetches from the controller what the leaf
+// is to have, puts it in place, and reports what the kernel has. Which of both a
+// switch is, the controller says.
 //
 // It keeps nothing on disk: what it made is in the kernel and in bgpd, is
 // recognised there after a restart, and stays while the controller is away. The
@@ -18,12 +20,15 @@ import (
 
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/southbound/leafstate"
+	"github.com/weft-sdn/weft/southbound/switchstate"
 )
 
 // Controller is what the agent asks and tells; *client.Client is one.
 type Controller interface {
 	LeafState(ctx context.Context, node string, since uint64) (s leafstate.State, ok bool, err error)
 	ReportLeaf(ctx context.Context, node string, r leafstate.Report) (full bool, err error)
+	// ReportSwitch says whether the switch is a leaf that has a state.
+	ReportSwitch(ctx context.Context, node string, r switchstate.Report) (leaf bool, err error)
 }
 
 // Switch is the switch that the agent runs on; *linux.Switch is one.
@@ -45,12 +50,20 @@ type Tables interface {
 	Changes() (add, remove []leafstate.Entry)
 }
 
-// Agent serves one leaf.
+// Wires are the switch's ports and who is at their other ends; *linux.Wires are some.
+type Wires interface {
+	Run(context.Context) error
+	Changed() <-chan struct{}
+	Report() (switchstate.Report, error)
+}
+
+// Agent serves one switch.
 type Agent struct {
 	Node       string
 	Controller Controller
 	Switch     Switch
 	Tables     Tables
+	Wires      Wires
 	Logger     *slog.Logger
 
 	state   leafstate.State // as wanted; of revision 0 until the controller told
@@ -73,25 +86,112 @@ const (
 // Run works until ctx ends; it returns ctx's error.
 func (a *Agent) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	wanted, again := make(chan leafstate.State, 1), make(chan struct{}, 1)
-	g.Go(func() error { return a.follow(ctx) })
-	g.Go(func() error { return a.fetch(ctx, wanted, again) })
-	g.Go(func() error { return a.serve(ctx, wanted, again) })
+	leaf := make(chan bool)
+	g.Go(func() error { return a.again(ctx, "LLDP failed; trying again", a.Wires.Run) })
+	g.Go(func() error { return a.tellWires(ctx, leaf) })
+	g.Go(func() error { return a.whileLeaf(ctx, leaf) })
 	return g.Wait()
 }
 
-// follow follows the tables, again and again.
-func (a *Agent) follow(ctx context.Context) error {
-	for {
-		err := a.Tables.Follow(ctx)
+// tellWires reports the ports whenever something at them changes and every few
+// seconds, and passes on whether the switch is a leaf.
+func (a *Agent) tellWires(ctx context.Context, leaf chan<- bool) error {
+	beat := time.NewTicker(heartbeat)
+	defer beat.Stop()
+	for lost := false; ; {
+		r, err := a.Wires.Report()
+		var is bool
+		if err == nil {
+			is, err = a.Controller.ReportSwitch(ctx, a.Node, r)
+		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		a.Logger.Warn("following the kernel's tables failed; trying again", "err", err)
+		if (err != nil) != lost {
+			if lost = err != nil; lost {
+				a.Logger.Warn("the ports can't be reported; trying again", "err", err)
+			} else {
+				a.Logger.Info("the ports are reported again")
+			}
+		}
+		again := beat.C
+		if err != nil {
+			again = time.After(retryWait)
+		} else {
+			select {
+			case leaf <- is:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-again:
+		case <-a.Wires.Changed():
+		}
+	}
+}
+
+// whileLeaf serves the leaf for as long as the switch is one.
+func (a *Agent) whileLeaf(ctx context.Context, leaf <-chan bool) error {
+	for {
+		if err := await(ctx, leaf, true); err != nil {
+			return err
+		}
+		serving, stop := context.WithCancel(ctx)
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_ = a.runLeaf(serving) // its context's error: it has no other
+		}()
+		err := await(ctx, leaf, false)
+		stop()
+		<-ended
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// await waits until a value comes.
+func await(ctx context.Context, values <-chan bool, want bool) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case v := <-values:
+			if v == want {
+				return nil
+			}
+		}
+	}
+}
+
+// again runs something again and again until ctx ends.
+func (a *Agent) again(ctx context.Context, failed string, run func(context.Context) error) error {
+	for {
+		err := run(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		a.Logger.Warn(failed, "err", err)
 		if err := sleep(ctx, retryWait); err != nil {
 			return err
 		}
 	}
+}
+
+// runLeaf serves a leaf until ctx ends; it returns ctx's error.
+func (a *Agent) runLeaf(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	wanted, again := make(chan leafstate.State, 1), make(chan struct{}, 1)
+	g.Go(func() error {
+		return a.again(ctx, "following the kernel's tables failed; trying again", a.Tables.Follow)
+	})
+	g.Go(func() error { return a.fetch(ctx, wanted, again) })
+	g.Go(func() error { return a.serve(ctx, wanted, again) })
+	return g.Wait()
 }
 
 // fetch hands on each state that the controller tells; the last one wins. While

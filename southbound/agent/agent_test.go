@@ -15,6 +15,7 @@ import (
 
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/southbound/leafstate"
+	"github.com/weft-sdn/weft/southbound/switchstate"
 )
 
 // world is the controller, the switch and its tables.
@@ -29,6 +30,28 @@ type world struct {
 	entries []leafstate.Entry
 	add     []leafstate.Entry
 	changed chan struct{}
+	spine   bool // the switch is no leaf
+	wired   int  // reports of ports
+	rewired chan struct{}
+}
+
+// wires are the ports of a world's switch.
+type wires struct{ *world }
+
+func (w wires) Run(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+func (w wires) Changed() <-chan struct{}      { return w.rewired }
+func (w wires) Report() (switchstate.Report, error) {
+	return switchstate.Report{Ports: []switchstate.Port{{Name: "eth1"}}}, nil
+}
+
+func (w *world) ReportSwitch(_ context.Context, _ string, r switchstate.Report) (bool, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.away {
+		return false, errors.New("connection refused")
+	}
+	w.wired++
+	return !w.spine, nil
 }
 
 func (w *world) LeafState(ctx context.Context, _ string, since uint64) (leafstate.State, bool, error) {
@@ -109,11 +132,46 @@ func (w *world) seen() (reports []leafstate.Report, applied []uint64) {
 }
 
 func start(t *testing.T, w *world) {
-	a := &Agent{Node: "leaf1", Controller: w, Switch: w, Tables: w, Logger: slog.New(slog.DiscardHandler)}
+	a := &Agent{Node: "leaf1", Controller: w, Switch: w, Tables: w, Wires: wires{w}, Logger: slog.New(slog.DiscardHandler)}
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
 	t.Cleanup(func() { stop(); require.ErrorIs(t, <-done, context.Canceled) })
+}
+
+// A switch that is no leaf reports its ports, at once when something changes there,
+// and nothing else; it becomes a leaf, and ceases to be one, while the agent runs.
+func TestAgentOfAnySwitch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{spine: true, fresh: true, changed: make(chan struct{}, 1), rewired: make(chan struct{}, 1), state: leafstate.State{Revision: 7}}
+		start(t, w)
+		time.Sleep(heartbeat / 2)
+		told := func() (ports, leaf int) { w.set(func() { ports, leaf = w.wired, len(w.reports) }); return }
+		ports, leaf := told()
+		require.Equal(t, 1, ports)
+		require.Zero(t, leaf)
+		w.rewired <- struct{}{}
+		synctest.Wait()
+		ports, leaf = told()
+		require.Equal(t, 2, ports)
+		require.Zero(t, leaf)
+		w.set(func() { w.spine = false })
+		time.Sleep(heartbeat + time.Second)
+		_, applied := w.seen()
+		require.Equal(t, []uint64{7}, applied)
+		w.set(func() { w.spine = true })
+		time.Sleep(2 * heartbeat)
+		_, leaf = told()
+		time.Sleep(5 * heartbeat)
+		ports, still := told()
+		require.Equal(t, leaf, still, "it is no leaf any more")
+		w.set(func() { w.away = true })
+		time.Sleep(heartbeat)
+		w.set(func() { w.away = false })
+		time.Sleep(heartbeat)
+		now, _ := told()
+		require.Greater(t, now, ports, "it reports again once the controller is back")
+	})
 }
 
 func TestAgentAppliesAndReports(t *testing.T) {

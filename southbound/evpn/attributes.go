@@ -135,9 +135,9 @@ func reflected(b []byte, nextHop []byte, list []attribute, originator, cluster [
 
 // own appends the wire form of the attributes of a route that the controller
 // originates.
-func own(b []byte, r *table.Route) []byte {
+func own(b []byte, r *table.Route, prepend uint32) []byte {
 	b = appendAddr(append(b, byte(r.VTEP.BitLen()/8)), r.VTEP)
-	return appendOthers(b, r)
+	return appendOthers(b, r, prepend)
 }
 
 // judge reads attributes that were not seen before. It returns those that count:
@@ -265,6 +265,21 @@ func (a *attributes) readPath(v []byte) {
 		}
 		v = v[2+4*n:]
 	}
+}
+
+// passed reports whether an AS is in an AS_PATH of four-octet AS numbers: the
+// route was there before (RFC 4271 section 9.1.2).
+func passed(v []byte, asn uint32) bool {
+	for len(v) >= 2 && len(v) >= 2+4*int(v[1]) {
+		n := int(v[1])
+		for i := range n {
+			if word(v[2+4*i:]) == asn {
+				return true
+			}
+		}
+		v = v[2+4*n:]
+	}
+	return false
 }
 
 // readCommunities reads the extended communities in use but for route targets.

@@ -33,6 +33,17 @@
 // Each leaf is an internal peer whatever its AS: the session to it claims the
 // leaf's own AS, so next hops stay as they are.
 //
+// # Other fabrics
+//
+// Towards another fabric (Config.Fabric) it is a speaker with a table of its own and
+// no reflector: what peers announce is told of and handed on to nobody, so that the
+// table holds only what was announced here. Sessions are external ones, or internal
+// when both fabrics have one AS; next hops are VTEPs and stay. AS_PATH begins with our
+// AS, and a route that has it already is not taken (RFC 4271 section 9.1.2). One of the
+// two ends dials, for the other a Listener takes the connections. Both wait with their
+// table until Release; neither waits for one that has just started, too. Routes outlive
+// an expired hold timer (RFC 8538).
+//
 // # Own marks
 //
 // There are none: BGP withdraws with the session what the session announced.

@@ -119,11 +119,18 @@ func appendAttribute(b []byte, flags byte, t bgp.BGPAttrType, value []byte) []by
 	return append(b, value...)
 }
 
-// appendOthers appends a route's path attributes but for MP_REACH_NLRI.
-func appendOthers(b []byte, r *table.Route) []byte {
+// appendOthers appends a route's path attributes but for MP_REACH_NLRI. To
+// external peers an AS is prepended, and there is no LOCAL_PREF (RFC 4271 section
+// 5.1.5).
+func appendOthers(b []byte, r *table.Route, prepend uint32) []byte {
 	b = append(b, flagsWellKnown, byte(bgp.BGP_ATTR_TYPE_ORIGIN), 1, 0)
-	b = append(b, flagsWellKnown, byte(bgp.BGP_ATTR_TYPE_AS_PATH), 0)
-	b = append(b, flagsWellKnown, byte(bgp.BGP_ATTR_TYPE_LOCAL_PREF), 4, 0, 0, 0, 100)
+	if prepend != 0 {
+		b = append(b, flagsWellKnown, byte(bgp.BGP_ATTR_TYPE_AS_PATH), 6, bgp.BGP_ASPATH_ATTR_TYPE_SEQ, 1)
+		b = binary.BigEndian.AppendUint32(b, prepend)
+	} else {
+		b = append(b, flagsWellKnown, byte(bgp.BGP_ATTR_TYPE_AS_PATH), 0)
+		b = append(b, flagsWellKnown, byte(bgp.BGP_ATTR_TYPE_LOCAL_PREF), 4, 0, 0, 0, 100)
+	}
 
 	b = append(b, flagsTransitive|flagExtended, byte(bgp.BGP_ATTR_TYPE_EXTENDED_COMMUNITIES), 0, 0)
 	start := len(b)

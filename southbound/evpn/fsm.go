@@ -26,14 +26,14 @@ const (
 )
 
 const (
-	holdTime = 90 * time.Second // that is offered (RFC 4271 section 10)
+	holdTime = 90 * time.Second // that is offered unless the peer says another (RFC 4271 section 10)
 	openTime = 4 * time.Minute  // that the leaf may take for its OPEN (RFC 4271 section 8.2.2)
 	// sendHoldTime is how long a leaf may take none of what is sent (RFC 9687).
 	sendHoldTime = 8 * time.Minute
 )
 
-// errLeaf is the cause when the leaf's connection ended.
-var errLeaf = errors.New("the leaf closed the connection")
+// errLeaf is the cause when the peer's connection ended.
+var errLeaf = errors.New("the peer closed the connection")
 
 // talk is one connection with the leaf, from OPEN on.
 type talk struct {
@@ -74,7 +74,7 @@ func (t *talk) run(ctx context.Context) error {
 	cancel()
 	t.conn.Close()
 	if serr := <-sent; errors.Is(serr, os.ErrDeadlineExceeded) {
-		return fmt.Errorf("the leaf has taken nothing for %s (RFC 9687): %w", t.p.s.sendHold, serr)
+		return fmt.Errorf("the peer has taken nothing for %s (RFC 9687): %w", t.p.s.sendHold, serr)
 	}
 	return err
 }
@@ -86,7 +86,7 @@ func (t *talk) greet() error {
 	restarting := !p.wasUp
 	p.caps = capabilities{}
 	p.mu.Unlock()
-	ours := openMessage{asn: p.peer.ASN, id: p.s.cfg.RouterID, hold: holdTime, restart: p.s.gr, restarting: restarting}
+	ours := openMessage{asn: p.peer.localASN(), id: p.s.cfg.RouterID, hold: p.peer.hold(), restart: p.s.gr, restarting: restarting, lasts: p.s.cfg.Fabric}
 	if err := t.write(net.Buffers{ours.encode()}); err != nil {
 		return fmt.Errorf("%w: %w", errLeaf, err)
 	}
@@ -119,7 +119,7 @@ func (t *talk) opened(m message) error {
 	p := t.p
 	caps, err := readOpen(m)
 	if err != nil {
-		return t.refuse(bgp.BGP_ERROR_OPEN_MESSAGE_ERROR, 0, fmt.Errorf("the leaf's OPEN message can't be read: %w", err))
+		return t.refuse(bgp.BGP_ERROR_OPEN_MESSAGE_ERROR, 0, fmt.Errorf("the peer's OPEN message can't be read: %w", err))
 	}
 	p.mu.Lock()
 	p.caps = caps
@@ -129,26 +129,27 @@ func (t *talk) opened(m message) error {
 	}
 	switch {
 	case caps.version != 4:
-		return refuse(bgp.BGP_ERROR_SUB_UNSUPPORTED_VERSION_NUMBER, "the leaf speaks BGP version %d", caps.version)
+		return refuse(bgp.BGP_ERROR_SUB_UNSUPPORTED_VERSION_NUMBER, "the peer speaks BGP version %d", caps.version)
 	case caps.asn != p.peer.ASN:
 		return refuse(bgp.BGP_ERROR_SUB_BAD_PEER_AS, "AS %d", caps.asn)
 	case !caps.id.IsValid() || caps.id.IsUnspecified():
-		return refuse(bgp.BGP_ERROR_SUB_BAD_BGP_IDENTIFIER, "the leaf has no BGP identifier")
+		return refuse(bgp.BGP_ERROR_SUB_BAD_BGP_IDENTIFIER, "the peer has no BGP identifier")
 	case caps.id == p.s.cfg.RouterID:
-		return refuse(bgp.BGP_ERROR_SUB_BAD_BGP_IDENTIFIER, "the leaf has the controller's BGP identifier, %s", caps.id)
+		return refuse(bgp.BGP_ERROR_SUB_BAD_BGP_IDENTIFIER, "the peer has the controller's BGP identifier, %s", caps.id)
 	case caps.hold != 0 && caps.hold < 3*time.Second:
-		return refuse(bgp.BGP_ERROR_SUB_UNACCEPTABLE_HOLD_TIME, "the leaf wants a hold time of %s", caps.hold)
+		return refuse(bgp.BGP_ERROR_SUB_UNACCEPTABLE_HOLD_TIME, "the peer wants a hold time of %s", caps.hold)
 	case !caps.fourOctet: // its AS paths would have to be written anew
-		return refuse(bgp.BGP_ERROR_SUB_UNSUPPORTED_CAPABILITY, "the leaf speaks no four-octet AS numbers (RFC 6793)")
+		return refuse(bgp.BGP_ERROR_SUB_UNSUPPORTED_CAPABILITY, "the peer speaks no four-octet AS numbers (RFC 6793)")
 	}
-	t.caps, t.wait = caps, min(caps.hold, holdTime)
+	t.caps, t.wait = caps, min(caps.hold, p.peer.hold())
+	t.waits = time.Time{} // the deadline in force is that for the OPEN
 	return nil
 }
 
 // listen takes in what the leaf sends.
 func (t *talk) listen() error {
 	p := t.p
-	in := intake{cluster: p.s.cfg.RouterID.As4(), originator: t.caps.id.As4(), lookup: p.s.rib.lookup}
+	in := intake{cluster: p.s.cfg.RouterID.As4(), originator: t.caps.id.As4(), lookup: p.s.rib.lookup, asn: p.peer.LocalASN}
 	for {
 		m, err := t.next()
 		if err != nil {
@@ -214,7 +215,7 @@ func (t *talk) next() (message, error) {
 	case errors.As(err, &bad):
 		return nil, t.refuse(bgp.BGP_ERROR_MESSAGE_HEADER_ERROR, bad.subcode, err)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, t.refuse(bgp.BGP_ERROR_HOLD_TIMER_EXPIRED, 0, fmt.Errorf("nothing came from the leaf for %s", t.wait))
+		return nil, t.refuse(bgp.BGP_ERROR_HOLD_TIMER_EXPIRED, 0, fmt.Errorf("nothing came from the peer for %s", t.wait))
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", errLeaf, err)
 	case m.kind() == bgp.BGP_MSG_NOTIFICATION:
@@ -226,7 +227,7 @@ func (t *talk) next() (message, error) {
 
 // unexpected refuses a message that has no place in the state.
 func (t *talk) unexpected(m message, sub byte) error {
-	err := fmt.Errorf("the leaf sent a message of type %d", m.kind())
+	err := fmt.Errorf("the peer sent a message of type %d", m.kind())
 	if m.kind() > bgp.BGP_MSG_ROUTE_REFRESH || m.kind() < bgp.BGP_MSG_OPEN {
 		return t.refuse(bgp.BGP_ERROR_MESSAGE_HEADER_ERROR, bgp.BGP_ERROR_SUB_BAD_MESSAGE_TYPE, err)
 	}

@@ -137,6 +137,7 @@ type leaf struct {
 	ID       netip.Addr
 	Hold     uint16 // seconds
 	Graceful bool
+	Notifies bool // it keeps routes over an expired hold timer (RFC 8538)
 	Family   bgp.RouteFamily
 	open     message // the controller's
 	opened   capabilities
@@ -157,7 +158,7 @@ func (l *leaf) peer(name string) Peer {
 func (l *leaf) greeting(restarting bool) message {
 	caps := []bgp.ParameterCapabilityInterface{bgp.NewCapMultiProtocol(l.Family), bgp.NewCapFourOctetASNumber(l.ASN), bgp.NewCapRouteRefresh()}
 	if l.Graceful {
-		caps = append(caps, bgp.NewCapGracefulRestart(restarting, false, 100, []*bgp.CapGracefulRestartTuple{bgp.NewCapGracefulRestartTuple(family, true)}),
+		caps = append(caps, bgp.NewCapGracefulRestart(restarting, l.Notifies, 100, []*bgp.CapGracefulRestartTuple{bgp.NewCapGracefulRestartTuple(family, true)}),
 			bgp.NewCapLongLivedGracefulRestart([]*bgp.CapLongLivedGracefulRestartTuple{bgp.NewCapLongLivedGracefulRestartTuple(family, true, 1000)}))
 	}
 	b, err := bgp.NewBGPOpenMessage(uint16(l.ASN), l.Hold, l.ID.String(), []bgp.OptionParameterInterface{bgp.NewOptionParameterCapability(caps)}).Serialize()
@@ -329,7 +330,7 @@ func ours(l *leaf, r table.Route) table.Route {
 func appendAttributes(b []byte, r *table.Route, list []byte) []byte {
 	hop := appendAddr([]byte{0, bgp.AFI_L2VPN, bgp.SAFI_EVPN, byte(r.VTEP.BitLen() / 8)}, r.VTEP)
 	b = appendAttribute(b, flagsOptional, bgp.BGP_ATTR_TYPE_MP_REACH_NLRI, append(append(hop, 0), list...))
-	return appendOthers(b, r)
+	return appendOthers(b, r, 0)
 }
 
 // appendRoutes appends the UPDATEs that announce routes. Neighbours in the

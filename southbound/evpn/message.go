@@ -93,6 +93,7 @@ type capabilities struct {
 	family      bool   // l2vpn-evpn
 	restart     bool   // keeps EVPN routes over a restart (RFC 4724)
 	restarting  bool   // has just restarted
+	lasts       bool   // keeps them when the hold timer expires, too (RFC 8538)
 	restartTime uint16 // seconds
 	lasting     bool   // and as a last resort (RFC 9494)
 	staleTime   uint32 // for so many seconds
@@ -121,7 +122,7 @@ func readOpen(m message) (c capabilities, err error) {
 			case *bgp.CapMultiProtocol:
 				c.family = c.family || x.CapValue == family
 			case *bgp.CapGracefulRestart:
-				c.restarting, c.restartTime = x.Flags&0x8 != 0, x.Time
+				c.restarting, c.lasts, c.restartTime = x.Flags&0x8 != 0, x.Flags&0x4 != 0, x.Time
 				for _, t := range x.Tuples {
 					c.restart = c.restart || bgp.AfiSafiToRouteFamily(t.AFI, t.SAFI) == family
 				}
@@ -147,6 +148,7 @@ type openMessage struct {
 	hold       time.Duration
 	restart    restart
 	restarting bool // the speaker has just started
+	lasts      bool // routes outlive an expired hold timer, too (RFC 8538)
 }
 
 func (o openMessage) encode() []byte {
@@ -161,6 +163,9 @@ func (o openMessage) encode() []byte {
 	flags := uint32(0)
 	if o.restarting {
 		flags = 0x8000
+	}
+	if o.lasts {
+		flags |= 0x4000
 	}
 	const forwards = 0x80
 	c := []byte{
@@ -197,7 +202,7 @@ type errNotification struct {
 func (e errNotification) Error() string {
 	who := "the controller ended it"
 	if e.byLeaf {
-		who = "the leaf ended it"
+		who = "the peer ended it"
 	}
 	return fmt.Sprintf("%s: %s", who, bgp.NewNotificationErrorCode(e.code, e.subcode))
 }

@@ -45,7 +45,7 @@ func (p *session) received(u *update, more bool) int {
 		each(u.reach, func(n nlri) {
 			s := said{nlri: n, change: Change{Route: common}}
 			s.told = s.change.read(n) && u.attrs.vxlan
-			s.refused = s.told && admit != nil && !admit(p.peer.Name, &s.change.Route)
+			s.refused = p.s.cfg.Fabric || s.told && admit != nil && !admit(p.peer.Name, &s.change.Route)
 			p.said = append(p.said, s)
 		})
 	}

@@ -263,7 +263,7 @@ func TestHoldTime(t *testing.T) {
 	require.Equal(t, byte(bgp.BGP_ERROR_HOLD_TIMER_EXPIRED), code)
 	w.has("leaf")
 	st, _ := w.Peer("leaf")
-	require.Contains(t, st.LastError, "nothing came from the leaf for 3s")
+	require.Contains(t, st.LastError, "nothing came from the peer for 3s")
 }
 
 // A leaf that takes nothing holds up nobody, and costs its session after a while.
@@ -330,8 +330,7 @@ func TestALeafThatTakesNothing(t *testing.T) {
 	w.until("leaf2 was told of round after round", func() bool { return lastSeq.Load() > 2 })
 	st, _ := w.Peer("stuck")
 	require.Equal(t, uint32(1), st.Flaps)
-	w.until("why", func() bool { st, _ := w.Peer("stuck"); return st.LastError != "" || st.State == stateConnect })
-	require.Positive(t, w.loudly("has taken nothing for 2s"))
+	w.until("why", func() bool { return w.loudly("has taken nothing for 2s") > 0 })
 	w.rib.mu.Lock()
 	require.LessOrEqual(t, w.rib.index.n, 4000)
 	w.rib.mu.Unlock()

@@ -118,7 +118,7 @@ func (s *seen) match(t require.TestingT, o oracle) {
 func ribSet(t require.TestingT, source uint32, seq uint32, pref byte, stale bool) *attributes {
 	r := macIP(100, vm1, "", netip.AddrFrom4([4]byte{10, 255, 0, byte(source)}))
 	r.Seq = seq
-	wire := own(nil, &r)
+	wire := own(nil, &r, 0)
 	at := bytes.Index(wire, []byte{0x40, 5, 4})
 	wire[at+6] = pref
 	wire = append(wire, 0x80, 9, 4, 10, 0, 0, byte(200-source))

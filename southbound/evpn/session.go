@@ -40,6 +40,8 @@ type session struct {
 	leaving chan struct{}
 	done    chan struct{}
 
+	incoming chan *net.TCPConn // connections of a peer that dials
+
 	in, out, malformed atomic.Uint64
 
 	ribMu   sync.Mutex  // held for each change of the source; guards these
@@ -63,12 +65,18 @@ type session struct {
 
 func newSession(s *Speaker, p Peer) *session {
 	return &session{s: s, peer: p, source: s.rib.source(), leaving: make(chan struct{}), done: make(chan struct{}), alarms: map[string]string{},
-		state: intent.BGPSession{State: stateIdle}}
+		state: intent.BGPSession{State: stateIdle}, incoming: make(chan *net.TCPConn)}
 }
 
 // run keeps the session up until ctx ends or the peer leaves.
 func (p *session) run(ctx context.Context) {
 	defer close(p.done)
+	if l := p.s.cfg.Listener; l != nil && p.peer.Passive {
+		if err := l.expect(p); err != nil {
+			p.alarm(southbound.AlarmSession, err.Error())
+		}
+		defer l.forget(p)
+	}
 	defer func() {
 		p.ribMu.Lock()
 		p.stopExpiry()
@@ -131,6 +139,42 @@ func (p *session) bye(leaf *net.TCPConn, code, sub byte, drain bool) {
 	leaf.Close()
 }
 
+// connect dials the peer, or waits for it to dial.
+func (p *session) connect(ctx context.Context) (*net.TCPConn, error) {
+	if !p.peer.Passive {
+		return dial(ctx, p.peer.LocalAddress, p.peer.Address, p.peer.Password)
+	}
+	if p.s.cfg.Listener == nil {
+		return nil, errors.New("the peer is to dial, and this controller does not listen for BGP: start it with --bgp-listen")
+	}
+	late := time.NewTimer(dialTimeout)
+	defer late.Stop()
+	select {
+	case c := <-p.incoming:
+		return c, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-late.C:
+		why := "it does not dial, or it is not reachable"
+		if p.peer.Password != "" {
+			why += ", or the TCP-MD5 passwords differ"
+		}
+		return nil, fmt.Errorf("no connection from %s: %s", p.peer.Address.Addr(), why)
+	}
+}
+
+// superseded is called with a connection of a peer whose session is up: the peer
+// has lost it without our knowing (RFC 4724 section 4.2). It dials again once we
+// know, too.
+func (p *session) superseded(c *net.TCPConn) {
+	c.Close()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.state.State == stateEstablished && p.leaf != nil {
+		p.leaf.Close()
+	}
+}
+
 // attempt dials the leaf and speaks with it until the session ends.
 func (p *session) attempt(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -144,7 +188,7 @@ func (p *session) attempt(ctx context.Context) error {
 		}
 	}()
 	p.set(stateConnect)
-	leaf, err := dial(ctx, p.peer.LocalAddress, p.peer.Address, p.peer.Password)
+	leaf, err := p.connect(ctx)
 	close(dialing)
 	if err != nil {
 		return p.unreachable(err)
@@ -225,7 +269,7 @@ func (p *session) ended(ctx context.Context, err error) time.Duration {
 
 	if was {
 		p.s.cfg.Logger.Info("BGP session lost", "device", p.peer.Name, "err", err)
-		p.lost(caps, byNotification)
+		p.lost(caps, byNotification && !(p.s.cfg.Fabric && caps.lasts && n.code == bgp.BGP_ERROR_HOLD_TIMER_EXPIRED))
 	}
 	if refused {
 		p.alarm(southbound.AlarmSession, p.advice(err, caps))
@@ -243,12 +287,16 @@ func (p *session) advice(err error, caps capabilities) string {
 	n, ok := notified(err)
 	bad := ok && n.code == bgp.BGP_ERROR_OPEN_MESSAGE_ERROR
 	switch {
+	case bad && caps.asn != 0 && caps.asn != p.peer.ASN && p.s.cfg.Fabric:
+		return fmt.Sprintf("%v: the peer is in AS %d, spec.asn of the interconnect says %d", err, caps.asn, p.peer.ASN)
+	case bad && n.subcode == bgp.BGP_ERROR_SUB_BAD_PEER_AS && p.s.cfg.Fabric:
+		return fmt.Sprintf("%v: the peer does not expect AS %d: its interconnect must name the AS of this controller", err, p.peer.localASN())
 	case bad && caps.asn != 0 && caps.asn != p.peer.ASN:
-		return fmt.Sprintf("%v: the leaf is in AS %d, the intent says %d", err, caps.asn, p.peer.ASN)
+		return fmt.Sprintf("%v: the peer is in AS %d, the intent says %d", err, caps.asn, p.peer.ASN)
 	case bad && n.subcode == bgp.BGP_ERROR_SUB_BAD_PEER_AS:
-		return fmt.Sprintf("%v: the leaf does not expect AS %d; it must name the controller with its own AS", err, p.peer.ASN)
+		return fmt.Sprintf("%v: the peer does not expect AS %d; it must name the controller with its own AS", err, p.peer.ASN)
 	case ok && n.tooMany():
-		return fmt.Sprintf("%v: the leaf announces more than the %d routes that it may; next attempt in %s", err, p.peer.MaxRoutes, p.s.cfg.Pause)
+		return fmt.Sprintf("%v: the peer announces more than the %d routes that it may; next attempt in %s", err, p.peer.MaxRoutes, p.s.cfg.Pause)
 	}
 	return err.Error()
 }
@@ -284,7 +332,7 @@ func (p *session) established(caps capabilities) {
 	}
 	switch {
 	case !caps.family:
-		p.alarm(southbound.AlarmSession, "the leaf does not offer the address family l2vpn evpn to the controller: activate it for this neighbor")
+		p.alarm(southbound.AlarmSession, "the peer does not offer the address family l2vpn evpn to the controller: activate it for this neighbor")
 	case p.peer.MaxRoutes == 0 || !caps.restart: // else at End-of-RIB, when they were not too many again
 		p.alarm(southbound.AlarmSession, "")
 	}
@@ -316,6 +364,14 @@ func (p *session) status() intent.BGPSession {
 	st.Malformed = p.malformed.Load()
 	st.Synced = p.synced && st.State == stateEstablished
 	return st
+}
+
+// waitsToo reports whether the peer has just started and sends nothing before it
+// has heard from us (RFC 4724 section 4.1): one of two must begin.
+func (p *session) waitsToo() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.s.cfg.Fabric && p.state.State == stateEstablished && p.caps.restarting
 }
 
 // heard reports whether the leaf need not be waited for any longer.

@@ -39,6 +39,15 @@ type Config struct {
 	// when zero.
 	Pause  time.Duration
 	Logger *slog.Logger
+	// Fabric says that the peers are speakers of another fabric, and no leaves:
+	// none of their routes is handed on, and those that are announced carry
+	// Prepend in AS_PATH. An expired hold timer ends no route (RFC 8538).
+	Fabric  bool
+	Prepend uint32 // the controller's AS towards external peers; 0 towards internal ones
+	// Hold has peers be sent nothing until Release, or for DeferralTime.
+	Hold bool
+	// Listener has the connections of peers that dial; may be nil.
+	Listener *Listener
 
 	// Admit says whether a route that a peer announces may be handed on to the
 	// others; all are when it is nil. It is called before OnRoutes tells of the
@@ -52,16 +61,6 @@ type Config struct {
 	// OnAlarm raises an alarm about a peer, or with an empty message ends it;
 	// the speaker does not log it.
 	OnAlarm func(peer string, key southbound.AlarmKey, message string)
-}
-
-// Peer is an EVPN leaf.
-type Peer struct {
-	Name         string
-	Address      netip.AddrPort
-	ASN          uint32     // the leaf's; the session claims the same
-	Password     string     // for TCP-MD5 (RFC 2385), may be empty
-	MaxRoutes    uint32     // that it may announce; 0 for no limit
-	LocalAddress netip.Addr // to dial from; may be invalid
 }
 
 // restart is what graceful restart is negotiated with.
@@ -80,6 +79,8 @@ type Speaker struct {
 	ready  chan struct{}
 	opened chan struct{}
 	open   func()
+	free   chan struct{} // peers may be sent routes
+	freed  func()
 	events chan event
 	check  chan struct{} // a session may have become the last that was waited for
 
@@ -117,9 +118,13 @@ func New(cfg Config) *Speaker {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Speaker{cfg: cfg, gr: restart{cfg.RestartTime, cfg.StaleTime}, rib: newRIB(), sendHold: sendHoldTime,
-		ready: make(chan struct{}), opened: make(chan struct{}), events: make(chan event, 256), check: make(chan struct{}, 1),
+		ready: make(chan struct{}), opened: make(chan struct{}), free: make(chan struct{}), events: make(chan event, 256), check: make(chan struct{}, 1),
 		wanted: map[string]Peer{}, sessions: map[string]*session{}}
 	s.open = sync.OnceFunc(func() { close(s.opened) })
+	s.freed = sync.OnceFunc(func() { close(s.free) })
+	if !cfg.Hold {
+		s.freed()
+	}
 	return s
 }
 
@@ -216,6 +221,23 @@ func (s *Speaker) session(name string) *session {
 // Open says that all routes that were known are announced: sessions may start.
 func (s *Speaker) Open() { s.open() }
 
+// Release says that all routes are announced that were held back by Hold.
+func (s *Speaker) Release() {
+	s.freed()
+	s.recheck()
+}
+
+// Heard reports whether no peer is waited for any longer: each has announced all
+// that it has, or can't be reached.
+func (s *Speaker) Heard() bool {
+	for _, p := range s.all() {
+		if !p.heard() {
+			return false
+		}
+	}
+	return true
+}
+
 // batch is how many routes go into the table, or to OnRoutes, at a time.
 const batch = 4096
 
@@ -239,7 +261,7 @@ func (s *Speaker) Announce(add []table.Route, withdraw []table.RouteID) error {
 				continue
 			}
 			if before == nil || !alike(before, r) {
-				wire = own(wire[:0], r)
+				wire = own(wire[:0], r, s.cfg.Prepend)
 				if last = s.rib.set(wire); last == nil {
 					last, _ = understand(wire) // a route that was checked fits
 				}
@@ -333,9 +355,16 @@ func (s *Speaker) deferral(ctx context.Context) error {
 func (s *Speaker) finish(anyway bool) (done bool) {
 	s.setting.Lock()
 	defer s.setting.Unlock()
-	for _, p := range s.all() {
-		if !anyway && !p.heard() {
+	if !anyway {
+		select {
+		case <-s.free:
+		default:
 			return false
+		}
+		for _, p := range s.all() {
+			if !p.heard() && !p.waitsToo() {
+				return false
+			}
 		}
 	}
 	s.finished.Store(true)

@@ -256,7 +256,7 @@ func TestRoutesGoWithTheSession(t *testing.T) {
 		w.has("leaf1")
 		require.True(t, changes(l2.update())[0].Withdrawn)
 		st, _ := w.Peer("leaf1")
-		require.Contains(t, st.LastError, "the leaf ended it")
+		require.Contains(t, st.LastError, "the peer ended it")
 		require.Contains(t, st.LastError, "administrative shutdown")
 	})
 	t.Run("no graceful restart", func(t *testing.T) {
@@ -384,7 +384,7 @@ func TestWrongAS(t *testing.T) {
 		require.Equal(t, []byte{bgp.BGP_ERROR_OPEN_MESSAGE_ERROR, bgp.BGP_ERROR_SUB_BAD_PEER_AS}, []byte{code, sub})
 		w.until("alarm", func() bool { return w.alarm("leaf", southbound.AlarmSession) != "" })
 	}
-	require.Contains(t, w.alarm("leaf", southbound.AlarmSession), "the leaf is in AS 65009, the intent says 65001")
+	require.Contains(t, w.alarm("leaf", southbound.AlarmSession), "the peer is in AS 65009, the intent says 65001")
 	require.Equal(t, 1, w.raised)
 	st, _ := w.Peer("leaf")
 	require.Zero(t, st.Flaps)

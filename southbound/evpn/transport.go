@@ -23,7 +23,7 @@ func dial(ctx context.Context, from netip.Addr, to netip.AddrPort, password stri
 	if password != "" {
 		d.Control = func(_, _ string, c syscall.RawConn) error {
 			var err error
-			if cerr := c.Control(func(fd uintptr) { err = setMD5(int(fd), to.Addr(), password) }); cerr != nil {
+			if cerr := c.Control(func(fd uintptr) { err = setMD5(int(fd), to.Addr().Unmap(), password) }); cerr != nil {
 				return cerr
 			}
 			return err
@@ -36,6 +36,7 @@ func dial(ctx context.Context, from netip.Addr, to netip.AddrPort, password stri
 	return c.(*net.TCPConn), nil
 }
 
+// setMD5 sets the TCP-MD5 password of a peer on a socket.
 func setMD5(fd int, to netip.Addr, password string) error {
 	sig := unix.TCPMD5Sig{Keylen: uint16(len(password))}
 	if len(password) > len(sig.Key) {
@@ -43,7 +44,7 @@ func setMD5(fd int, to netip.Addr, password string) error {
 	}
 	copy(sig.Key[:], password)
 	sig.Addr.Family = unix.AF_INET
-	if to = to.Unmap(); to.Is4() {
+	if to.Is4() {
 		a := to.As4()
 		copy(sig.Addr.Data[2:], a[:])
 	} else {

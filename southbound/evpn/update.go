@@ -29,6 +29,7 @@ type update struct {
 // intake reads the UPDATEs of a leaf.
 type intake struct {
 	originator, cluster [4]byte                       // the leaf's BGP identifier, our cluster ID
+	asn                 uint32                        // ours, towards external peers; else 0
 	lookup              func(wire []byte) *attributes // finds a set that was read before
 	wire                []byte
 	list                []attribute
@@ -93,6 +94,11 @@ func (x *intake) read(m message) (u update, err error) {
 // attributes finds or makes the set of what is announced. loop is true when the
 // routes were here before.
 func (x *intake) attributes(u *update, nextHop []byte, others []attribute) (loop bool, err error) {
+	for _, a := range others {
+		if a.kind == bgp.BGP_ATTR_TYPE_AS_PATH && x.asn != 0 && passed(a.value, x.asn) {
+			return true, nil
+		}
+	}
 	x.wire, loop = reflected(x.wire[:0], nextHop, others, x.originator, x.cluster)
 	if u.attrs = x.lookup(x.wire); u.attrs != nil {
 		return loop, nil

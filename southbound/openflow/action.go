@@ -43,9 +43,9 @@ type Action struct {
 	b [maxAction]byte
 }
 
-// maxAction is the longest action that is made here, one that sets an IPv6
-// address under a mask. A switch may have longer ones.
-const maxAction = 40
+// maxAction is the longest action that is made here, one that translates to an
+// IPv6 address. A switch may have longer ones.
+const maxAction = 56
 
 func (a *Action) bytes() []byte { return a.b[:a.n] }
 

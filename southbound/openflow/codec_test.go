@@ -51,6 +51,9 @@ func everyFlow(m [6]byte, a4, a6 netip.Addr, v uint64, port uint32) []Flow {
 		{Priority: 9, Match: NewMatch(EthType(0x0800), IPv4Dst(a4).Prefix(24), IPProto(6), TCPDst(8000).Masked([]byte{0xff, 0xc0}), TCPFlags(TCPAck, TCPSyn), Reg(4, port)), Instructions: ins(GotoTable(63))},
 		{Priority: 9, Match: NewMatch(EthType(0x0800), IPProto(132), SCTPDst(80), Reg(4, port)), Instructions: ins(GotoTable(63))},
 		{Priority: 9, Match: NewMatch(EthType(0x0800), IPProto(1), ICMPType(8), ICMPCode(0), Reg(4, port)), Instructions: ins(GotoTable(63))},
+		{Priority: 9, Match: NewMatch(EthType(0x0800), IPv4Src(a4), Reg(6, port)), Instructions: ins(Apply(ClearTrack(), Translate(ZoneNumber(65281), SourceNAT(a4), 31)))},
+		{Priority: 9, Match: NewMatch(EthType(0x86dd), IPv6Dst(a6), Reg(6, port)), Instructions: ins(Apply(Translate(ZoneNumber(65281), DestNAT(a6), 34)))},
+		{Priority: 9, Match: NewMatch(EthType(0x0800), IPv4Dst(a4), Reg(6, port)), Instructions: ins(Apply(SetField(Reg(5, port)), Untranslate(ZoneNumber(65281), 33)))},
 	}
 }
 

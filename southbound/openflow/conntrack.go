@@ -20,9 +20,11 @@ const (
 	CTReply       CTState = 1 << 3 // against the direction of the first packet
 	CTInvalid     CTState = 1 << 4
 	CTTracked     CTState = 1 << 5
+	CTSourceNAT   CTState = 1 << 6 // its source was translated
+	CTDestNAT     CTState = 1 << 7 // its destination was
 )
 
-var ctStateNames = []string{"new", "est", "rel", "rpl", "inv", "trk"}
+var ctStateNames = []string{"new", "est", "rel", "rpl", "inv", "trk", "snat", "dnat"}
 
 // MatchCTState matches packets that have the states of set and none of unset.
 func MatchCTState(set, unset CTState) Field {
@@ -231,7 +233,13 @@ func OutputReg(n int) Action {
 // conntrackText writes the actions of this file as ovs-ofctl does; it is empty
 // for others.
 func conntrackText(b []byte) string {
-	if len(b) < 24 || binary.BigEndian.Uint32(b[4:]) != vendorNicira {
+	if len(b) < 16 || binary.BigEndian.Uint32(b[4:]) != vendorNicira {
+		return ""
+	}
+	if binary.BigEndian.Uint16(b[8:]) == niciraClearTrack {
+		return "ct_clear"
+	}
+	if len(b) < 24 {
 		return ""
 	}
 	switch binary.BigEndian.Uint16(b[8:]) {
@@ -253,13 +261,7 @@ func conntrackText(b []byte) string {
 		zone = fields[FieldID(h>>9)].name
 	}
 	s = append(s, "zone="+zone)
-	var nested []string
-	if err := eachAction(b[24:], func(a []byte) { nested = append(nested, actionText(a)) }); err != nil {
-		nested = append(nested, err.Error())
-	}
-	if len(nested) > 0 {
-		s = append(s, "exec("+strings.Join(nested, ",")+")")
-	}
+	s = append(s, nestedText(b[24:])...)
 	return "ct(" + strings.Join(s, ",") + ")"
 }
 

@@ -2,7 +2,6 @@ package ovsdb
 
 import (
 	"context"
-	"maps"
 	"net/netip"
 	"strings"
 
@@ -23,6 +22,7 @@ var vxlanLocator = vtepdb.PhysicalLocatorEncapsulationTypeVxlanOverIpv4
 type VTEPDB struct {
 	*Conn
 	plain bool // the schema has no replication_mode (before 1.6)
+	noACL bool // the schema has no ACLs
 }
 
 // plainLogicalSwitch is a row of Logical_Switch in a schema that has no
@@ -41,33 +41,53 @@ func DialVTEP(ctx context.Context, endpoint string) (*VTEPDB, error) {
 		vtepdb.LogicalSwitchTable: &vtepdb.LogicalSwitch{}, vtepdb.UcastMacsLocalTable: &vtepdb.UcastMacsLocal{},
 		vtepdb.UcastMacsRemoteTable: &vtepdb.UcastMacsRemote{}, vtepdb.McastMacsRemoteTable: &vtepdb.McastMacsRemote{},
 		vtepdb.PhysicalLocatorSetTable: &vtepdb.PhysicalLocatorSet{}, vtepdb.PhysicalLocatorTable: &vtepdb.PhysicalLocator{},
+		vtepdb.ACLTable: &vtepdb.ACL{}, vtepdb.ACLentryTable: &vtepdb.ACLentry{},
 	}
-	c, err := Dial(ctx, endpoint, "hardware_vtep", models)
-	if err == nil {
-		return &VTEPDB{Conn: c}, nil
+	db := &VTEPDB{}
+	for {
+		c, err := Dial(ctx, endpoint, "hardware_vtep", models)
+		switch {
+		case err == nil:
+			db.Conn = c
+			return db, nil
+		case !db.plain && strings.Contains(err.Error(), "ovs tag replication_mode: Column does not exist"):
+			db.plain = true
+			models[vtepdb.LogicalSwitchTable] = &plainLogicalSwitch{}
+		case !db.noACL && lacksACLs(err):
+			db.noACL = true
+			delete(models, vtepdb.ACLTable)
+			delete(models, vtepdb.ACLentryTable)
+			models[vtepdb.PhysicalPortTable] = &plainPhysicalPort{}
+		default:
+			return nil, err
+		}
 	}
-	if !strings.Contains(err.Error(), "ovs tag replication_mode: Column does not exist") {
-		return nil, err
-	}
-	old := maps.Clone(models)
-	old[vtepdb.LogicalSwitchTable] = &plainLogicalSwitch{}
-	if c, err = Dial(ctx, endpoint, "hardware_vtep", old); err != nil {
-		return nil, err
-	}
-	return &VTEPDB{Conn: c, plain: true}, nil
+}
+
+// lacksACLs reports whether a schema can't be used since it has no ACLs.
+func lacksACLs(err error) bool {
+	s := err.Error()
+	return strings.Contains(s, "acl_bindings: Column does not exist") || strings.Contains(s, "table "+vtepdb.ACLTable+" that does not exist") ||
+		strings.Contains(s, "table "+vtepdb.ACLentryTable+" that does not exist")
 }
 
 // VTEPRows are the rows of the database as one switch's driver needs them. Rows
 // are named by UUID.
 type VTEPRows struct {
-	Schema  string                               // its version
-	Plain   bool                                 // logical switches have no replication mode
-	Switch  *VTEPSwitch                          // nil when there is none of that name
-	Others  map[netip.Addr]string                // tunnel addresses of the other switches of the database, and their names
-	Bound   map[string][]string                  // logical switch -> other switches that have a port bound to it, sorted
-	Logical map[string]VTEPLogical               // logical switches
-	Ucast   map[string]map[intent.MAC]VTEPRemote // Ucast_Macs_Remote, by logical switch
-	Mcast   map[string]VTEPFlood                 // unknown-dst in Mcast_Macs_Remote, by logical switch
+	Schema  string                 // its version
+	Plain   bool                   // logical switches have no replication mode
+	Switch  *VTEPSwitch            // nil when there is none of that name
+	Others  map[netip.Addr]string  // tunnel addresses of the other switches of the database, and their names
+	Bound   map[string][]string    // logical switch -> other switches that have a port bound to it, sorted
+	Logical map[string]VTEPLogical // logical switches
+	NoACLs  bool                   // the schema has none
+	ACLs    map[string]VTEPACL
+	// ACLsBound are the ACLs that a port of another switch is bound to.
+	ACLsBound map[string]bool
+	// LooseEntries are entries that no ACL has, by UUID.
+	LooseEntries map[string]VTEPEntry
+	Ucast        map[string]map[intent.MAC]VTEPRemote // Ucast_Macs_Remote, by logical switch
+	Mcast        map[string]VTEPFlood                 // unknown-dst in Mcast_Macs_Remote, by logical switch
 	// TwiceU and TwiceM are more rows for what has one: UUID -> logical switch.
 	TwiceU, TwiceM map[string]string
 	Local          []VTEPLocal
@@ -90,6 +110,7 @@ type VTEPSwitch struct {
 type VTEPPort struct {
 	UUID     string
 	Bindings map[int]string // VLAN, 0 for untagged -> logical switch
+	ACLs     map[int]string // VLAN, 0 for the whole port -> ACL
 	Faults   []string
 }
 

@@ -40,14 +40,17 @@ type vtepReader struct {
 
 func (c *VTEPDB) read(name string) *vtepReader {
 	r := &vtepReader{at: map[string]netip.Addr{}}
-	r.VTEPRows = VTEPRows{Schema: c.client.Schema().Version, Plain: c.plain, Others: map[netip.Addr]string{}, Bound: map[string][]string{}, Logical: map[string]VTEPLogical{},
+	r.VTEPRows = VTEPRows{Schema: c.client.Schema().Version, Plain: c.plain, NoACLs: c.noACL, ACLs: map[string]VTEPACL{}, ACLsBound: map[string]bool{}, LooseEntries: map[string]VTEPEntry{}, Others: map[netip.Addr]string{}, Bound: map[string][]string{}, Logical: map[string]VTEPLogical{},
 		Ucast: map[string]map[intent.MAC]VTEPRemote{}, Mcast: map[string]VTEPFlood{}, TwiceU: map[string]string{}, TwiceM: map[string]string{}, locators: map[netip.Addr]string{}}
 	// Those that refer come before those that are referred to.
 	switches := table[vtepdb.PhysicalSwitch](c.Conn, vtepdb.PhysicalSwitchTable)
 	remote := table[vtepdb.UcastMacsRemote](c.Conn, vtepdb.UcastMacsRemoteTable)
 	floods := table[vtepdb.McastMacsRemote](c.Conn, vtepdb.McastMacsRemoteTable)
 	local := table[vtepdb.UcastMacsLocal](c.Conn, vtepdb.UcastMacsLocalTable)
-	r.ports = table[vtepdb.PhysicalPort](c.Conn, vtepdb.PhysicalPortTable)
+	r.ports = c.physicalPorts()
+	if !c.noACL {
+		r.readACLs(c, table[vtepdb.ACL](c.Conn, vtepdb.ACLTable))
+	}
 	r.tunnels = table[vtepdb.Tunnel](c.Conn, vtepdb.TunnelTable)
 	r.sets = table[vtepdb.PhysicalLocatorSet](c.Conn, vtepdb.PhysicalLocatorSetTable)
 	r.locators = table[vtepdb.PhysicalLocator](c.Conn, vtepdb.PhysicalLocatorTable)
@@ -129,8 +132,14 @@ func (r *vtepReader) readSwitch(uuid string, s *vtepdb.PhysicalSwitch, name stri
 				r.Bound[l] = append(r.Bound[l], s.Name)
 			}
 		}
+		for _, a := range p.ACLBindings {
+			if _, ok := r.ACLs[a]; !ok {
+				r.torn = true
+			}
+			r.ACLsBound[a] = r.ACLsBound[a] || s.Name != name
+		}
 		if s.Name == name {
-			r.Switch.Ports[p.Name] = VTEPPort{u, p.VLANBindings, p.PortFaultStatus}
+			r.Switch.Ports[p.Name] = VTEPPort{u, p.VLANBindings, p.ACLBindings, p.PortFaultStatus}
 		}
 	}
 	if s.Name != name {

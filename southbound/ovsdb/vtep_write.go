@@ -31,6 +31,12 @@ type VTEPChange struct {
 	DropU    []string                   // rows of Ucast_Macs_Remote
 	Mcast    map[string]VTEPFlood       // to set, by logical switch
 	DropM    []string                   // rows of Mcast_Macs_Remote
+
+	// An ACL is named as a logical switch is.
+	ACLs      map[string]VTEPACLChange  // by name
+	DropACLs  []string                  // with their entries
+	BindACL   map[string]map[int]string // port UUID -> VLAN -> ACL
+	UnbindACL map[string]map[int]string // the same, as they are
 }
 
 // Empty reports whether nothing has to be written.
@@ -38,7 +44,10 @@ func (c VTEPChange) Empty() bool { return c.Rows() == 0 }
 
 // Rows is the number of rows that are written.
 func (c VTEPChange) Rows() int {
-	n := len(c.Make) + len(c.Adjust) + len(c.Remove) + len(c.Bind) + len(c.Unbind) + len(c.Ucast) + len(c.DropU) + len(c.Mcast) + len(c.DropM)
+	n := len(c.Make) + len(c.Adjust) + len(c.Remove) + len(c.Bind) + len(c.Unbind) + len(c.Ucast) + len(c.DropU) + len(c.Mcast) + len(c.DropM) + len(c.DropACLs) + len(c.BindACL) + len(c.UnbindACL)
+	for _, a := range c.ACLs {
+		n += 1 + len(a.Add) + len(a.Drop)
+	}
 	if c.TunnelIP.IsValid() {
 		n++
 	}
@@ -49,6 +58,7 @@ func (c VTEPChange) Rows() int {
 type vtepWrite struct {
 	transaction
 	plain   bool
+	noACL   bool
 	made    map[string]string     // logical switches of this change: name -> named UUID
 	located map[netip.Addr]string // locators, and those of this change
 }
@@ -69,7 +79,7 @@ func (c *VTEPDB) Write(ctx context.Context, rows *VTEPRows, ch *VTEPChange) erro
 
 // operations makes the transaction of a change.
 func (c *VTEPDB) operations(rows *VTEPRows, ch *VTEPChange) ([]ovsdb.Operation, error) {
-	w := &vtepWrite{transaction: transaction{conn: c.Conn}, plain: c.plain, made: map[string]string{}, located: maps.Clone(rows.locators)}
+	w := &vtepWrite{transaction: transaction{conn: c.Conn}, plain: c.plain, noACL: c.noACL, made: map[string]string{}, located: maps.Clone(rows.locators)}
 	if ch.TunnelIP.IsValid() {
 		s := &vtepdb.PhysicalSwitch{UUID: rows.Switch.UUID, TunnelIPs: []string{ch.TunnelIP.String()}}
 		w.update(s, &s.TunnelIPs)
@@ -89,6 +99,14 @@ func (c *VTEPDB) operations(rows *VTEPRows, ch *VTEPChange) ([]ovsdb.Operation, 
 	for port, of := range ch.Bind {
 		w.bindings(port, of, ovsdb.MutateOperationInsert)
 	}
+	w.acls(ch.ACLs)
+	for port, of := range ch.UnbindACL {
+		w.bindACLs(port, of, ovsdb.MutateOperationDelete)
+	}
+	for port, of := range ch.BindACL {
+		w.bindACLs(port, of, ovsdb.MutateOperationInsert)
+	}
+	w.removeACLs(rows, ch.DropACLs)
 	w.macs(ch)
 	w.floods(ch)
 	for _, uuid := range ch.Remove {
@@ -131,6 +149,11 @@ func (w *vtepWrite) bindings(port string, of map[int]string, how ovsdb.Mutator) 
 	to := make(map[int]string, len(of))
 	for vlan, l := range of {
 		to[vlan] = w.logical(l)
+	}
+	if w.noACL {
+		row := &plainPhysicalPort{UUID: port}
+		w.add(w.conn.client.Where(row).Mutate(row, model.Mutation{Field: &row.VLANBindings, Mutator: how, Value: to}))
+		return
 	}
 	row := &vtepdb.PhysicalPort{UUID: port}
 	w.add(w.conn.client.Where(row).Mutate(row, model.Mutation{Field: &row.VLANBindings, Mutator: how, Value: to}))

@@ -21,7 +21,7 @@ func (s *connection) readAll(ctx context.Context, seen func(*openflow.Described)
 	if err := s.send(ctx, &x.changes); err != nil {
 		return err
 	}
-	if err := s.forgetConnections(x.fresh); err != nil {
+	if err := s.forgetConnections(x.fresh, x.spoiled); err != nil {
 		return err
 	}
 	s.done, s.reading = x.programmed, nil
@@ -61,8 +61,10 @@ func (s *connection) difference(ctx context.Context, seen func(*openflow.Describ
 	x.compare(has)
 	if seen != nil {
 		x.fresh = strangers(x.local, has)
+		x.spoiled = spoiled(translationsOf(translated(has)), translationsOf(x.nat.all(x.local)))
 	} else {
 		x.fresh = arrivals(s.done.local, x.local)
+		x.spoiled = spoiled(translationsOf(s.done.nat.all(s.done.local)), translationsOf(x.nat.all(x.local)))
 	}
 	if err := s.compareMeters(ctx, x); err != nil {
 		return nil, err

@@ -26,6 +26,7 @@ type comparison struct {
 	changes    changes
 	found      findings
 	fresh      []overlay.LocalPort // ports that have a policy here from now on
+	spoiled    []uint16            // zones in which something is translated otherwise from now on
 	// moving are the flows that changed since the device was last brought up to
 	// date: that they differ on the device is no fault. Nil when nobody asks.
 	// Of segments that come or go all flows do.
@@ -129,7 +130,7 @@ func (s *connection) segment(v intent.VNI) *compiled {
 
 // compile makes what the device should have from the feed. Flows of the edge alone
 // are added one by one; what edges share comes from tables.
-func (s *connection) compile(has *openflow.Described, away map[netip.Addr]struct{}, tell bool) *comparison {
+func (s *connection) compile(has *openflow.Described, away overlay.Away, tell bool) *comparison {
 	x := &comparison{segs: map[intent.VNI]*expected{}, programmed: programmed{local: s.local(), cursors: map[intent.VNI]evpn.Revision{}, floods: map[intent.VNI]replication{}}}
 	x.paths = s.pipe.paths()
 	x.add(s.pipe.base()...)
@@ -142,9 +143,9 @@ func (s *connection) compile(has *openflow.Described, away map[netip.Addr]struct
 		s.compileSegment(x, v, vnis[v], stay[v])
 	}
 	s.compileRouting(x, has, away)
-	away = maps.Clone(away)
-	delete(away, s.vtep)
-	s.compileGuard(x, has, away)
+	s.compileGuard(x, has, away.Without(s.vtep))
+	x.nat = s.pipe.nat
+	x.add(x.nat.flows()...)
 	x.acls = s.pipe.acls
 	x.add(x.acls.flows()...)
 	if tell {
@@ -184,6 +185,7 @@ func (s *connection) compileMoving(x *comparison) {
 	}
 	s.moveRouting(x)
 	s.moveGuard(x)
+	s.moveNAT(x)
 	s.moveACLs(x)
 	for v := range s.done.cursors {
 		if _, ok := x.cursors[v]; !ok {

@@ -15,7 +15,8 @@
 //	18, 19        network ACLs of what leaves a subnet, see below
 //	20 arp        answers ARP requests from the segment table (RFC 9161)
 //	21 nd         answers neighbour solicitations from it (RFC 9161); 22 sends
-//	23 leak       what changed the VRF: whether its source may go there
+//	23 leak       what changed the VRF: whether its source may go there, or is
+//	              translated, see below
 //	24 router     frames to the gateway's MAC: echo requests answered, TTL one
 //	              less
 //	25 route      longest prefix in the VRF, by priority; to what is in another
@@ -25,7 +26,9 @@
 //	              with the L3VNI to a VTEP that routes (RFC 9135 section 6.1),
 //	              or bridged in the host's L2VNI
 //	28 icmp       what can't be routed, to the controller for an ICMP error
+//	29 outside    what conntrack translated on its way outside: to table 25
 //	30 local      a MAC on this edge to its port
+//	31 inside     what it translated from outside: to the port or to table 25
 //	40 remote     a MAC elsewhere to tunnel key and VTEP
 //	50 flood      broadcast and multicast to local ports and, once each, to
 //	              every VTEP that has the VNI (RFC 8365 section 5.1, ingress
@@ -85,7 +88,8 @@
 // be zero, so that it happens once and there is no loop; the packet leaves with the
 // other VRF's L3VNI. In between table 23 lets pass only sources to which the other
 // VRF has a way back, so that no station can pretend to be one of the other VRF's.
-// Nothing that came out of a tunnel changes its VRF. A station of another router of
+// What came out of a tunnel changes its VRF only where it is from stations on EVPN
+// leaves, which send with the L3VNI of their router. A station of another router of
 // the tenant is known to policies by the domain of that; what came by way of an
 // external network is no member of any group.
 //
@@ -103,6 +107,35 @@
 // 4. The rules of an ACL are there once, their priorities in their order; then comes a
 // flow that drops. What the tables let pass goes on in the router's table, or in 60,
 // where a port without policy has a flow that hands it out.
+//
+// # Translation
+//
+// What leaves a router for an external network comes to table 23, as all that
+// changes its VRF. The source that has a floating IP is translated there by
+// conntrack, one to one; any other, with source NAT, in two steps, since routers may
+// have equal addresses: in a zone of the router to an address that stands for the
+// router, in the external network's zone to this edge's address (RFC 3022, RFC 5382).
+// Table 29 lets pass what is translated to what it should be, and nothing else. What
+// comes to such an address is caught in table 25, before all routes to it, translated
+// back in the same zones, in the other order, and handed on by table 31. So policies
+// and ACLs see the stations' own addresses.
+//
+// It is conntrack's work also one to one, because only conntrack translates the
+// packet that an ICMP error quotes (RFC 5508). But no state is needed: a session that
+// is not known is taken up in mid-stream, in either direction, and TCP that conntrack
+// finds invalid is translated without it. So sessions live on where a port comes to,
+// and the zone of floating IPs can be forgotten when one of them leads elsewhere.
+//
+// What conntrack said of a packet is forgotten before each step and after it: it
+// would take the state of one zone for that of the next, and translate a packet once
+// per zone only, so that two ports of one router could not reach each other by their
+// floating IPs. What it could not translate, since another session has its ports,
+// has no translated source, and is dropped.
+//
+// A router's zones are 32768 and twice its L3VNI modulo 16384, and the next; the ones
+// after these when a lower L3VNI or a port has them. Ports' zones are their numbers.
+// They follow from the ports that are there, so that a controller that starts finds
+// its flows right, and sessions live on.
 //
 // # Own marks
 //

@@ -64,7 +64,7 @@ func (f *feed) Behind(cursors map[intent.VNI]evpn.Revision) (uint64, []intent.VN
 	return f.model.Behind("hv1", cursors)
 }
 
-func (f *feed) Unreported(bool) map[netip.Addr]struct{} {
+func (f *feed) Unreported(bool) overlay.Away {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.model.Unreported()

@@ -25,6 +25,10 @@ func (p pipeline) host(v intent.VNI, r evpn.Row) []openflow.Flow {
 	bridged := []openflow.Action{openflow.SetField(openflow.EthSrc(intent.GatewayMAC)), openflow.SetField(openflow.EthDst(r.MAC))}
 	var ins openflow.Instructions
 	switch {
+	case r.VTEP == p.vtep && r.VNI == 0:
+		// An address of an external network: what goes there is translated before, if
+		// its port is here.
+		ins = refuse(hostUnreachable)
 	case r.VTEP == p.vtep:
 		ins = openflow.NewInstructions(openflow.Apply(bridged...), openflow.WriteMetadata(uint64(r.VNI)), openflow.GotoTable(tableLocal))
 	case !r.RouterMAC.IsZero():

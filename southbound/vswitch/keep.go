@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/overlay"
 	"github.com/weft-sdn/weft/southbound/openflow"
 )
 
@@ -11,9 +12,9 @@ import (
 // have not reported yet, and reports whether there was any. Their MACs are known
 // by the tunnel's end in the remote table; addresses by their MACs; their place
 // in flood lists, see keptVTEPs, by the end alone.
-func (s *connection) keep(x *comparison, away map[netip.Addr]struct{}) bool {
+func (s *connection) keep(x *comparison, away overlay.Away) bool {
 	s.keptFlows = nil
-	if len(away) == 0 {
+	if away.None() {
 		return false
 	}
 	s.keptFlows = flowSet{}
@@ -23,7 +24,7 @@ func (s *connection) keep(x *comparison, away map[netip.Addr]struct{}) bool {
 			continue
 		}
 		for _, a := range u.flow.Instructions.TunnelDsts() {
-			if _, ok := away[a]; ok && a != s.vtep {
+			if away.Has(a) && a != s.vtep {
 				cookies[u.flow.Cookie] = true
 				s.keptFlows[u.key] = u.flow
 			}
@@ -44,8 +45,8 @@ func (s *connection) keep(x *comparison, away map[netip.Addr]struct{}) bool {
 
 // keptVTEPs are, by VNI, the VTEPs of edges that have not reported yet to which
 // the device floods.
-func (s *connection) keptVTEPs(has *openflow.Described, away map[netip.Addr]struct{}) map[intent.VNI][]netip.Addr {
-	if len(away) == 0 {
+func (s *connection) keptVTEPs(has *openflow.Described, away overlay.Away) map[intent.VNI][]netip.Addr {
+	if away.None() {
 		return nil
 	}
 	stay := map[intent.VNI][]netip.Addr{}
@@ -55,7 +56,7 @@ func (s *connection) keptVTEPs(has *openflow.Described, away map[netip.Addr]stru
 		}
 		v := intent.VNI(f.Cookie() & cookieVNI)
 		for _, a := range f.Instructions().TunnelDsts() {
-			if _, ok := away[a]; ok && a != s.vtep {
+			if away.Has(a) && a != s.vtep {
 				stay[v] = append(stay[v], a)
 			}
 		}

@@ -13,15 +13,10 @@ import (
 // the register for the parts of a list.
 const leakReg = partReg
 
-// foreign is the bit of the verdict that says that the packet's other side is
-// looked up in another domain than the port's.
-const foreign = 1 << 5
-
 // leaks are the flows by which a router has something of other VRFs: to a prefix
 // that is there the packet changes the VRF, once, and is looked up again, so that
-// it leaves with the L3VNI of that (a downstream assigned VNI, RFC 8365 section
-// 5.1.3 the other way round: it is the receiver's). Only what this edge's ports
-// send changes it, not what came out of a tunnel.
+// it leaves with the L3VNI of that: the receiver's. Only what this edge's ports send
+// changes it, and of what came out of a tunnel what stations on EVPN leaves send.
 func (p pipeline) leaks(v *overlay.VRF) []openflow.Flow {
 	var fs []openflow.Flow
 	for _, l := range v.Leaks {
@@ -48,7 +43,30 @@ func (p pipeline) leak(v intent.VNI, l overlay.Leak) []openflow.Flow {
 	for _, s := range l.Sources {
 		fs = append(fs, flow(tableLeak, 100, c, openflow.NewMatch(append(crossing[:2:2], fromPrefix(s)...)...), openflow.NewInstructions(openflow.GotoTable(tableRoute))))
 	}
-	return append(fs, flow(tableLeak, 10, c, openflow.NewMatch(crossing...), refuse(prohibited)))
+	fs = append(fs, flow(tableLeak, 10, c, openflow.NewMatch(crossing...), refuse(prohibited)))
+	if l.Leaf {
+		fs = append(fs, p.fromLeaves(v, l)...)
+	}
+	return fs
+}
+
+// fromLeaves are the flows by which stations of another router that are on EVPN
+// leaves reach this router's: their leaves know these in the VRF of theirs, and send
+// with its L3VNI. It is a leak the other way, for what is ours of the other router's
+// imports and from what is ours of its subnets only.
+func (p pipeline) fromLeaves(v intent.VNI, l overlay.Leak) []openflow.Flow {
+	c, from := cookie(v), l.VRF.VNI
+	tunnel := openflow.Reg(0, fromTunnel)
+	cross := openflow.NewInstructions(openflow.Apply(openflow.SetField(openflow.Reg(vrfReg, uint32(v))), openflow.SetField(openflow.Reg(leakReg, uint32(from))), openflow.Resubmit(tableLeak)))
+	var fs []openflow.Flow
+	for _, prefix := range l.Sources {
+		fs = append(fs, flow(tableRoute, routePriority(prefix, byLeak), c, toPrefix(from, prefix, tunnel, openflow.Reg(leakReg, 0)), cross))
+	}
+	crossing := []openflow.Field{tunnel, openflow.Reg(leakReg, uint32(from)), openflow.Reg(vrfReg, uint32(v))}
+	for _, s := range l.Prefixes {
+		fs = append(fs, flow(tableLeak, 110, c, openflow.NewMatch(append(crossing[:3:3], fromPrefix(s)...)...), openflow.NewInstructions(openflow.GotoTable(tableRoute))))
+	}
+	return append(fs, flow(tableLeak, 105, c, openflow.NewMatch(crossing...), openflow.Instructions{}))
 }
 
 // fromPrefix matches what comes from a prefix.

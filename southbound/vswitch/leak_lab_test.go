@@ -68,6 +68,13 @@ func TestDriverFollowsSharing(t *testing.T) {
 		{"two", announces(9, "0.0.0.0/0", "198.51.100.0/25"), []string{"10.0.0.8->tun_dst", "10.0.0.9->tun_dst", spread}, nil},
 		{"one is lost", func(m *overlay.Model) { m.TakePeerLost("border8") }, []string{"10.0.0.9->tun_dst"}, []string{"10.0.0.8->tun_dst", spread}},
 		{"it is back", announces(8, "0.0.0.0/0"), []string{"10.0.0.8->tun_dst", spread}, nil},
+		{"the other router's port is on a leaf", func(m *overlay.Model) {
+			p := port("d", "db", 9)
+			p.Spec.Binding = intent.Binding{Node: "border8", Interface: "eth1"}
+			m.Put(p)
+			m.Observe("border8", []overlay.Interface{{Name: "eth1", OFPort: 1}})
+		}, []string{"tun_id=0x1770,in_port=65000,dl_dst=06:77:0a:00:00:01 actions=", "reg0=0x1,reg1=0,reg5=0x1770,nw_dst=192.168.0.0/29", "reg0=0x1,reg1=0x1770,reg5=0x1388,nw_src=192.168.0.8/29"}, nil},
+		{"and not any more", func(m *overlay.Model) { m.Put(port("d", "db", 9)) }, nil, []string{"tun_id=0x1770,in_port", "reg0=0x1,reg1=0,reg5=0x1770"}},
 		{"the other router's port comes here", func(m *overlay.Model) {
 			p := port("b", "db", 10)
 			m.Put(p)

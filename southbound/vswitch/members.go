@@ -167,7 +167,7 @@ func (ms *members) clear(slot uint8, before map[station]groupBits) {
 }
 
 // compileGuard adds what the device should have of policies and members.
-func (s *connection) compileGuard(x *comparison, has *openflow.Described, away map[netip.Addr]struct{}) {
+func (s *connection) compileGuard(x *comparison, has *openflow.Described, away overlay.Away) {
 	g := s.pipe.guard
 	x.guard = g
 	rules := g.flows()
@@ -208,8 +208,8 @@ func (s *connection) moveGuard(x *comparison) {
 // keepMembers keeps what the device has of members that may be behind edges which
 // have not reported yet. A bit is kept only if the rules on the device show that it
 // means the same group as now.
-func (x *comparison) keepMembers(has *openflow.Described, away map[netip.Addr]struct{}, rules []openflow.Flow) {
-	if len(away) == 0 || len(x.guard.slots) == 0 {
+func (x *comparison) keepMembers(has *openflow.Described, away overlay.Away, rules []openflow.Flow) {
+	if away.Len() == 0 || len(x.guard.slots) == 0 {
 		return
 	}
 	trusted := trustedBits(has, rules)
@@ -350,10 +350,15 @@ func strangers(now map[intent.Ref]overlay.LocalPort, has *openflow.Described) (f
 
 // forgetConnections has the switch forget what it knows of connections of ports
 // that came: it is of whoever had the port number before, or of the same VM when it
-// was here last.
-func (s *connection) forgetConnections(fresh []overlay.LocalPort) error {
+// was here last. So it does in zones in which something is translated otherwise.
+func (s *connection) forgetConnections(fresh []overlay.LocalPort, zones []uint16) error {
 	for _, l := range fresh {
 		if err := s.conn.FlushZone(uint16(l.OFPort)); err != nil {
+			return err
+		}
+	}
+	for _, z := range zones {
+		if err := s.conn.FlushZone(z); err != nil {
 			return err
 		}
 	}

@@ -13,7 +13,7 @@ import (
 // the rows of its segments, with nothing that is shared or kept.
 func fromScratch(p pipeline, local map[intent.Ref]overlay.LocalPort, rows func(intent.VNI) []evpn.Row) flowSet {
 	set := flowSet{}
-	p.guard = guardOf(local)
+	p.guard, p.nat = guardOf(local), natOf(local)
 	set.add(p.base()...)
 	for _, l := range local {
 		set.add(p.port(l)...)
@@ -35,6 +35,7 @@ func fromScratch(p pipeline, local map[intent.Ref]overlay.LocalPort, rows func(i
 		set.add(p.flood(v, replication{ports, (*vtepList)(nil).including(vteps).with(served)})...)
 	}
 	set.add(p.guard.flows()...)
+	set.add(p.nat.flows()...)
 	set.add(aclsOf(local).flows()...)
 	members := map[station]groupBits{}
 	for table, id := range p.guard.reads {

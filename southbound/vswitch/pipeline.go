@@ -34,7 +34,9 @@ const (
 	tableNextHop = 26
 	tableHost    = 27
 	tableICMP    = 28
+	tableOutside = 29
 	tableLocal   = 30
+	tableInside  = 31
 	tableRemote  = 40
 	tableFlood   = 50
 
@@ -74,6 +76,7 @@ type pipeline struct {
 	tunnels map[intent.Encapsulation]uint32 // port numbers of the tunnel ports
 	encaps  map[intent.VNI]intent.Encapsulation
 	guard   *guard // of the policies of its ports
+	nat     *nat   // of its ports
 	acls    *acls  // of their networks
 }
 
@@ -170,7 +173,7 @@ func (p pipeline) port(l overlay.LocalPort) []openflow.Flow {
 	if l.Standby {
 		return append(p.awaitPort(l), p.classifyPort(l))
 	}
-	fs := slices.Concat([]openflow.Flow{p.classifyPort(l), p.deliver(l)}, p.admit(l), p.arpOwn(l), p.ndOwn(l), p.qos(l), p.services(l), p.guardPort(l), p.judged(l), p.limited(l))
+	fs := slices.Concat([]openflow.Flow{p.classifyPort(l), p.deliver(l)}, p.admit(l), p.arpOwn(l), p.ndOwn(l), p.qos(l), p.services(l), p.guardPort(l), p.judged(l), p.limited(l), p.floating(l))
 	if l.Routing != nil {
 		fs = append(fs, p.report(l))
 	}
@@ -195,7 +198,7 @@ func (p pipeline) row(v intent.VNI, r evpn.Row) []openflow.Flow {
 // usesTable reports whether the pipeline has flows in a table.
 func usesTable(t uint8) bool {
 	switch t {
-	case tableClassify, tableAdmission, tableQoS, tableService, tableARP, tableND, tableNDReply, tableLeak, tableRouter, tableRoute, tableNextHop, tableHost, tableICMP,
+	case tableClassify, tableAdmission, tableQoS, tableService, tableARP, tableND, tableNDReply, tableLeak, tableRouter, tableRoute, tableNextHop, tableHost, tableICMP, tableOutside, tableInside,
 		tableLocal, tableRemote, tableFlood, tableDeliver,
 		tableSubnetOut, tableACLOut, tableSubnetIn, tableACLIn,
 		tableTrackOut, tablePeersOut, tableRulesOut, tableVerdictOut, tableTrackIn, tablePeersIn, tableRulesIn, tableVerdictIn:

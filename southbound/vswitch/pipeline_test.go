@@ -106,7 +106,8 @@ var (
 		{VRF: &services, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.9.0.0/28"), netip.MustParsePrefix("fd09::/64")}, Sources: []netip.Prefix{netip.MustParsePrefix("192.168.0.0/24")}, Trusted: true},
 		{VRF: &outside, Prefixes: everywhere, Sources: []netip.Prefix{netip.MustParsePrefix("fd00::/64")}},
 	}
-	sharing = overlay.VRF{Router: vrf.Router, VNI: 5000, Subnets: vrf.Subnets, Leaks: leaks}
+	onLeaves = overlay.Leak{VRF: &services, Prefixes: leaks[0].Prefixes, Sources: leaks[0].Sources, Leaf: true}
+	sharing  = overlay.VRF{Router: vrf.Router, VNI: 5000, Subnets: vrf.Subnets, Leaks: leaks}
 )
 
 func (v *testVRF) routing(n intent.VNI) *overlay.Routing {
@@ -162,6 +163,7 @@ func TestGoldenFlows(t *testing.T) {
 		{"a local port that is a next hop", pipe.port(routed(local(5, "192.168.0.5"), []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("fd77::/64")}))},
 		{"a router", pipe.vrf(&vrf.VRF, true)},
 		{"what a router has of another one, and of the outside", pipe.leaks(&sharing)},
+		{"the same of a router that has stations on leaves", pipe.leak(5000, onLeaves)},
 		{"that other one, without ports here", pipe.vrf(&services, false)},
 		{"the outside", pipe.vrf(&outside, false)},
 		{"a host elsewhere that is routed", pipe.routed(5000, hostTo(evpn.HostKey(mac, netip.MustParseAddr("192.168.1.9")), other, 101, intent.RouterMAC(other)))},
@@ -193,7 +195,7 @@ func TestNoTwoFlowsOfOneKey(t *testing.T) {
 	n := 0
 	for _, fs := range [][]openflow.Flow{pipe.base(), pipe.network(100), pipe.network(101), pipe.port(local(1, "192.168.0.1", "fd00::1")),
 		pipe.port(local(2, "192.168.0.2", "fd00::2")), pipe.port(local(3)),
-		pipe.gateway(100, vrf.routing(100)), pipe.vrf(&vrf.VRF, true), pipe.leaks(&sharing), pipe.vrf(&services, false), pipe.vrf(&outside, false), pipe.port(routed(local(6, "192.168.0.6"), []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")})),
+		pipe.gateway(100, vrf.routing(100)), pipe.vrf(&vrf.VRF, true), pipe.leaks(&sharing), pipe.fromLeaves(5000, onLeaves), pipe.vrf(&services, false), pipe.vrf(&outside, false), pipe.port(routed(local(6, "192.168.0.6"), []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")})),
 		pipe.routed(5000, hostTo(evpn.HostKey(intent.MAC{2, 0, 0, 0, 0, 9}, netip.MustParseAddr("192.168.1.9")), other, 101, intent.RouterMAC(other))),
 		pipe.port(limited(told(local(4, "192.168.0.4", "fd00::4"), ""), overlay.QoS{Out: overlay.Limit{Rate: 1, Burst: 1}, In: overlay.Limit{Rate: 1, Burst: 1}, Mark: true})),
 		pipe.port(limited(told(local(5), ""), overlay.QoS{Mark: true})),

@@ -23,8 +23,9 @@ var (
 
 // Registers of policies. Of register 7 bit 0 says that the packet may pass, bit 1
 // that a rule says so and not the state of its connection, and bit 4 of what a port
-// sends that it may be routed, bit 5 that
-// its network has ACLs.
+// sends that it may be routed, bit 5 that its network has ACLs; bit 6 says that the
+// packet's other side is looked up in another domain than the port's. Each has bits
+// of its own, for all of them are matched at once.
 const (
 	regPort    = 3
 	regPolicy  = 4
@@ -36,6 +37,7 @@ const (
 	byRule   = 1 << 1
 	routable = 1 << 4
 	bordered = 1 << 5
+	foreign  = 1 << 6
 )
 
 // blocked is the mark of a connection that was allowed and is not any more: what

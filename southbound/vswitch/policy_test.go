@@ -237,9 +237,9 @@ func TestKeptBitsAreThoseThatRulesShow(t *testing.T) {
 	x.guard = g
 	m := station{100, netip.MustParseAddr("10.0.0.9")}
 	has.add(g.memberFlows(m, g.in)...)
-	x.keepMembers(describes(t, has), nil, g.flows())
+	x.keepMembers(describes(t, has), overlay.Away{}, g.flows())
 	require.Empty(t, x.members.kept, "all edges have reported")
-	x.keepMembers(describes(t, has), map[netip.Addr]struct{}{other: {}}, g.flows())
+	x.keepMembers(describes(t, has), overlay.AwayVTEPs(other), g.flows())
 	require.Len(t, x.members.kept, 1)
 	require.Equal(t, groupBits{}.with(g.slots[7]), x.members.bits[m])
 	s.done = x.programmed
@@ -360,5 +360,14 @@ func TestFlowsInWords(t *testing.T) {
 	other := local(2, "192.168.0.1")
 	for _, f := range pipe.admit(other) {
 		require.False(t, w.concerns(f), "the cookie has only the end of the MAC")
+	}
+}
+
+// The bits of the verdict are matched together: none is used twice.
+func TestVerdictBitsAreApart(t *testing.T) {
+	all := uint32(0)
+	for _, b := range []uint32{mayPass, byRule, routable, bordered, foreign} {
+		require.Zero(t, all&b)
+		all |= b
 	}
 }

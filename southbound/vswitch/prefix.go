@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/overlay"
 	"github.com/weft-sdn/weft/overlay/evpn"
 	"github.com/weft-sdn/weft/southbound/openflow"
 )
@@ -148,8 +149,8 @@ func (s *connection) bringPrefixes(c *changes, x *prefixes, before map[destinati
 
 // keepVias adds what the device has of VTEPs that have not reported: to which
 // destinations they lead. What others lead to as well is so spread as before.
-func (x *comparison) keepVias(p pipeline, has *openflow.Described, away map[netip.Addr]struct{}) {
-	if len(away) == 0 {
+func (x *comparison) keepVias(p pipeline, has *openflow.Described, away overlay.Away) {
+	if away.Len() == 0 {
 		return
 	}
 	for f := range has.All() {
@@ -158,7 +159,7 @@ func (x *comparison) keepVias(p pipeline, has *openflow.Described, away map[neti
 		}
 		d, v, ok := readVia(f)
 		at := x.prefixes.at[d]
-		if _, gone := away[v.vtep]; !ok || !gone || v.vtep == p.vtep || x.vrfs[d.vrf] == nil ||
+		if !ok || !away.HasEdge(v.vtep) || v.vtep == p.vtep || x.vrfs[d.vrf] == nil ||
 			slices.ContainsFunc(at, func(o via) bool { return o.vtep == v.vtep }) || x.prefixes.late && len(at) > len(x.prefixes.kept[d]) {
 			continue
 		}
@@ -193,12 +194,12 @@ func readVia(described openflow.DescribedFlow) (d destination, v via, ok bool) {
 
 // dropKeptVias takes back what was kept and nobody reported. Of VTEPs that are away
 // still, that is only where others lead to the same destination.
-func (s *connection) dropKeptVias(c *changes, away map[netip.Addr]struct{}) {
+func (s *connection) dropKeptVias(c *changes, away overlay.Away) {
 	x, before := &s.done.prefixes, map[destination][]via{}
 	for d, kept := range x.kept {
 		var stay []via
 		if len(x.at[d]) == len(kept) {
-			stay = slices.DeleteFunc(slices.Clone(kept), func(v via) bool { _, gone := away[v.vtep]; return !gone })
+			stay = slices.DeleteFunc(slices.Clone(kept), func(v via) bool { return !away.HasEdge(v.vtep) })
 		}
 		before[d] = x.at[d]
 		x.set(d, append(lessVias(x.at[d], kept), stay...), stay)

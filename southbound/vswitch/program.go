@@ -20,6 +20,7 @@ type programmed struct {
 	paths   map[intent.VNI]tunnelPath
 	routing
 	guard   *guard
+	nat     *nat
 	acls    *acls
 	members members
 }
@@ -44,7 +45,7 @@ func byVNI(local map[intent.Ref]overlay.LocalPort) map[intent.VNI][]uint32 {
 // bring brings the device from what it has to what the feed says now, and
 // costs what changed.
 func (s *connection) bring(ctx context.Context) error {
-	judge := s.kept && len(s.feed.Unreported(false)) == 0 // before what is brought now is read
+	judge := s.kept && s.feed.Unreported(false).None() // before what is brought now is read
 	if err := s.bringChanges(ctx); err != nil || !judge {
 		return err
 	}
@@ -66,7 +67,7 @@ func (s *connection) dropKept(ctx context.Context) error {
 		}
 	}
 	s.dropKeptMembers(&c)
-	s.dropKeptVias(&c, nil)
+	s.dropKeptVias(&c, overlay.Away{})
 	if err := s.send(ctx, &c); err != nil {
 		return err
 	}
@@ -109,6 +110,7 @@ func (s *connection) bringChanges(ctx context.Context) error {
 	s.bringPorts(&c, next.local, vnis)
 	s.bringMeters(&c, before, next.local)
 	s.bringGuard(&c, &next)
+	s.bringNAT(&c, &next)
 	next.acls = s.pipe.acls
 	s.done.acls.change(&c, next.acls, func(v intent.VNI) bool { _, had := s.done.cursors[v]; return !had })
 	for _, v := range slices.Sorted(maps.Keys(vnis)) {
@@ -124,7 +126,7 @@ func (s *connection) bringChanges(ctx context.Context) error {
 	if err := s.send(ctx, &c); err != nil {
 		return err
 	}
-	if err := s.forgetConnections(fresh); err != nil {
+	if err := s.forgetConnections(fresh, spoiled(translationsOf(s.done.nat.all(before)), translationsOf(next.nat.all(next.local)))); err != nil {
 		return err
 	}
 	s.done = next
@@ -181,9 +183,9 @@ func (p *programmed) forget(v intent.VNI) {
 func (s *connection) bringPorts(c *changes, local map[intent.Ref]overlay.LocalPort, vnis map[intent.VNI][]uint32) {
 	var old, now []openflow.Flow
 	before := s.pipe
-	before.guard = s.done.guard
+	before.guard, before.nat = s.done.guard, s.done.nat
 	same := func(o, n overlay.LocalPort) bool {
-		return o.Equal(n) && before.guard.numberOf(o) == s.pipe.guard.numberOf(n)
+		return o.Equal(n) && before.guard.numberOf(o) == s.pipe.guard.numberOf(n) && before.nat.zoneOf(o) == s.pipe.nat.zoneOf(n)
 	}
 	goes := func(l overlay.LocalPort) {
 		if _, ok := vnis[l.VNI]; ok {

@@ -3,7 +3,6 @@ package vswitch
 import (
 	"context"
 	"maps"
-	"net/netip"
 	"slices"
 
 	"github.com/weft-sdn/weft/controller/intent"
@@ -17,11 +16,12 @@ type routing struct {
 	gateways map[intent.VNI]*overlay.Routing // by L2VNI
 	vrfs     map[intent.VNI]*overlay.VRF     // by L3VNI, also those of which a router has something
 	homes    map[intent.VNI]bool             // those that have ports here
+	arrives  map[intent.VNI]bool             // others with whose L3VNI leaves send here
 	prefixes prefixes
 }
 
 func routingOf(local map[intent.Ref]overlay.LocalPort) routing {
-	r := routing{gateways: map[intent.VNI]*overlay.Routing{}, vrfs: map[intent.VNI]*overlay.VRF{}, homes: map[intent.VNI]bool{}}
+	r := routing{gateways: map[intent.VNI]*overlay.Routing{}, vrfs: map[intent.VNI]*overlay.VRF{}, homes: map[intent.VNI]bool{}, arrives: map[intent.VNI]bool{}}
 	for _, l := range local {
 		if l.Routing != nil {
 			r.gateways[l.VNI], r.vrfs[l.Routing.VRF.VNI] = l.Routing, l.Routing.VRF
@@ -30,6 +30,9 @@ func routingOf(local map[intent.Ref]overlay.LocalPort) routing {
 	}
 	for v := range r.homes {
 		for _, l := range r.vrfs[v].Leaks {
+			if l.Leaf && !r.homes[l.VRF.VNI] {
+				r.arrives[l.VRF.VNI] = true
+			}
 			if !r.homes[l.VRF.VNI] {
 				r.vrfs[l.VRF.VNI] = l.VRF
 			}
@@ -39,15 +42,21 @@ func routingOf(local map[intent.Ref]overlay.LocalPort) routing {
 }
 
 // vrf are the flows of a VRF, see pipeline.vrf.
-func (r routing) vrf(p pipeline, v intent.VNI) []openflow.Flow { return p.vrf(r.vrfs[v], r.homes[v]) }
+func (r routing) vrf(p pipeline, v intent.VNI) []openflow.Flow {
+	fs := p.vrf(r.vrfs[v], r.homes[v])
+	if r.arrives[v] {
+		fs = append(fs, p.classifyRouted(v))
+	}
+	return fs
+}
 
 // alike reports whether the flows of a VRF are the same.
 func (r routing) alike(o routing, v intent.VNI) bool {
-	return r.homes[v] == o.homes[v] && r.vrfs[v].Equal(o.vrfs[v])
+	return r.homes[v] == o.homes[v] && r.arrives[v] == o.arrives[v] && r.vrfs[v].Equal(o.vrfs[v])
 }
 
 func (r routing) clone() routing {
-	return routing{maps.Clone(r.gateways), maps.Clone(r.vrfs), maps.Clone(r.homes), r.prefixes}
+	return routing{maps.Clone(r.gateways), maps.Clone(r.vrfs), maps.Clone(r.homes), maps.Clone(r.arrives), r.prefixes}
 }
 
 // forget takes out a VNI of which the device has nothing any more.
@@ -55,6 +64,7 @@ func (r *routing) forget(v intent.VNI) {
 	delete(r.gateways, v)
 	delete(r.vrfs, v)
 	delete(r.homes, v)
+	delete(r.arrives, v)
 	r.prefixes.forget(v)
 }
 
@@ -122,7 +132,7 @@ func (p pipeline) routedAnywhere(v intent.VNI, r evpn.Row) []openflow.Flow {
 }
 
 // compileRouting adds what the device should have of routers.
-func (s *connection) compileRouting(x *comparison, has *openflow.Described, away map[netip.Addr]struct{}) {
+func (s *connection) compileRouting(x *comparison, has *openflow.Described, away overlay.Away) {
 	x.routing = routingOf(x.local)
 	x.prefixes.late = s.late
 	for _, v := range slices.Sorted(maps.Keys(x.gateways)) {
@@ -198,6 +208,11 @@ func (s *connection) icmpAnswer(p openflow.PacketIn) (openflow.PacketOut, bool) 
 	f := icmpError(l, uint32(reason), p.Data)
 	if f == nil {
 		return openflow.PacketOut{}, false
+	}
+	if in, _ := p.Value(openflow.FieldReg(vrfReg)); isTranslated(l, intent.VNI(in), f) {
+		// It quotes what was translated; the way back translates that, too.
+		return openflow.PacketOut{InPort: openflow.PortController, Metadata: []openflow.Field{openflow.Reg(vrfReg, uint32(in))},
+			Actions: []openflow.Action{openflow.Resubmit(tableRoute)}, Data: f}, true
 	}
 	return openflow.PacketOut{InPort: openflow.PortController, Actions: []openflow.Action{openflow.Output(p.InPort)}, Data: f}, true
 }

@@ -72,7 +72,7 @@ func (s *connection) local() map[intent.Ref]overlay.LocalPort {
 			}
 		}
 	}
-	s.pipe.guard = guardOf(all)
+	s.pipe.guard, s.pipe.nat = guardOf(all), natOf(all)
 	s.pipe.acls = aclsOf(open)
 	s.Driver.mu.Lock()
 	s.closed, s.short = closed, s.pipe.guard.short(all)

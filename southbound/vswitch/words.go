@@ -42,7 +42,7 @@ func sortLines(ls []southbound.FlowLine) {
 
 // tableNames are those of the package comment.
 var tableNames = map[uint8]string{
-	tableClassify: "classify", tableAdmission: "admission", tableARP: "arp", tableND: "nd", tableNDReply: "nd reply", tableRouter: "router", tableICMP: "icmp", tableLocal: "local",
+	tableClassify: "classify", tableAdmission: "admission", tableARP: "arp", tableND: "nd", tableNDReply: "nd reply", tableRouter: "router", tableRoute: "route", tableLeak: "leak", tableOutside: "outside", tableInside: "inside", tableICMP: "icmp", tableLocal: "local",
 	tableRemote: "remote", tableFlood: "flood", tableTrackOut: "egress tracking", tablePeersOut: "egress peers", tableRulesOut: "egress rules", tableVerdictOut: "egress verdict",
 	tableSubnetOut: "border out", tableACLOut: "ACL out", tableSubnetIn: "border in", tableACLIn: "ACL in",
 	tableTrackIn: "ingress tracking", tablePeersIn: "ingress peers", tableRulesIn: "ingress rules", tableVerdictIn: "ingress verdict", tableDeliver: "deliver",
@@ -75,6 +75,8 @@ func (w words) say(f openflow.Flow) string {
 			return fmt.Sprintf("frames to MAC %s go to %s through its policy", w.port.MAC, w.port.Interface)
 		}
 		return fmt.Sprintf("frames to MAC %s go to %s", w.port.MAC, w.port.Interface)
+	case tableRoute, tableLeak, tableOutside, tableInside:
+		return w.translation(f)
 	case tableRemote:
 		if to := f.Instructions.TunnelDsts(); len(to) > 0 {
 			return fmt.Sprintf("frames to MAC %s go to VTEP %s", w.port.MAC, to[0])
@@ -97,6 +99,20 @@ func (w words) say(f openflow.Flow) string {
 		return w.acl(f)
 	}
 	return f.String()
+}
+
+// translation says what a flow of a floating IP does.
+func (w words) translation(f openflow.Flow) string {
+	what := w.subject(f.Match)
+	switch nat, ok := f.Instructions.NAT(); {
+	case ok && f.Table == tableRoute:
+		return fmt.Sprintf("what comes from outside, %s, is translated to %s", what, nat.Addr())
+	case ok:
+		return fmt.Sprintf("%s that goes outside is translated to be from %s", what, nat.Addr())
+	case f.Table == tableOutside:
+		return what + " goes outside"
+	}
+	return what + " has come from outside"
 }
 
 // rule says which rules a flow is of.

@@ -44,7 +44,7 @@ type input struct {
 	local       map[intent.Ref]overlay.LocalPort
 	rows        map[intent.VNI][]evpn.Row // of all VNIs with a local port
 	revs        map[intent.VNI]evpn.Revision
-	unreported  map[netip.Addr]struct{}
+	unreported  overlay.Away
 }
 
 // slot is a VLAN, 0 for untagged, on a physical port.
@@ -78,15 +78,19 @@ type segment struct {
 type desired struct {
 	slots    map[slot]overlay.LocalPort
 	segments map[intent.VNI]*segment
+	judges   map[intent.VNI][]ovsdb.VTEPEntry // of networks with ACLs
 }
 
 // desire makes what should be from what the feed says. Of the rows that are
 // there it takes only what must be kept, and who shares the database.
 func desire(in input, r *ovsdb.VTEPRows) *desired {
-	d := &desired{slots: map[slot]overlay.LocalPort{}, segments: map[intent.VNI]*segment{}}
+	d := &desired{slots: map[slot]overlay.LocalPort{}, segments: map[intent.VNI]*segment{}, judges: map[intent.VNI][]ovsdb.VTEPEntry{}}
 	for _, ref := range slices.SortedFunc(maps.Keys(in.local), func(a, b intent.Ref) int { return strings.Compare(a.String(), b.String()) }) {
 		l := in.local[ref]
 		d.slots[slot{l.Interface, int(l.VLAN)}] = l
+		if l.ACLs != nil && d.judges[l.VNI] == nil {
+			d.judges[l.VNI] = aclEntries(l.ACLs)
+		}
 	}
 	logical := make(map[string]string, len(r.Logical))
 	for uuid, l := range r.Logical {
@@ -137,7 +141,7 @@ func compile(in input, r *ovsdb.VTEPRows, rows []evpn.Row, uuid string) *segment
 	}
 	for mac, have := range r.Ucast[uuid] {
 		_, known := s.stations[mac]
-		if _, away := in.unreported[have.VTEP]; away && !known {
+		if in.unreported.Has(have.VTEP) && have.VTEP != in.vtep && !known {
 			s.stations[mac] = station{have.VTEP, have.IP}
 		}
 	}
@@ -155,7 +159,7 @@ func (s *segment) replicate(in input, r *ovsdb.VTEPRows, rows []evpn.Row, uuid s
 	served := rep.IsValid() || in.replication == serviceNode && r.Logical[uuid].Replication == serviceNode
 	have := r.Mcast[uuid].VTEPs
 	for _, a := range have {
-		if _, away := in.unreported[a]; !away {
+		if !in.unreported.Has(a) || a == in.vtep {
 			continue
 		}
 		if !served {

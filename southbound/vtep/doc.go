@@ -9,9 +9,16 @@
 // What the switch learns, Ucast_Macs_Local, it tells the segment table. The BFD
 // state of tunnels (RFC 5880) is read where somebody enabled it.
 //
+// The ACLs of a network are one row of ACL, with entries in their order that deny at
+// the end what no rule allows, bound by acl_bindings to the VLANs of the network's
+// ports together with the logical switch. Seen from the switch, what a station sends
+// is ingress.
+//
 // # Own marks
 //
-// Our logical switches are called weft-<VNI>; their remote rows are ours. A VLAN
+// Our logical switches and ACLs are called weft-<VNI>; their remote rows and entries
+// are ours. Entries that no ACL has any more, and that say what ours must, are used
+// again: whoever deleted our ACL left them. A VLAN
 // that is bound to another logical switch is left alone and raises an alarm. So
 // does another logical switch that has our tunnel key; where it is bound on the
 // same switch, no port is bound to ours any more, for the frames of both would

@@ -78,7 +78,7 @@ func (d *Driver) confirm(in input, des *desired, r *ovsdb.VTEPRows, res result) 
 	cursors := map[intent.VNI]evpn.Revision{}
 	d.mu.Lock()
 	for at := range res.bound {
-		if l := des.slots[at]; res.refused[l.Port] == "" {
+		if l := des.slots[at]; res.refused[l.Port] == "" && !res.unjudged[l.Port] {
 			ports[l.Port] = l
 		}
 		v := res.bound[at]

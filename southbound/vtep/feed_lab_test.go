@@ -100,10 +100,10 @@ func (f *feed) Rows(v intent.VNI, since evpn.Revision) ([]evpn.Row, evpn.Revisio
 // Behind is not asked by this driver.
 func (f *feed) Behind(map[intent.VNI]evpn.Revision) (uint64, []intent.VNI) { return 0, nil }
 
-func (f *feed) Unreported(bool) map[netip.Addr]struct{} {
+func (f *feed) Unreported(bool) overlay.Away {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return maps.Clone(f.unreported)
+	return overlay.AwayVTEPs(slices.Collect(maps.Keys(f.unreported))...)
 }
 
 func (f *feed) Observe(i []overlay.Interface) { f.locked(func() { f.ifaces = i }) }

@@ -16,10 +16,12 @@ type memory struct {
 	settled  bool // all was as it should be, once
 	slots    map[slot]intent.VNI
 	segments map[intent.VNI]*segment
+	judged   map[slot]intent.VNI // where ACLs are bound
+	acls     map[intent.VNI][]ovsdb.VTEPEntry
 }
 
 func newMemory() *memory {
-	return &memory{slots: map[slot]intent.VNI{}, segments: map[intent.VNI]*segment{}}
+	return &memory{slots: map[slot]intent.VNI{}, segments: map[intent.VNI]*segment{}, judged: map[slot]intent.VNI{}, acls: map[intent.VNI][]ovsdb.VTEPEntry{}}
 }
 
 // seen takes what a comparison found in place.
@@ -32,6 +34,12 @@ func (m *memory) seen(d *desired, res result) {
 		}
 	}
 	maps.DeleteFunc(m.segments, func(v intent.VNI, _ *segment) bool { return d.segments[v] == nil })
+	maps.Copy(m.judged, res.judged)
+	maps.DeleteFunc(m.judged, func(at slot, v intent.VNI) bool { l, ok := d.slots[at]; return !ok || l.VNI != v || l.ACLs == nil })
+	for v := range res.entries {
+		m.acls[v] = d.judges[v]
+	}
+	maps.DeleteFunc(m.acls, func(v intent.VNI, _ []ovsdb.VTEPEntry) bool { return d.judges[v] == nil })
 	m.settled = m.settled || res.change.Empty() && !res.left
 }
 
@@ -42,6 +50,16 @@ func (m *memory) wrote(d *desired, r *ovsdb.VTEPRows, ch *ovsdb.VTEPChange) {
 			at := slot{name, vlan}
 			m.slots[at] = d.slots[at].VNI
 		}
+	}
+	for name, port := range r.Switch.Ports {
+		for vlan := range ch.BindACL[port.UUID] {
+			at := slot{name, vlan}
+			m.judged[at] = d.slots[at].VNI
+		}
+	}
+	for name := range ch.ACLs {
+		v, _ := vniOf(name)
+		m.acls[v] = d.judges[v]
 	}
 	names := map[string]intent.VNI{} // of logical switches as the change names them
 	for uuid, l := range r.Logical {

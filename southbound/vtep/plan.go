@@ -20,6 +20,12 @@ const yieldTime = time.Second
 type result struct {
 	change ovsdb.VTEPChange
 	bound  map[slot]intent.VNI // as they should be
+	// judged are the slots to which the ACL of their network is bound, entries
+	// the networks whose ACL has the rules.
+	judged  map[slot]intent.VNI
+	entries map[intent.VNI]bool
+	// unjudged are ports whose ACL is not in place yet.
+	unjudged map[intent.Ref]bool
 	// complete are the VNIs whose rows are all there.
 	complete map[intent.VNI]bool
 	// refused says why ports can't be as they should be.
@@ -49,10 +55,11 @@ type planner struct {
 // plan makes the change. The rows must have the switch.
 func (p planner) plan() result {
 	p.byName, p.active = map[string]string{}, map[intent.VNI]bool{}
-	p.res = result{bound: map[slot]intent.VNI{}, complete: map[intent.VNI]bool{}, refused: map[intent.Ref]string{},
+	p.res = result{bound: map[slot]intent.VNI{}, judged: map[slot]intent.VNI{}, entries: map[intent.VNI]bool{}, unjudged: map[intent.Ref]bool{}, complete: map[intent.VNI]bool{}, refused: map[intent.Ref]string{},
 		alarms: map[southbound.AlarmKey]string{}, behind: map[intent.VNI]time.Time{},
 		change: ovsdb.VTEPChange{Adjust: map[string]ovsdb.VTEPLogical{}, Bind: map[string]map[int]string{}, Unbind: map[string]map[int]string{},
-			Ucast: map[ovsdb.VTEPStation]ovsdb.VTEPRemote{}, Mcast: map[string]ovsdb.VTEPFlood{}}}
+			Ucast: map[ovsdb.VTEPStation]ovsdb.VTEPRemote{}, Mcast: map[string]ovsdb.VTEPFlood{},
+			ACLs: map[string]ovsdb.VTEPACLChange{}, BindACL: map[string]map[int]string{}, UnbindACL: map[string]map[int]string{}}}
 	for uuid, l := range p.r.Logical {
 		p.byName[l.Name] = uuid
 	}
@@ -66,6 +73,7 @@ func (p planner) plan() result {
 		p.segment(v)
 	}
 	p.surplus()
+	p.acls()
 	return p.res
 }
 

@@ -2,6 +2,7 @@ package vtep
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -45,13 +46,17 @@ type database struct {
 	tunnels  map[string]netip.Addr                // of switches
 	ucast    map[string]map[intent.MAC]ovsdb.VTEPRemote
 	mcast    map[string]ovsdb.VTEPFlood
-	written  int // rows
+	acls     map[string]ovsdb.VTEPACL
+	judged   map[string]map[int]string // switch/port -> VLAN -> ACL
+	noACLs   bool
+	loose    map[string]ovsdb.VTEPEntry // that no ACL has
+	written  int                        // rows
 	faults   []string
 	unplaced bool // switches have no tunnel address yet
 }
 
 func newDatabase() *database {
-	return &database{logical: map[string]ovsdb.VTEPLogical{}, ucast: map[string]map[intent.MAC]ovsdb.VTEPRemote{}, mcast: map[string]ovsdb.VTEPFlood{},
+	return &database{loose: map[string]ovsdb.VTEPEntry{}, acls: map[string]ovsdb.VTEPACL{}, judged: map[string]map[int]string{}, logical: map[string]ovsdb.VTEPLogical{}, ucast: map[string]map[intent.MAC]ovsdb.VTEPRemote{}, mcast: map[string]ovsdb.VTEPFlood{},
 		ports:   map[string]map[string]map[int]string{"tor1": {"eth1": {}, "eth2": {}}, "tor2": {"eth1": {}}},
 		tunnels: map[string]netip.Addr{"tor1": ip(1), "tor2": ip(2)}}
 }
@@ -68,13 +73,18 @@ func (d *database) add(name string, key int) string {
 }
 
 func (d *database) rows(name string) *ovsdb.VTEPRows {
-	r := &ovsdb.VTEPRows{Others: map[netip.Addr]string{}, Bound: map[string][]string{}, Logical: map[string]ovsdb.VTEPLogical{},
+	r := &ovsdb.VTEPRows{NoACLs: d.noACLs, ACLs: maps.Clone(d.acls), LooseEntries: maps.Clone(d.loose), ACLsBound: map[string]bool{}, Others: map[netip.Addr]string{}, Bound: map[string][]string{}, Logical: map[string]ovsdb.VTEPLogical{},
 		Ucast: map[string]map[intent.MAC]ovsdb.VTEPRemote{}, Mcast: map[string]ovsdb.VTEPFlood{}, TwiceU: map[string]string{}, TwiceM: map[string]string{}}
 	for u, l := range d.logical {
 		r.Logical[u] = l
 	}
 	for s, ports := range d.ports {
 		if s != name {
+			for p := range ports {
+				for _, a := range d.judged[s+"/"+p] {
+					r.ACLsBound[a] = true
+				}
+			}
 			r.Others[d.tunnels[s]] = s
 			for _, of := range ports {
 				for _, l := range of {
@@ -90,7 +100,7 @@ func (d *database) rows(name string) *ovsdb.VTEPRows {
 			r.Switch.TunnelIPs = []string{d.tunnels[s].String()}
 		}
 		for p, of := range ports {
-			r.Switch.Ports[p] = ovsdb.VTEPPort{UUID: s + "/" + p, Bindings: of, Faults: d.faults}
+			r.Switch.Ports[p] = ovsdb.VTEPPort{UUID: s + "/" + p, Bindings: of, ACLs: maps.Clone(d.judged[s+"/"+p]), Faults: d.faults}
 		}
 	}
 	for l, of := range d.ucast {
@@ -141,6 +151,7 @@ func (d *database) apply(t *testing.T, ch ovsdb.VTEPChange) {
 			d.ports[s][name][vlan] = ref(l)
 		}
 	}
+	d.applyACLs(t, ch)
 	d.applyMACs(t, ch, ref)
 	for _, l := range ch.Remove {
 		delete(d.logical, l)
@@ -210,6 +221,7 @@ func (d *database) text() string {
 			}
 		}
 	}
+	out = append(out, d.aclText()...)
 	slices.Sort(out)
 	return strings.Join(out, "\n")
 }
@@ -221,11 +233,13 @@ type driver struct {
 	now   time.Time
 	was   map[intent.VNI]time.Time
 	found []string
+
+	ofACLs map[intent.VNI]*overlay.NetworkACLs // of networks, in random sequences
 }
 
 func newDriver(name string, vtep netip.Addr) *driver {
-	return &driver{mem: newMemory(), in: input{name: name, vtep: vtep, local: map[intent.Ref]overlay.LocalPort{},
-		rows: map[intent.VNI][]evpn.Row{}, revs: map[intent.VNI]evpn.Revision{}, unreported: map[netip.Addr]struct{}{}}}
+	return &driver{ofACLs: map[intent.VNI]*overlay.NetworkACLs{}, mem: newMemory(), in: input{name: name, vtep: vtep, local: map[intent.Ref]overlay.LocalPort{},
+		rows: map[intent.VNI][]evpn.Row{}, revs: map[intent.VNI]evpn.Revision{}}}
 }
 
 func (v *driver) port(name, iface string, vlan uint16, vni intent.VNI) {
@@ -440,7 +454,7 @@ func TestUnreportedIsKept(t *testing.T) {
 	tor1().bring(t, d)
 	v := tor1() // a controller that starts, and knows of 8 but not of 7 yet
 	v.in.rows[100] = []evpn.Row{imet(ip(1)), imet(ip(8)), at(8, ip(8))}
-	v.in.unreported[ip(7)] = struct{}{}
+	v.in.unreported = overlay.AwayVTEPs(ip(7))
 	before := d.written
 	v.bring(t, d)
 	require.Equal(t, all, d.text())
@@ -452,7 +466,7 @@ func TestUnreportedIsKept(t *testing.T) {
 	require.Contains(t, d.text(), "02:00:00:00:00:07 at 10.0.0.8")
 	require.Contains(t, d.text(), "[10.0.0.7 10.0.0.8]")
 
-	clear(v.in.unreported)
+	v.in.unreported = overlay.Away{}
 	v.bring(t, d)
 	require.Contains(t, d.text(), "unknown-dst [10.0.0.8]")
 	require.Empty(t, v.found, "that is no tampering")
@@ -477,7 +491,7 @@ func TestServiceNode(t *testing.T) {
 		after := tor1()
 		after.in.replication = serviceNode
 		after.in.rows[100] = []evpn.Row{own(by), imet(ip(7))}
-		after.in.unreported[ip(8)] = struct{}{}
+		after.in.unreported = overlay.AwayVTEPs(ip(8))
 		after.bring(t, d)
 		require.Equal(t, before, d.written)
 	}

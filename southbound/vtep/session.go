@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -192,10 +191,9 @@ func (d *Driver) input() input {
 	in := input{name: d.swName, vtep: d.vtep, replication: d.replication,
 		// Before the rows are read: what an edge that reports meanwhile has is in
 		// them, or still kept.
-		unreported: maps.Clone(d.feed.Unreported(true)),
+		unreported: d.feed.Unreported(true).Without(d.vtep),
 		rows:       map[intent.VNI][]evpn.Row{}, revs: map[intent.VNI]evpn.Revision{}}
 	in.local = d.feed.Local()
-	delete(in.unreported, d.vtep)
 	for _, l := range in.local {
 		if _, ok := in.rows[l.VNI]; !ok {
 			in.rows[l.VNI], in.revs[l.VNI] = d.feed.Rows(l.VNI, 0)

@@ -2,6 +2,7 @@ package vtep
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/overlay"
 	"github.com/weft-sdn/weft/overlay/evpn"
 	"github.com/weft-sdn/weft/southbound/ovsdb"
 )
@@ -134,7 +136,7 @@ func TestRandomSequences(t *testing.T) {
 func randomChange(rng *rand.Rand, d *database, of []*driver, rows map[intent.VNI]map[evpn.Key]evpn.Row) {
 	vni := intent.VNI(100 * (1 + rng.IntN(2)))
 	n := byte(1 + rng.IntN(8))
-	switch rng.IntN(6) {
+	switch rng.IntN(8) {
 	case 0, 1:
 		r := at(n, ip(byte(1+rng.IntN(5))))
 		if rng.IntN(3) == 0 {
@@ -156,7 +158,14 @@ func randomChange(rng *rand.Rand, d *database, of []*driver, rows map[intent.VNI
 		} else {
 			delete(v.in.local, port(name))
 		}
-	case 5: // somebody else
+	case 5: // a network's ACLs
+		n := []*overlay.NetworkACLs{nil, acls(acl("edge", tcp80)), acls(acl("edge", ssh, tcp80)), acls(nil, acl("db"))}[rng.IntN(4)]
+		for _, v := range of {
+			v.ofACLs[vni] = n
+		}
+	case 6: // somebody else
+		randomTamperingWithACLs(rng, d)
+	case 7:
 		for u := range d.logical {
 			switch rng.IntN(4) {
 			case 0:
@@ -175,6 +184,9 @@ func randomChange(rng *rand.Rand, d *database, of []*driver, rows map[intent.VNI
 	}
 	for _, v := range of {
 		v.in.rows = map[intent.VNI][]evpn.Row{}
+		for vni, n := range v.ofACLs {
+			v.judged(vni, n)
+		}
 		for _, l := range v.in.local {
 			v.in.rows[l.VNI] = []evpn.Row{}
 			for _, r := range rows[l.VNI] {
@@ -182,6 +194,41 @@ func randomChange(rng *rand.Rand, d *database, of []*driver, rows map[intent.VNI
 			}
 		}
 	}
+}
+
+// randomTamperingWithACLs does something to an ACL or its bindings.
+func randomTamperingWithACLs(rng *rand.Rand, d *database) {
+	for u, a := range d.acls {
+		switch rng.IntN(3) {
+		case 0:
+			for e := range a.Entries {
+				if len(a.Entries) > 1 {
+					delete(a.Entries, e)
+				}
+				break
+			}
+		case 1:
+			for _, of := range d.judged {
+				maps.DeleteFunc(of, func(_ int, b string) bool { return b == u })
+			}
+		case 2:
+			if _, taken := d.judged["tor2/eth1"][9]; !taken {
+				d.bindACL("tor2/eth1", 9, u)
+			}
+		}
+		break
+	}
+}
+
+// mixed reports whether a switch has tagged ports beside untagged ones: all are on
+// one port there.
+func mixed(v *driver) bool {
+	for _, l := range v.in.local {
+		if l.VLAN != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // expected is made from the feeds alone.
@@ -192,6 +239,12 @@ func expected(of []*driver, rows map[intent.VNI]map[evpn.Key]evpn.Row) string {
 			name := logicalName(l.VNI)
 			out[fmt.Sprintf("%s %s %d %s", v.in.name, l.Interface, l.VLAN, name)] = true
 			out[fmt.Sprintf("%s key %d source_node", name, l.VNI)] = true
+			if l.ACLs != nil && !(l.VLAN == 0 && mixed(v)) {
+				out[fmt.Sprintf("%s %s %d ACL %s", v.in.name, l.Interface, l.VLAN, name)] = true
+				for _, e := range aclEntries(l.ACLs) {
+					out[name+" "+entryText(e)] = true
+				}
+			}
 			var vteps []netip.Addr
 			for k, r := range rows[l.VNI] {
 				inside := r.VTEP == ip(1) || r.VTEP == ip(2)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/southbound/leafstate"
+	"github.com/weft-sdn/weft/southbound/switchstate"
 )
 
 // maxAnswer bounds what is read of one answer.
@@ -282,6 +283,39 @@ func (c *Client) Routes(ctx context.Context, of intent.Ref) (Routes, error) {
 	var r Routes
 	err := c.get(ctx, Path(of)+"/routes", &r)
 	return r, err
+}
+
+// ReportSwitch tells the controller what ports a switch has. leaf says that the switch
+// is an EVPN leaf that the controller serves.
+func (c *Client) ReportSwitch(ctx context.Context, node string, r switchstate.Report) (leaf bool, err error) {
+	body, err := json.Marshal(r)
+	if err != nil {
+		return false, fmt.Errorf("report switch %s: %w", node, err)
+	}
+	h := http.Header{"Content-Type": {"application/json"}}
+	_, b, err := c.do(ctx, http.MethodPost, Path(intent.Ref{Kind: intent.KindNode, Name: node})+"/switch/report", nil, h, body)
+	if err != nil {
+		return false, err
+	}
+	var a SwitchReported
+	if err := json.Unmarshal(b, &a); err != nil {
+		return false, fmt.Errorf("report switch %s: the controller's answer can't be read: %w", node, err)
+	}
+	return a.Leaf, nil
+}
+
+// Switch is what a switch's agent reported last.
+func (c *Client) Switch(ctx context.Context, node string) (Switch, error) {
+	var out Switch
+	err := c.get(ctx, Path(intent.Ref{Kind: intent.KindNode, Name: node})+"/switch", &out)
+	return out, err
+}
+
+// Cabling is how the intended links are wired, as far as switches report.
+func (c *Client) Cabling(ctx context.Context) (Cabling, error) {
+	var out Cabling
+	err := c.get(ctx, "/v1/fabric/cabling", &out)
+	return out, err
 }
 
 // Policy is what the security groups of a port say together, with the counters of

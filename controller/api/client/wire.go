@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/southbound/switchstate"
 )
 
 // Problem is an error as the controller tells it: RFC 9457 problem details
@@ -204,7 +205,7 @@ type Route struct {
 	RouterMAC string       `json:"routerMAC,omitempty" doc:"MAC by which the VTEP routes (RFC 9135 section 5); without it the station is bridged to"`
 	VTEP      netip.Addr   `json:"vtep" doc:"Next hop"`
 	Node      string       `json:"node,omitempty" doc:"Node that has the VTEP"`
-	Origin    string       `json:"origin" doc:"port: a port of the intent, where its edge has it; learned: by an edge from traffic; bgp: announced by an EVPN leaf" enum:"port,learned,bgp"`
+	Origin    string       `json:"origin" doc:"port: a port of the intent, where its edge has it; learned: by an edge from traffic; bgp: announced by an EVPN leaf; fabric: announced by another fabric" enum:"port,learned,bgp,fabric"`
 	Source    string       `json:"source" doc:"Who states the path: the node, and the port or the leaf's route distinguisher"`
 	Best      bool         `json:"best" doc:"The path in use"`
 	Sequence  uint32       `json:"sequence" doc:"MAC mobility sequence number (RFC 7432 section 7.7)"`
@@ -217,6 +218,34 @@ type Route struct {
 type Routes struct {
 	VNI   intent.VNI `json:"vni"`
 	Items []Route    `json:"items" nullable:"false"`
+}
+
+// SwitchReported is the answer to a report of a switch's ports.
+type SwitchReported struct {
+	Leaf bool `json:"leaf" doc:"The switch is an EVPN leaf that the controller serves: its agent asks for its state, too"`
+}
+
+// Switch is what a switch's agent reported last.
+type Switch struct {
+	Node  string             `json:"node"`
+	Since time.Time          `json:"since" doc:"When that was"`
+	Ports []switchstate.Port `json:"ports" nullable:"false"`
+}
+
+// CablingFault is what is wrong with a cable.
+type CablingFault struct {
+	Kind    string    `json:"kind" doc:"Miswired, Missing, OneWay, Extra, Claimed, WrongMTU or Unequal"`
+	Link    string    `json:"link" doc:"The two ends"`
+	Message string    `json:"message" doc:"What is wrong and what to do"`
+	Since   time.Time `json:"since"`
+}
+
+// Cabling is how the intended links are wired, as far as switches report.
+type Cabling struct {
+	Links   int            `json:"links" doc:"Links of the intent"`
+	Unheard []string       `json:"unheard,omitempty" doc:"Switches whose agents have not reported since the controller started"`
+	Silent  []string       `json:"silent,omitempty" doc:"Switches whose agents reported and do no longer"`
+	Faults  []CablingFault `json:"faults" nullable:"false"`
 }
 
 // Reported is the answer to an agent's report.

@@ -13,6 +13,8 @@ import (
 // FullDatabaseModel returns the DatabaseModel object to be used in libovsdb
 func FullDatabaseModel() (model.ClientDBModel, error) {
 	return model.NewClientDBModel("hardware_vtep", map[string]model.Model{
+		"ACL":                  &ACL{},
+		"ACL_entry":            &ACLentry{},
 		"Logical_Switch":       &LogicalSwitch{},
 		"Mcast_Macs_Remote":    &McastMacsRemote{},
 		"Physical_Locator":     &PhysicalLocator{},
@@ -29,6 +31,184 @@ var schema = `{
   "name": "hardware_vtep",
   "version": "1.7.0",
   "tables": {
+    "ACL": {
+      "columns": {
+        "acl_entries": {
+          "type": {
+            "key": {
+              "type": "uuid",
+              "refTable": "ACL_entry"
+            },
+            "min": 1,
+            "max": "unlimited"
+          }
+        },
+        "acl_fault_status": {
+          "type": {
+            "key": {
+              "type": "string"
+            },
+            "min": 0,
+            "max": "unlimited"
+          },
+          "ephemeral": true
+        },
+        "acl_name": {
+          "type": "string"
+        }
+      },
+      "indexes": [
+        [
+          "acl_name"
+        ]
+      ],
+      "isRoot": true
+    },
+    "ACL_entry": {
+      "columns": {
+        "acle_fault_status": {
+          "type": {
+            "key": {
+              "type": "string"
+            },
+            "min": 0,
+            "max": "unlimited"
+          },
+          "ephemeral": true
+        },
+        "action": {
+          "type": {
+            "key": {
+              "type": "string",
+              "enum": [
+                "set",
+                [
+                  "permit",
+                  "deny"
+                ]
+              ]
+            }
+          }
+        },
+        "dest_ip": {
+          "type": {
+            "key": {
+              "type": "string"
+            },
+            "min": 0,
+            "max": 1
+          }
+        },
+        "dest_mask": {
+          "type": {
+            "key": {
+              "type": "string"
+            },
+            "min": 0,
+            "max": 1
+          }
+        },
+        "dest_port_max": {
+          "type": {
+            "key": {
+              "type": "integer"
+            },
+            "min": 0,
+            "max": 1
+          }
+        },
+        "dest_port_min": {
+          "type": {
+            "key": {
+              "type": "integer"
+            },
+            "min": 0,
+            "max": 1
+          }
+        },
+        "direction": {
+          "type": {
+            "key": {
+              "type": "string",
+              "enum": [
+                "set",
+                [
+                  "ingress",
+                  "egress"
+                ]
+              ]
+            }
+          }
+        },
+        "icmp_code": {
+          "type": {
+            "key": {
+              "type": "integer"
+            },
+            "min": 0,
+            "max": 1
+          }
+        },
+        "icmp_type": {
+          "type": {
+            "key": {
+              "type": "integer"
+            },
+            "min": 0,
+            "max": 1
+          }
+        },
+        "protocol": {
+          "type": {
+            "key": {
+              "type": "integer"
+            },
+            "min": 0,
+            "max": 1
+          }
+        },
+        "sequence": {
+          "type": "integer"
+        },
+        "source_ip": {
+          "type": {
+            "key": {
+              "type": "string"
+            },
+            "min": 0,
+            "max": 1
+          }
+        },
+        "source_mask": {
+          "type": {
+            "key": {
+              "type": "string"
+            },
+            "min": 0,
+            "max": 1
+          }
+        },
+        "source_port_max": {
+          "type": {
+            "key": {
+              "type": "integer"
+            },
+            "min": 0,
+            "max": 1
+          }
+        },
+        "source_port_min": {
+          "type": {
+            "key": {
+              "type": "integer"
+            },
+            "min": 0,
+            "max": 1
+          }
+        }
+      },
+      "isRoot": true
+    },
     "Logical_Switch": {
       "columns": {
         "description": {
@@ -144,6 +324,21 @@ var schema = `{
     },
     "Physical_Port": {
       "columns": {
+        "acl_bindings": {
+          "type": {
+            "key": {
+              "type": "integer",
+              "minInteger": 0,
+              "maxInteger": 4095
+            },
+            "value": {
+              "type": "uuid",
+              "refTable": "ACL"
+            },
+            "min": 0,
+            "max": "unlimited"
+          }
+        },
         "name": {
           "type": "string"
         },

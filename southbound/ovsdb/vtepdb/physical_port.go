@@ -10,6 +10,7 @@ const PhysicalPortTable = "Physical_Port"
 // PhysicalPort defines an object in Physical_Port table
 type PhysicalPort struct {
 	UUID            string         `ovsdb:"_uuid"`
+	ACLBindings     map[int]string `ovsdb:"acl_bindings"`
 	Name            string         `ovsdb:"name"`
 	PortFaultStatus []string       `ovsdb:"port_fault_status"`
 	VLANBindings    map[int]string `ovsdb:"vlan_bindings"`
@@ -17,6 +18,36 @@ type PhysicalPort struct {
 
 func (a *PhysicalPort) GetUUID() string {
 	return a.UUID
+}
+
+func (a *PhysicalPort) GetACLBindings() map[int]string {
+	return a.ACLBindings
+}
+
+func copyPhysicalPortACLBindings(a map[int]string) map[int]string {
+	if a == nil {
+		return nil
+	}
+	b := make(map[int]string, len(a))
+	for k, v := range a {
+		b[k] = v
+	}
+	return b
+}
+
+func equalPhysicalPortACLBindings(a, b map[int]string) bool {
+	if (a == nil) != (b == nil) {
+		return false
+	}
+	if len(a) != len(b) {
+		return false
+	}
+	for k, v := range a {
+		if w, ok := b[k]; !ok || v != w {
+			return false
+		}
+	}
+	return true
 }
 
 func (a *PhysicalPort) GetName() string {
@@ -83,6 +114,7 @@ func equalPhysicalPortVLANBindings(a, b map[int]string) bool {
 
 func (a *PhysicalPort) DeepCopyInto(b *PhysicalPort) {
 	*b = *a
+	b.ACLBindings = copyPhysicalPortACLBindings(a.ACLBindings)
 	b.PortFaultStatus = copyPhysicalPortPortFaultStatus(a.PortFaultStatus)
 	b.VLANBindings = copyPhysicalPortVLANBindings(a.VLANBindings)
 }
@@ -104,6 +136,7 @@ func (a *PhysicalPort) CloneModel() model.Model {
 
 func (a *PhysicalPort) Equals(b *PhysicalPort) bool {
 	return a.UUID == b.UUID &&
+		equalPhysicalPortACLBindings(a.ACLBindings, b.ACLBindings) &&
 		a.Name == b.Name &&
 		equalPhysicalPortPortFaultStatus(a.PortFaultStatus, b.PortFaultStatus) &&
 		equalPhysicalPortVLANBindings(a.VLANBindings, b.VLANBindings)

@@ -1,0 +1,46 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/weft-sdn/weft/controller/intent"
+)
+
+// interconnect checks that the networks which an interconnect stretches exist and
+// are of the encapsulation that other fabrics understand.
+func (w *write) interconnect(c *intent.Interconnect, have func(intent.Ref) intent.Object) error {
+	f := intent.NewFaults(c.Ref())
+	for i, sn := range c.Spec.Networks {
+		field := fmt.Sprintf("spec.networks[%d].network", i)
+		n, ok := have(sn.Ref()).(*intent.Network)
+		if !ok {
+			f.Add(field, "names an unknown network %q of tenant %s", sn.Network, sn.Tenant)
+			continue
+		}
+		if !n.Spec.Encapsulation.Standard() {
+			f.Add(field, "%s is carried by %s: only VXLAN on port 4789 is understood by another fabric", n.Ref(), n.Spec.Encapsulation.Full().Type)
+		}
+		w.deps = append(w.deps, unchanged(w.s.keys.object(n.Ref()), n))
+	}
+	return f.Err()
+}
+
+// stretched checks that a network that an interconnect stretches stays of the
+// encapsulation that other fabrics understand.
+func (w *write) stretched(ctx context.Context, n *intent.Network) error {
+	prefix := w.s.keys.stretches(n.Ref())
+	resp, err := w.s.client.Get(ctx, prefix, clientv3.WithPrefix(), clientv3.WithRev(w.rev), clientv3.WithLimit(1))
+	if err != nil {
+		return fmt.Errorf("read what stretches %s: %w", n.Ref(), err)
+	}
+	if len(resp.Kvs) == 0 {
+		w.deps = append(w.deps, untouched(prefix, w.rev))
+		return nil
+	}
+	f := intent.NewFaults(n.Ref())
+	f.Add("spec.encapsulation", "%s stretches the network to another fabric, which understands only VXLAN on port 4789: take it out there first", decodeRef(resp.Kvs[0].Value))
+	return f.Err()
+}

@@ -1,0 +1,157 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"github.com/weft-sdn/weft/lab/netns"
+)
+
+// JoinPort is the interface of a border leaf, and of a controller, that leads to
+// the other lab.
+const JoinPort = "dci"
+
+// The addresses between two joined labs.
+var (
+	joinBorders     = netip.MustParsePrefix("192.0.2.0/31")
+	joinControllers = netip.MustParsePrefix("198.51.100.0/31")
+)
+
+// Joined tells how two labs were joined.
+type Joined struct {
+	Controllers [2]netip.Addr // where each one's controller is reached by the other's
+	ASNs        [2]uint32     // of the controllers
+}
+
+// Join joins the underlays of two running labs of different sites by a link
+// between a leaf of each: eBGP on it tells both where the other's VTEPs are, and
+// nothing else. A second link joins the controllers. What tenants have crosses
+// only by an Interconnect.
+func Join(ctx context.Context, labs [2]*State, leaves [2]string) (*Joined, error) {
+	if labs[0].Site == labs[1].Site {
+		return nil, fmt.Errorf("labs %s and %s are both of site %d, so their addresses are the same: give one of them another with --site", labs[0].Name, labs[1].Name, labs[0].Site)
+	}
+	var nodes [2]Node
+	for i, s := range labs {
+		n, err := s.Node(leaves[i])
+		if err != nil {
+			return nil, err
+		}
+		if n.Router == nil || !n.Router.Managed {
+			return nil, fmt.Errorf("%s of lab %s is no switch that Weft configures", n.Name, s.Name)
+		}
+		nodes[i] = n
+	}
+	if err := joinLink(labs, leaves, joinBorders, labs[0].mtuOf(leaves[0])); err != nil {
+		return nil, err
+	}
+	if err := joinLink(labs, [2]string{controllerNode, controllerNode}, joinControllers, 1500); err != nil {
+		return nil, err
+	}
+	j := &Joined{Controllers: pair(joinControllers)}
+	for i, s := range labs {
+		j.ASNs[i] = s.controllerASN()
+		if err := s.letIn(ctx); err != nil {
+			return nil, err
+		}
+		o := labs[1-i]
+		err := s.vtysh(ctx, nodes[i].Name, borderConfig(s, leaves[i], o, leaves[1-i], pair(joinBorders)[1-i])...)
+		if err != nil {
+			return nil, err
+		}
+	}
+	return j, nil
+}
+
+func pair(p netip.Prefix) [2]netip.Addr { return [2]netip.Addr{p.Addr(), p.Addr().Next()} }
+
+// joinLink makes a link between nodes of two labs, with an address at each end.
+func joinLink(labs [2]*State, nodes [2]string, between netip.Prefix, mtu int) error {
+	fail := func(err error) error {
+		return fmt.Errorf("join %s of lab %s with %s of lab %s: %w", nodes[0], labs[0].Name, nodes[1], labs[1].Name, err)
+	}
+	other, err := os.Open(netns.Path(labs[1].Namespace(nodes[1])))
+	if err != nil {
+		return fail(err)
+	}
+	defer other.Close()
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MTU = JoinPort, mtu
+	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: JoinPort, PeerMTU: uint32(mtu), PeerNamespace: netlink.NsFd(other.Fd())}
+	if err := netns.Do(labs[0].Namespace(nodes[0]), func() error { return netlink.LinkAdd(veth) }); err != nil {
+		return fail(err)
+	}
+	for i, a := range pair(between) {
+		err := netns.Do(labs[i].Namespace(nodes[i]), func() error {
+			if err := setUp(JoinPort); err != nil {
+				return err
+			}
+			return addAddress(Address{JoinPort, netip.PrefixFrom(a, between.Bits())})
+		})
+		if err != nil {
+			return fail(err)
+		}
+	}
+	return nil
+}
+
+// mtuOf is the largest MTU of a node's links.
+func (s *State) mtuOf(node string) (mtu int) {
+	for _, l := range s.Links {
+		if l.A.Node == node || l.B.Node == node {
+			mtu = max(mtu, l.MTU)
+		}
+	}
+	return mtu
+}
+
+// letIn has all switches of a lab take the VTEP prefixes of other sites.
+func (s *State) letIn(ctx context.Context) error {
+	for _, n := range s.Nodes {
+		if n.Router == nil || !n.Router.Managed {
+			continue
+		}
+		err := s.vtysh(ctx, n.Name, "ip prefix-list underlay seq 1001 permit 10.64.0.0/10 ge 24 le 24", "ip prefix-list underlay seq 1002 permit 10.254.0.0/16 ge 32")
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// borderConfig is what a border leaf is told of the other lab's.
+func borderConfig(s *State, leaf string, other *State, otherLeaf string, at netip.Addr) []string {
+	n := "neighbor " + at.String()
+	return []string{
+		"ip prefix-list dci seq 5 permit 10.64.0.0/10 ge 24 le 24", "ip prefix-list dci seq 10 permit 10.254.0.0/16 ge 32",
+		fmt.Sprintf("router bgp %d", s.specOf(leaf).ASN),
+		fmt.Sprintf("%s remote-as %d", n, other.specOf(otherLeaf).ASN), fmt.Sprintf("%s description %s of %s", n, otherLeaf, other.Name),
+		n + " timers 1 3", n + " timers connect 1", n + " advertisement-interval 0",
+		"address-family ipv4 unicast", n + " activate", n + " prefix-list dci in", n + " prefix-list dci out", "exit-address-family",
+	}
+}
+
+// vtysh configures a switch of the lab.
+func (s *State) vtysh(ctx context.Context, node string, lines ...string) error {
+	args := []string{"--vty_socket", s.NodeDir(node), "-c", "configure terminal"}
+	for _, l := range lines {
+		args = append(args, "-c", l)
+	}
+	out, err := exec.CommandContext(ctx, "vtysh", args...).CombinedOutput()
+	if err != nil || strings.Contains(string(out), "%") {
+		return fmt.Errorf("configure %s: %w: %s", node, orRefused(err), strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+func orRefused(err error) error {
+	if err == nil {
+		return fmt.Errorf("FRR refused it")
+	}
+	return err
+}

@@ -1,0 +1,71 @@
+package lab
+
+import (
+	"fmt"
+	"hash/fnv"
+	"net/netip"
+
+	"github.com/weft-sdn/weft/fabric"
+	"github.com/weft-sdn/weft/topology"
+)
+
+// Sites is how many labs may have a place of their own among the addresses and AS
+// numbers, so that their fabrics can be joined.
+const Sites = 4
+
+// siteASNs is how many AS numbers lie between those of two sites.
+const siteASNs = 20_000_000
+
+// siteParams are what the fabric of a site is planned with: that of the first is
+// as any lab's.
+func siteParams(site int) (fabric.Params, error) {
+	if site < 0 || site >= Sites {
+		return fabric.Params{}, fmt.Errorf("site %d is outside 0..%d", site, Sites-1)
+	}
+	p := fabric.Params{}
+	if site == 0 {
+		return p, nil
+	}
+	p = p.Defaults()
+	for _, n := range []*uint32{&p.ASNs.Superspine, &p.ASNs.Spine, &p.ASNs.Border, &p.ASNs.Leaf} {
+		*n += uint32(site) * siteASNs
+	}
+	for _, pool := range []*netip.Prefix{&p.Loopbacks, &p.VTEPs, &p.P2P, &p.Racks} {
+		*pool = quarter(*pool, site)
+	}
+	return p, nil
+}
+
+// quarter is the n-th quarter of an IPv4 prefix.
+func quarter(p netip.Prefix, n int) netip.Prefix {
+	a, bits := p.Addr().As4(), p.Bits()+2
+	// The two bits lie in one octet in all pools of fabric.Params.
+	a[(bits-1)/8] |= byte(n << ((8 - bits%8) % 8))
+	return netip.PrefixFrom(netip.AddrFrom4(a), bits)
+}
+
+// PlanSite is Plan for one of several labs that are to be joined: each has a site
+// of its own.
+func PlanSite(file *topology.File, site int) (*State, []string, error) {
+	params, err := siteParams(site)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, notes, err := plan(file, params)
+	if err == nil {
+		s.Site = site
+	}
+	return s, notes, err
+}
+
+// controllerASN is the AS of the lab's controller.
+func (s *State) controllerASN() uint32 { return 64512 + uint32(s.Site) }
+
+// controllerID is the BGP identifier of the lab's controller: made from the lab's
+// name, for several labs run on one host.
+func (s *State) controllerID() netip.Addr {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte("weft lab " + s.Name))
+	n := h.Sum32()
+	return netip.AddrFrom4([4]byte{240 | byte(n>>24)&7, byte(n >> 16), byte(n >> 8), byte(n) | 1}) // no host has one of 240/5
+}
