@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,8 +31,8 @@ const standInMap = "weft-standin"
 // ourPolicy matches the names of what is ours, with the L3VNI.
 var ourPolicy = regexp.MustCompile(`^weft-(\d+)-(out|in|evpn|own|fabric|accept|learned)$`)
 
-// policies are lists and route maps as bgpd prints them, without the numbers of a
-// list's entries: a line, or a route map's head with its lines.
+// policies are lists and route maps as bgpd prints them: an entry of a list without
+// its number, with that when it was read; or a route map's head with its lines.
 type policies map[string][]string
 
 // wantedPolicies are those of an external VRF. Nothing is taken inside the prefixes
@@ -125,11 +126,13 @@ func readPolicies(text string) map[intent.VNI]policies {
 			if out[v] == nil {
 				out[v] = policies{}
 			}
+			var seq []string
 			if i := slices.Index(f, "seq"); i > 0 && f[0] != "route-map" && len(f) > i+1 {
+				seq = []string{f[i+1]}
 				f = slices.Delete(f, i, i+2)
 			}
 			head := strings.Join(f, " ")
-			out[v][head] = nil
+			out[v][head] = seq
 			if f[0] == "route-map" {
 				in = func(line string) {
 					if line != "exit" {
@@ -164,7 +167,7 @@ func policyOf(f []string) (v intent.VNI, ours bool) {
 func policyCommands(has, want policies) (cs []string) {
 	same := func(head string) bool {
 		lines, there := has[head]
-		return there && slices.Equal(slices.Sorted(slices.Values(lines)), slices.Sorted(slices.Values(want[head])))
+		return there && (!strings.HasPrefix(head, "route-map ") || slices.Equal(slices.Sorted(slices.Values(lines)), slices.Sorted(slices.Values(want[head]))))
 	}
 	var add, remove []string
 	for head, lines := range want {
@@ -178,10 +181,12 @@ func policyCommands(has, want policies) (cs []string) {
 	}
 	for head := range has {
 		if _, ok := want[head]; !ok {
-			remove = append(remove, "no "+head)
+			remove = append(remove, removal(head, has[head]))
 		}
 	}
-	slices.Sort(remove)
+	slices.SortFunc(remove, func(a, b string) int { // what names a list goes before the list
+		return cmp.Or(-cmp.Compare(b2i(strings.HasPrefix(a, "no route-map ")), b2i(strings.HasPrefix(b, "no route-map "))), strings.Compare(a, b))
+	})
 	slices.SortFunc(add, func(a, b string) int {
 		// A list is there before a route map that names it; "no" before what it makes room for.
 		return strings.Compare(strings.TrimPrefix(a, "no "), strings.TrimPrefix(b, "no "))
@@ -197,6 +202,23 @@ func policyCommands(has, want policies) (cs []string) {
 		}
 	}
 	return cs
+}
+
+// removal is the command that removes an entry of a list, by its number, or a part
+// of a route map. bgpd 8.4 may crash at the removal of an entry without its number.
+func removal(head string, seq []string) string {
+	if strings.HasPrefix(head, "route-map ") || len(seq) == 0 {
+		return "no " + head
+	}
+	at := strings.LastIndex(head, " permit ")
+	return fmt.Sprintf("no %s seq %s%s", head[:at], seq[0], head[at:])
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // configurePolicies brings the policies of an external VRF in line.
