@@ -71,7 +71,7 @@ func TestPoliciesAreReadBackAndMended(t *testing.T) {
 	for name, c := range map[string]struct{ from, to, mend string }{
 		"an entry more": {"ip prefix-list weft-5000-out seq", "ip prefix-list weft-5000-out seq 90 permit 10.0.0.0/8 le 32\nip prefix-list weft-5000-out seq", "no ip prefix-list weft-5000-out seq 90 permit 10.0.0.0/8 le 32"},
 		"a line less":   {" match ipv6 address prefix-list weft-5000-out\n", "", "match ipv6 address prefix-list weft-5000-out"},
-		"a map less":    {"route-map weft-5000-in deny 5\n", "route-map weft-5000-in deny 7\n", "route-map weft-5000-in deny 5"},
+		"a map less":    {"route-map weft-5000-in deny 5\n", "route-map weft-5000-in deny 7\n", "no route-map weft-5000-in"},
 	} {
 		broken := strings.Replace(text, c.from, c.to, 1)
 		require.NotEqual(t, text, broken, name)

@@ -1,10 +1,10 @@
 package linux
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -162,63 +162,81 @@ func policyOf(f []string) (v intent.VNI, ours bool) {
 	return v, err == nil
 }
 
-// policyCommands bring policies in line. What is to be is put first: nothing passes
-// meanwhile that should not, for a route map without a match denies.
+// policyCommands bring policies in line: lists before the route maps that name them,
+// and what is not wanted at the end. A route map of which anything is wrong is made
+// anew as a whole; meanwhile nothing passes. bgpd 8.4 aborts when a part of a route
+// map is removed of which the whole was removed before.
 func policyCommands(has, want policies) (cs []string) {
-	same := func(head string) bool {
-		lines, there := has[head]
-		return there && (!strings.HasPrefix(head, "route-map ") || slices.Equal(slices.Sorted(slices.Values(lines)), slices.Sorted(slices.Values(want[head]))))
+	broken := map[string]bool{} // route maps
+	for head, lines := range has {
+		if name, ok := routeMapOf(head); ok {
+			wanted, there := want[head]
+			broken[name] = broken[name] || !there || !slices.Equal(slices.Sorted(slices.Values(lines)), slices.Sorted(slices.Values(wanted)))
+		}
 	}
-	var add, remove []string
+	var lists, maps, remove []string
 	for head, lines := range want {
-		if same(head) {
+		name, isMap := routeMapOf(head)
+		_, there := has[head]
+		switch {
+		case there && !broken[name]:
+		case isMap:
+			maps = append(maps, head+"\x00"+strings.Join(lines, "\x00"))
+		default:
+			lists = append(lists, head)
+		}
+	}
+	for head, seq := range has {
+		if _, ok := want[head]; ok || strings.HasPrefix(head, "route-map ") {
 			continue
 		}
-		if _, there := has[head]; there {
-			add = append(add, "no "+head)
-		}
-		add = append(add, head+"\x00"+strings.Join(lines, "\x00"))
+		remove = append(remove, removal(head, seq))
 	}
-	for head := range has {
-		if _, ok := want[head]; !ok {
-			remove = append(remove, removal(head, has[head]))
-		}
+	slices.Sort(lists)
+	slices.Sort(maps)
+	slices.Sort(remove)
+	cs = lists
+	for _, name := range slices.Sorted(keysOf(broken)) {
+		cs = append(cs, "no route-map "+name)
 	}
-	slices.SortFunc(remove, func(a, b string) int { // what names a list goes before the list
-		return cmp.Or(-cmp.Compare(b2i(strings.HasPrefix(a, "no route-map ")), b2i(strings.HasPrefix(b, "no route-map "))), strings.Compare(a, b))
-	})
-	slices.SortFunc(add, func(a, b string) int {
-		// A list is there before a route map that names it; "no" before what it makes room for.
-		return strings.Compare(strings.TrimPrefix(a, "no "), strings.TrimPrefix(b, "no "))
-	})
-	for _, a := range append(add, remove...) {
-		for line := range strings.SplitSeq(a, "\x00") {
+	for _, m := range maps {
+		for line := range strings.SplitSeq(m, "\x00") {
 			if line != "" {
 				cs = append(cs, line)
 			}
 		}
-		if strings.HasPrefix(a, "route-map ") {
-			cs = append(cs, "exit")
-		}
+		cs = append(cs, "exit")
 	}
-	return cs
+	return append(cs, remove...)
 }
 
-// removal is the command that removes an entry of a list, by its number, or a part
-// of a route map. bgpd 8.4 may crash at the removal of an entry without its number.
+// keysOf yields the keys of what is true.
+func keysOf(m map[string]bool) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for k, yes := range m {
+			if yes && !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+// routeMapOf is the name of the route map that a head is of.
+func routeMapOf(head string) (name string, ok bool) {
+	f := strings.Fields(head)
+	if f[0] != "route-map" {
+		return "", false
+	}
+	return f[1], true
+}
+
+// removal is the command that removes an entry of a list, by its number.
 func removal(head string, seq []string) string {
-	if strings.HasPrefix(head, "route-map ") || len(seq) == 0 {
+	if len(seq) == 0 {
 		return "no " + head
 	}
 	at := strings.LastIndex(head, " permit ")
 	return fmt.Sprintf("no %s seq %s%s", head[:at], seq[0], head[at:])
-}
-
-func b2i(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // configurePolicies brings the policies of an external VRF in line.
