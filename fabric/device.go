@@ -12,7 +12,8 @@ import (
 
 // Names in a device's state.
 const (
-	groupName  = "fabric"
+	groupName  = "fabric" // peer group, BFD profile and IS-IS instance
+	group6Name = "fabric6"
 	filterName = "underlay"
 )
 
@@ -25,8 +26,10 @@ func Device(f *Facts, node string) (device.State, error) {
 	s := device.State{Hostname: n.Name, Role: n.Role, Loopbacks: hostPrefixes(n.Loopback, n.VTEP, n.Loopback6)}
 	for _, l := range f.LinksOf(node) {
 		i := device.Interface{Name: l.A.Interface, Description: "to " + l.B.String(), MTU: l.MTU}
-		if l.A.Address.IsValid() {
-			i.Addresses = []netip.Prefix{l.A.Address}
+		for _, a := range []netip.Prefix{l.A.Address, l.A.Address6} {
+			if a.IsValid() {
+				i.Addresses = append(i.Addresses, a)
+			}
 		}
 		s.Interfaces = append(s.Interfaces, i)
 	}
@@ -35,6 +38,10 @@ func Device(f *Facts, node string) (device.State, error) {
 		// The rack is announced as a whole, whatever is plugged in: what is
 		// not ends here instead of going back up.
 		s.Statics = []device.Static{{Prefix: n.Rack}}
+	}
+	if f.Params.Protocol == ISIS {
+		f.isis(n, &s)
+		return s, nil
 	}
 	s.BGP = f.bgp(n)
 	return s, nil
@@ -60,22 +67,27 @@ func (f *Facts) bgp(n Node) *device.BGP {
 		}},
 		Networks: hostPrefixes(n.Loopback, n.VTEP, n.Loopback6),
 		Filters:  f.filters(),
+		Sources:  sources(n),
 	}
-	b.Sources = []netip.Addr{n.Loopback}
-	if n.Loopback6.IsValid() {
-		b.Sources = append(b.Sources, n.Loopback6)
+	if f.Params.P2P6.IsValid() {
+		// Each session has the routes of its own IP version.
+		b.Groups[0].Family = device.IPv4
+		six := b.Groups[0]
+		six.Name, six.Family = group6Name, device.IPv6
+		b.Groups = append(b.Groups, six)
 	}
 	if n.Rack.IsValid() {
 		b.Networks = append(b.Networks, n.Rack)
 	}
 	ss := f.SessionsOf(n.Name)
-	slices.SortFunc(ss, func(a, b Session) int { return Natural(a.Local.Interface, b.Local.Interface) })
+	slices.SortStableFunc(ss, func(a, b Session) int { return Natural(a.Local.Interface, b.Local.Interface) })
 	for _, s := range ss {
 		nb := device.Neighbor{RemoteASN: s.RemoteASN, Group: groupName, Description: s.Remote.String()}
-		if s.Remote.Address.IsValid() {
-			nb.Address = s.Remote.Address.Addr()
-		} else {
+		if nb.Address = s.Address(); !nb.Address.IsValid() {
 			nb.Interface = s.Local.Interface
+		}
+		if s.IPv6 {
+			nb.Group = group6Name
 		}
 		b.Neighbors = append(b.Neighbors, nb)
 	}

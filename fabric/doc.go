@@ -1,5 +1,5 @@
-// Package fabric plans the underlay of a Clos: AS numbers, addresses and BGP
-// sessions of every switch, and the addresses of the tunnels of hypervisors and
+// Package fabric plans the underlay of a Clos: AS numbers or system IDs,
+// addresses, and BGP sessions or IS-IS adjacencies of every switch, and the addresses of the tunnels of hypervisors and
 // hardware VTEPs.
 //
 // It is pure: Plan makes Facts about the whole fabric from a graph and Params,
@@ -26,10 +26,19 @@
 // such prefixes: a mistake on one switch can't pull traffic from the fabric.
 // All uplinks are used at once (ECMP).
 //
+// With Params.Protocol ISIS, all switches are in level 2 of one area (ISO 10589,
+// RFC 1195), point to point on each link (RFC 5309), with equal metrics, so that
+// paths are those with the fewest hops. The same is announced, and the links'
+// addresses too. Leaves keep an ASN, for EVPN. Nothing bars a leaf from transit,
+// should the way through it be the shortest that is left.
+//
 // # Addresses
 //
 // Each link between switches has a /31 (RFC 3021), or none with
-// Params.Unnumbered: then next hops are IPv6 link-local (RFC 8950). Each leaf
+// Params.Unnumbered: then next hops are IPv6 link-local (RFC 8950), and under
+// IS-IS the loopback's address on the link. IPv6 routes beside those of IPv4 come
+// with Params.Loopbacks6; numbered links then have a /127 too (RFC 6164), whose
+// last 32 bits are those of the /31. VTEPs are IPv4. Each leaf
 // has a rack prefix, and each link from the leaf to a hypervisor takes a /31
 // from it: the even address is the leaf's, the odd one is the hypervisor's. The
 // hypervisor's address on its first uplink, by the uplinks' names, is also its

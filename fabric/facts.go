@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/weft-sdn/weft/controller/intent"
 )
@@ -14,7 +15,7 @@ type Facts struct {
 	Params   Params
 	Nodes    []Node    // switches, hypervisors and hardware VTEPs: by role, then in natural order
 	Links    []Link    // between two of Nodes, in the graph's order
-	Sessions []Session // two a link: each as one of its ends sees it
+	Sessions []Session // of BGP, two a link and IP version: each as one of its ends sees it
 
 	nodes           map[string]int
 	links, sessions map[string][]int // of a node
@@ -56,6 +57,7 @@ type End struct {
 	Node      string
 	Interface string
 	Address   netip.Prefix // a /31; not set when unnumbered
+	Address6  netip.Prefix // a /127 (RFC 6164), with Params.P2P6
 }
 
 // String is "leaf1:eth1".
@@ -68,15 +70,39 @@ func (l Link) String() string { return l.A.String() + " to " + l.B.String() }
 type Session struct {
 	Local, Remote       End
 	LocalASN, RemoteASN uint32
+	// IPv6 says that the session is by the link's IPv6 addresses, for IPv6
+	// routes.
+	IPv6 bool
+}
+
+// Address is the neighbour's; not set when unnumbered.
+func (s Session) Address() netip.Addr {
+	if s.IPv6 {
+		return s.Remote.Address6.Addr()
+	}
+	return s.Remote.Address.Addr()
 }
 
 // Peer is what FRR calls the session: the neighbour's address, or the own
 // interface when unnumbered.
 func (s Session) Peer() string {
-	if s.Remote.Address.IsValid() {
-		return s.Remote.Address.Addr().String()
+	if a := s.Address(); a.IsValid() {
+		return a.String()
 	}
 	return s.Local.Interface
+}
+
+// AdjacenciesOf returns the links over which a switch has an IS-IS adjacency,
+// its end as A; none where BGP routes.
+func (f *Facts) AdjacenciesOf(node string) []Link {
+	n, _ := f.Node(node)
+	if f.Params.Protocol != ISIS || !n.Role.Switch() {
+		return nil
+	}
+	return slices.DeleteFunc(f.LinksOf(node), func(l Link) bool {
+		far, _ := f.Node(l.B.Node)
+		return !far.Role.Switch()
+	})
 }
 
 // index notes which links and sessions a node has.
@@ -170,6 +196,8 @@ func (f *Facts) checkAddresses() error {
 	for _, l := range f.Links {
 		claim(l.A.Address.Addr(), l.A.String())
 		claim(l.B.Address.Addr(), l.B.String())
+		claim(l.A.Address6.Addr(), l.A.String())
+		claim(l.B.Address6.Addr(), l.B.String())
 		if l.A.Address.Masked() != l.B.Address.Masked() {
 			errs = append(errs, fmt.Errorf("link %s: its ends are in different prefixes %s and %s", l, l.A.Address, l.B.Address))
 		}

@@ -94,8 +94,19 @@ func (p *planner) numberOwned(n *Node, rank uint64) error {
 			i = blockSize - 1 - (i - len(up))
 		}
 		errs = append(errs, o.number(block, uint64(i), false))
+		if p6 := p.Params.P2P6; p6.IsValid() && o.own.Address.IsValid() {
+			o.own.Address6, o.far.Address6 = embed(p6, o.own.Address.Addr()), embed(p6, o.far.Address.Addr())
+		}
 	}
 	return errors.Join(errs...)
+}
+
+// embed puts an IPv4 address into the last 32 bits of a /96: the two ends of a
+// /31 are those of a /127.
+func embed(pool netip.Prefix, a netip.Addr) netip.Prefix {
+	b, low := pool.Addr().As16(), a.As4()
+	copy(b[12:], low[:])
+	return netip.PrefixFrom(netip.AddrFrom16(b), 127)
 }
 
 // numberRack numbers the links of a leaf to its hypervisors and hardware VTEPs.
@@ -138,14 +149,24 @@ func (p *planner) chooseUplink(n *Node) {
 	n.Pod = leaf.Pod
 }
 
-// addSessions puts an eBGP session on every link between switches.
+// addSessions puts an eBGP session on every link between switches, and one more
+// where the link has IPv6 addresses.
 func (p *planner) addSessions() {
+	defer p.index()
+	if p.Params.Protocol != BGP {
+		return
+	}
 	for _, l := range p.Links {
 		a, _ := p.Node(l.A.Node)
 		b, _ := p.Node(l.B.Node)
-		if a.Role.Switch() && b.Role.Switch() {
-			p.Sessions = append(p.Sessions, Session{l.A, l.B, a.ASN, b.ASN}, Session{l.B, l.A, b.ASN, a.ASN})
+		if !a.Role.Switch() || !b.Role.Switch() {
+			continue
+		}
+		there, back := Session{l.A, l.B, a.ASN, b.ASN, false}, Session{l.B, l.A, b.ASN, a.ASN, false}
+		p.Sessions = append(p.Sessions, there, back)
+		if l.A.Address6.IsValid() {
+			there.IPv6, back.IPv6 = true, true
+			p.Sessions = append(p.Sessions, there, back)
 		}
 	}
-	p.index()
 }

@@ -11,12 +11,16 @@ import (
 // Params say from which pools a plan is made. The zero value is a useful plan;
 // so is the zero value of each field.
 type Params struct {
+	// Protocol routes between the switches: BGP when empty.
+	Protocol Protocol `json:"protocol,omitempty"`
+
 	ASNs ASNs `json:"asns,omitzero"`
 
 	Loopbacks  netip.Prefix `json:"loopbacks,omitzero"`  // 10.255.0.0/16: router IDs
-	Loopbacks6 netip.Prefix `json:"loopbacks6,omitzero"` // none; needs Unnumbered
+	Loopbacks6 netip.Prefix `json:"loopbacks6,omitzero"` // none; needs Unnumbered or P2P6
 	VTEPs      netip.Prefix `json:"vteps,omitzero"`      // 10.254.0.0/16: of leaves
 	P2P        netip.Prefix `json:"p2p,omitzero"`        // 10.192.0.0/11: links between switches
+	P2P6       netip.Prefix `json:"p2p6,omitzero"`       // none; a /96, in which links have the bits of their IPv4 addresses
 	Racks      netip.Prefix `json:"racks,omitzero"`      // 10.64.0.0/10: hypervisors and hardware VTEPs
 
 	RackLength int `json:"rackLength,omitempty"` // 24: length of a leaf's rack prefix
@@ -26,6 +30,16 @@ type Params struct {
 	Timers     Timers `json:"timers,omitzero"`
 	BFD        bool   `json:"bfd,omitempty"` // 3 packets of 50 ms
 }
+
+// Protocol is the routing protocol of an underlay.
+type Protocol string
+
+// The protocols: eBGP (RFC 7938), or IS-IS with all switches in level 2 of one
+// area (ISO 10589, RFC 1195).
+const (
+	BGP  Protocol = "bgp"
+	ISIS Protocol = "isis"
+)
 
 // ASNs are the first AS numbers of each role, private ones (RFC 6996).
 type ASNs struct {
@@ -64,6 +78,7 @@ func or[T comparable](v, def T) T {
 
 // Defaults fills in what is left out.
 func (p Params) Defaults() Params {
+	p.Protocol = or(p.Protocol, BGP)
 	p.ASNs.Superspine = or(p.ASNs.Superspine, 4200000000)
 	p.ASNs.Spine = or(p.ASNs.Spine, 4200001001)
 	p.ASNs.Border = or(p.ASNs.Border, 4200010001)
@@ -94,6 +109,9 @@ func (p Params) pools() []pool {
 	if p.Loopbacks6.IsValid() {
 		ps = append(ps, pool{"Loopbacks6", p.Loopbacks6, true})
 	}
+	if p.P2P6.IsValid() {
+		ps = append(ps, pool{"P2P6", p.P2P6, true})
+	}
 	return ps
 }
 
@@ -118,8 +136,18 @@ func (p Params) check() error {
 			}
 		}
 	}
-	if p.Loopbacks6.IsValid() && !p.Unnumbered {
-		fail("pool Loopbacks6 is given but Unnumbered is not: IPv6 routes need IPv6 next hops, which numbered links don't have")
+	switch {
+	case p.Protocol != BGP && p.Protocol != ISIS:
+		fail("protocol %q is not known: use %s or %s", p.Protocol, BGP, ISIS)
+	case p.Protocol == BGP && p.Loopbacks6.IsValid() && !p.Unnumbered && !p.P2P6.IsValid():
+		// IS-IS has them from its hellos (RFC 5308).
+		fail("pool Loopbacks6 is given but neither Unnumbered nor P2P6 is: IPv6 routes need IPv6 next hops, which links numbered by IPv4 only don't have")
+	case p.P2P6.IsValid() && !p.Loopbacks6.IsValid():
+		fail("pool P2P6 is given but Loopbacks6 is not: there is nothing to route by IPv6")
+	case p.P2P6.IsValid() && p.Unnumbered:
+		fail("pool P2P6 is given but links are unnumbered: leave one of them out")
+	case p.P2P6.IsValid() && p.P2P6.Bits() != 96:
+		fail("pool P2P6: %s is not a /96: the last 32 bits of a link's addresses are those of its IPv4 addresses", p.P2P6)
 	}
 	if p.RackLength <= p.Racks.Bits() || p.RackLength > 31 {
 		fail("rack length /%d does not fit pool Racks (%s): use /%d to /31", p.RackLength, p.Racks, p.Racks.Bits()+1)

@@ -205,7 +205,7 @@ func drawClos(t *rapid.T) clos {
 // which end of a link comes first change nothing.
 func TestPlanProperty(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		c, p := drawClos(t), fabric.Params{Unnumbered: rapid.Bool().Draw(t, "unnumbered")}
+		c, p := drawClos(t), drawUnderlay(t)
 		f, err := fabric.Plan(c.graph(), p)
 		if err != nil {
 			t.Fatal(err)
@@ -219,6 +219,19 @@ func TestPlanProperty(t *testing.T) {
 			t.Fatal("the file's order changes the plan")
 		}
 	})
+}
+
+// drawUnderlay is one of the underlays that there are words for.
+func drawUnderlay(t *rapid.T) fabric.Params {
+	var words []string
+	for _, of := range [][]string{{"bgp", "isis"}, {"numbered", "unnumbered"}, {"", "ipv6"}, {"", "bfd"}} {
+		words = append(words, rapid.SampledFrom(of).Draw(t, "word"))
+	}
+	p, err := fabric.ParseUnderlay(strings.Join(words, " "))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }
 
 // checkRules checks the rules independently of Facts.Check.
@@ -242,6 +255,10 @@ func checkRules(t *rapid.T, f *fabric.Facts) {
 		}
 		claim(n.Loopback, n.Name)
 		claim(n.VTEP, n.Name)
+		claim(n.Loopback6, n.Name)
+		if n.Loopback6.IsValid() != f.Params.Loopbacks6.IsValid() {
+			t.Fatalf("%s: IPv6 loopback %s", n.Name, n.Loopback6)
+		}
 		if o, taken := asns[n.ASN]; taken {
 			shared := n.Role == o.Role && (n.Role == intent.RoleSuperspine || n.Role == intent.RoleSpine && n.Pod == o.Pod)
 			if !shared {
@@ -253,6 +270,17 @@ func checkRules(t *rapid.T, f *fabric.Facts) {
 	for _, l := range f.Links {
 		claim(l.A.Address.Addr(), l.A.String())
 		claim(l.B.Address.Addr(), l.B.String())
+		claim(l.A.Address6.Addr(), l.A.String())
+		claim(l.B.Address6.Addr(), l.B.String())
+		a, _ := f.Node(l.A.Node)
+		b, _ := f.Node(l.B.Node)
+		between := a.Role.Switch() && b.Role.Switch()
+		if l.A.Address6.IsValid() != (between && f.Params.P2P6.IsValid()) || l.A.Address6.Masked() != l.B.Address6.Masked() {
+			t.Fatalf("link %s has %s and %s", l, l.A.Address6, l.B.Address6)
+		}
+	}
+	if f.Params.Protocol == fabric.ISIS && len(f.Sessions) > 0 {
+		t.Fatalf("%d BGP sessions beside IS-IS", len(f.Sessions))
 	}
 	for _, s := range f.Sessions {
 		local, _ := f.Node(s.Local.Node)
@@ -280,11 +308,12 @@ func TestPlanIsStableUnderGrowth(t *testing.T) {
 		}
 		grown := c
 		ways[way](&grown)
-		before, err := fabric.Plan(c.graph(), fabric.Params{})
+		p := drawUnderlay(t)
+		before, err := fabric.Plan(c.graph(), p)
 		if err != nil {
 			t.Fatal(err)
 		}
-		after, err := fabric.Plan(shuffled(grown.graph(), rapid.Uint64().Draw(t, "seed")), fabric.Params{})
+		after, err := fabric.Plan(shuffled(grown.graph(), rapid.Uint64().Draw(t, "seed")), p)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -296,4 +297,64 @@ func TestTenantsNetworkACLBridged(t *testing.T) {
 	w.attempts(append(within, across(false)...))
 	w.judge(open)
 	w.attempts(across(true))
+}
+
+// A network's ACL on a hardware VTEP is rows of its database, which the controller
+// keeps; the emulator filters nothing, and its devices are named as counting nothing.
+func TestTenantsNetworkACLOnHardwareVTEP(t *testing.T) {
+	labDir(t)
+	weft, err := weftBinary()
+	require.NoError(t, err)
+	file, err := topology.Parse([]byte(oneVTEP), filepath.Join(t.TempDir(), "vtep.clab.yml"))
+	require.NoError(t, err)
+	s, _, err := Plan(file)
+	require.NoError(t, err)
+	s.UseController()
+	require.NoError(t, Up(t.Context(), s, Options{Weft: weft}))
+	w := &site{State: s, TB: t, weft: weft}
+	w.client, err = client.New(s.Controller)
+	require.NoError(t, err)
+	w.objects, err = Intent(file)
+	require.NoError(t, err)
+	w.put(w.objects...)
+	w.ready(30 * time.Second)
+	w.eventually(10*time.Second, func() error { return ping(t, s, "srv1", "10.0.0.12") })
+	require.Empty(t, w.vtep("--bare", "--columns=acl_name", "list", "ACL"))
+
+	web := *w.network("blue")
+	vni := fmt.Sprintf("weft-%d", w.vniOf("blue"))
+	edge := aclOf(t, "blue", "edge", "deny ingress tcp 22 from 192.0.2.0/24", "allow ingress tcp 20-80", "allow egress tcp sport 20-80")
+	web.Spec.ACLs = []intent.SubnetACL{{ACL: "edge"}}
+	w.put(edge, &web)
+	w.judge(edge)
+	require.Equal(t, vni, strings.TrimSpace(w.vtep("--bare", "--columns=acl_name", "list", "ACL")))
+	for _, port := range []string{"eth2", "eth3"} {
+		require.Regexp(t, map[string]string{"eth2": `^{0=[0-9a-f-]{36}}\s*$`, "eth3": `^{20=[0-9a-f-]{36}}\s*$`}[port], w.vtep("get", "Physical_Port", port, "acl_bindings"))
+	}
+	denied := w.vtep("--bare", "--columns=direction,dest_ip,dest_mask,protocol", "find", "ACL_entry", "action=deny", "dest_port_min=22", "dest_port_max=22", "source_ip=192.0.2.0", "source_mask=255.255.255.0")
+	require.Equal(t, []string{"egress", "0.0.0.0", "0.0.0.0", "6"}, strings.Fields(denied))
+	require.NoError(t, ping(t, s, "srv1", "10.0.0.12"), "within the subnet")
+	require.Regexp(t, `without +vtep1: it counts nothing for ACLs: only vSwitches do`, w.cli("describe", "networkacl", "edge", "-t", "blue"))
+
+	entries := func() []string {
+		lines := strings.Split(w.vtep("--format=csv", "list", "ACL_entry"), "\n")
+		slices.Sort(lines)
+		return lines
+	}
+	before := entries()
+	require.NoError(t, Kill(w.State, controllerNode, true))
+	w.startController()
+	w.ready(20 * time.Second)
+	w.judge(edge)
+	require.Equal(t, before, entries(), "a new controller finds all right")
+
+	web.Spec.ACLs = nil
+	w.put(&web)
+	w.eventually(5*time.Second, func() error {
+		if left := w.vtep("--bare", "--columns=_uuid", "list", "ACL") + w.vtep("--bare", "--columns=_uuid", "list", "ACL_entry"); strings.TrimSpace(left) != "" {
+			return fmt.Errorf("rows are left: %s", left)
+		}
+		return nil
+	})
+	require.NoError(t, ping(t, s, "srv1", "10.0.0.12"))
 }

@@ -138,7 +138,10 @@ func checkUnderlay(ctx context.Context, s *State) ([]PathCheck, error) {
 			return nil, fmt.Errorf("%s: %w", n.Name, err)
 		}
 		for _, w := range ws {
-			have[[2]string{w.From, w.To}] = w
+			// Of IPv4 and IPv6, the one that is not as it should be.
+			if _, both := have[[2]string{w.From, w.To}]; !both || w.Have != w.Want {
+				have[[2]string{w.From, w.To}] = w
+			}
 		}
 		switches = append(switches, probe.Switch{Name: n.Name, Namespace: s.Namespace(n.Name), Loopback: n.Router.Loopback, Uplinks: s.fabricInterfaces(n.Name)})
 	}

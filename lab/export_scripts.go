@@ -157,14 +157,15 @@ func (e *exporter) routerScript(n Node) string {
 	conf := path.Join(nodeMount, frrConf)
 	s.add("install -d -o frr -g frr %s", frrRun)
 	s.add("install -o frr -g frr -m 640 %s /etc/frr/%s", conf, frrConf)
-	s.add("touch %s/empty.conf /etc/frr/vtysh.conf", frrRun)
+	s.add("touch /etc/frr/vtysh.conf")
+	s.add("echo hostname %s >%s/name.conf", n.Name, frrRun)
 	for _, d := range n.Router.Daemons {
-		args := []string{path.Join(frrDir, d), "-f", frrRun + "/empty.conf", "-A", "127.0.0.1", "-P", "0"}
+		args := []string{path.Join(frrDir, d), "-f", frrRun + "/name.conf", "-A", "127.0.0.1", "-P", "0"}
 		if d == "zebra" {
 			args = append(args, "-s", "8388608")
 		}
 		s.daemon(args...)
-		s.add("await test -S %s/%s.vty", frrRun, d)
+		s.run("await", "vtysh", "-d", d, "-c", "show version")
 	}
 	s.add("vtysh -b")
 	if n.Agent {

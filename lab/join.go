@@ -16,11 +16,15 @@ import (
 // the other lab.
 const JoinPort = "dci"
 
-// The addresses between two joined labs.
+// The addresses between two joined labs: of the first link between border leaves,
+// which others follow, and of the link between the controllers.
 var (
 	joinBorders     = netip.MustParsePrefix("192.0.2.0/31")
 	joinControllers = netip.MustParsePrefix("198.51.100.0/31")
 )
+
+// joinsMost is how many links may join two labs.
+const joinsMost = 64
 
 // Joined tells how two labs were joined.
 type Joined struct {
@@ -28,27 +32,27 @@ type Joined struct {
 	ASNs        [2]uint32     // of the controllers
 }
 
-// Join joins the underlays of two running labs of different sites by a link
-// between a leaf of each: eBGP on it tells both where the other's VTEPs are, and
-// nothing else. A second link joins the controllers. What tenants have crosses
+// Join joins the underlays of two running labs of different sites by links, each
+// between a leaf of both: eBGP on it tells both where the other's VTEPs are, and
+// nothing else. One more link joins the controllers. What tenants have crosses
 // only by an Interconnect.
-func Join(ctx context.Context, labs [2]*State, leaves [2]string) (*Joined, error) {
+func Join(ctx context.Context, labs [2]*State, leaves ...[2]string) (*Joined, error) {
+	if len(leaves) == 0 || len(leaves) > joinsMost {
+		return nil, fmt.Errorf("labs %s and %s can be joined by 1 to %d links, not %d", labs[0].Name, labs[1].Name, joinsMost, len(leaves))
+	}
 	if labs[0].Site == labs[1].Site {
 		return nil, fmt.Errorf("labs %s and %s are both of site %d, so their addresses are the same: give one of them another with --site", labs[0].Name, labs[1].Name, labs[0].Site)
 	}
-	var nodes [2]Node
-	for i, s := range labs {
-		n, err := s.Node(leaves[i])
-		if err != nil {
-			return nil, err
+	for _, ends := range leaves {
+		for i, s := range labs {
+			n, err := s.Node(ends[i])
+			if err != nil {
+				return nil, err
+			}
+			if n.Router == nil || !n.Router.Managed {
+				return nil, fmt.Errorf("%s of lab %s is no switch that Weft configures", n.Name, s.Name)
+			}
 		}
-		if n.Router == nil || !n.Router.Managed {
-			return nil, fmt.Errorf("%s of lab %s is no switch that Weft configures", n.Name, s.Name)
-		}
-		nodes[i] = n
-	}
-	if err := joinLink(labs, leaves, joinBorders, labs[0].mtuOf(leaves[0])); err != nil {
-		return nil, err
 	}
 	if err := joinLink(labs, [2]string{controllerNode, controllerNode}, joinControllers, 1500); err != nil {
 		return nil, err
@@ -59,13 +63,29 @@ func Join(ctx context.Context, labs [2]*State, leaves [2]string) (*Joined, error
 		if err := s.letIn(ctx); err != nil {
 			return nil, err
 		}
-		o := labs[1-i]
-		err := s.vtysh(ctx, nodes[i].Name, borderConfig(s, leaves[i], o, leaves[1-i], pair(joinBorders)[1-i])...)
-		if err != nil {
+	}
+	between := joinBorders
+	for _, ends := range leaves {
+		if err := joinLeaves(ctx, labs, ends, between); err != nil {
 			return nil, err
 		}
+		between = netip.PrefixFrom(pair(between)[1].Next(), between.Bits())
 	}
 	return j, nil
+}
+
+// joinLeaves joins two leaves by a link with addresses of a prefix, and eBGP.
+func joinLeaves(ctx context.Context, labs [2]*State, leaves [2]string, between netip.Prefix) error {
+	if err := joinLink(labs, leaves, between, labs[0].mtuOf(leaves[0])); err != nil {
+		return err
+	}
+	for i, s := range labs {
+		err := s.vtysh(ctx, leaves[i], borderConfig(s, leaves[i], labs[1-i], leaves[1-i], pair(between)[1-i])...)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func pair(p netip.Prefix) [2]netip.Addr { return [2]netip.Addr{p.Addr(), p.Addr().Next()} }

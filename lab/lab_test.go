@@ -196,6 +196,10 @@ func TestPlanOfAGeneratedFile(t *testing.T) {
 	require.Len(t, s.Widths, 8*7)
 	for _, w := range s.Widths {
 		require.Equal(t, 4, w.Want)
+		require.Equal(t, []string{"eth1", "eth2", "eth3", "eth4"}, w.Over)
+		require.Equal(t, 4, w.have([]string{"eth2", "eth1", "eth4", "eth3"}))
+		require.Equal(t, 3, w.have([]string{"eth2", "eth1", "eth4", "eth9"}), "one leads elsewhere")
+		require.Equal(t, 5, w.have([]string{"eth1", "eth2", "eth3", "eth4", "eth9"}), "one too many")
 	}
 	used := map[netip.Prefix]bool{}
 	for _, n := range s.Nodes {

@@ -35,6 +35,19 @@ func LoadFile(path string) (*topology.File, error) {
 	return topology.Parse(data, path)
 }
 
+// PlanFabric plans the underlay of a file, as its label weft-underlay asks.
+func PlanFabric(file *topology.File) (*fabric.Facts, error) {
+	params, err := fabric.ParamsOf(file.Graph)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file.Source(), err)
+	}
+	facts, err := fabric.Plan(file.Graph, params)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file.Source(), err)
+	}
+	return facts, nil
+}
+
 // Plan makes the state that a lab of the file is to have. The notes are what
 // the user should know.
 func Plan(file *topology.File) (s *State, notes []string, err error) { return PlanSite(file, 0) }
@@ -51,7 +64,7 @@ func plan(file *topology.File, params fabric.Params) (s *State, notes []string, 
 	if err != nil {
 		return nil, nil, err
 	}
-	p := &planner{file: file, facts: facts, state: &State{Name: file.Name, Source: source, dir: filepath.Join(Parent(), file.Name)}}
+	p := &planner{file: file, facts: facts, state: &State{Name: file.Name, Source: source, Underlay: facts.Params.String(), dir: filepath.Join(Parent(), file.Name)}}
 	ports, err := Intent(file)
 	if err != nil {
 		return nil, nil, err
@@ -209,7 +222,7 @@ func (p *planner) router(g topology.Node, c topology.NodeConfig) (*Router, error
 	for _, name := range r.Daemons {
 		r.Sections[name] = conf.Daemon(name)
 	}
-	r.Sessions = len(p.facts.SessionsOf(g.Name))
+	r.Sessions, r.Adjacencies = len(p.facts.SessionsOf(g.Name)), len(p.facts.AdjacenciesOf(g.Name))
 	if g.Kind != "linux" {
 		p.emulated = append(p.emulated, g.Name+" ("+g.Kind+")")
 	}
@@ -308,8 +321,7 @@ func (p *planner) mgmt() error {
 	return nil
 }
 
-// widths derives from the graph how many equal-cost paths each leaf has to
-// each other.
+// widths derives from the graph the next hops that each leaf has to each other.
 func (p *planner) widths() {
 	leaves := p.file.Graph.ByRole(intent.RoleLeaf, intent.RoleBorder)
 	for _, to := range leaves {
@@ -318,8 +330,18 @@ func (p *planner) widths() {
 			if from.Name == to.Name || !p.managed(from.Name) || !p.managed(to.Name) {
 				continue
 			}
-			if w := p.file.Graph.Paths(from.Name, to.Name, topology.PathOptions{}).Width(); w > 0 {
-				p.state.Widths = append(p.state.Widths, PathWidth{from.Name, to.Name, fact.Loopback, w})
+			var over []string
+			for _, l := range p.file.Graph.Paths(from.Name, to.Name, topology.PathOptions{}).Next(from.Name) {
+				over = append(over, l.A.Interface)
+			}
+			if len(over) == 0 {
+				continue
+			}
+			slices.Sort(over)
+			w := PathWidth{From: from.Name, To: to.Name, Addr: fact.Loopback, Want: len(over), Over: over}
+			p.state.Widths = append(p.state.Widths, w)
+			if w.Addr = fact.Loopback6; w.Addr.IsValid() {
+				p.state.Widths6 = append(p.state.Widths6, w)
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,6 +46,8 @@ func (r *run) startRouter(ctx context.Context, n Node) error {
 	for daemon, text := range n.Router.Sections {
 		files[daemon+".conf"] = text
 	}
+	// isisd takes its name into its first LSP.
+	files["name.conf"] = "hostname " + n.Name + "\n"
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			return fmt.Errorf("%s: %w", n.Name, err)
@@ -55,22 +58,30 @@ func (r *run) startRouter(ctx context.Context, n Node) error {
 			return err
 		}
 	}
-	if n.Router.Managed {
+	// The daemons' sockets are there: vtysh deals the file out to them.
+	args := []string{"--vty_socket", dir, "--config_dir", dir, "-b"}
+	switch {
+	case n.Router.Managed && slices.Contains(n.Router.Daemons, lateDaemon):
+		args = []string{"--vty_socket", dir, "--config_dir", dir, "-d", lateDaemon, "-f", filepath.Join(dir, lateDaemon+".conf")}
+	case n.Router.Managed:
 		return nil
 	}
-	// The daemons' sockets are there: vtysh deals the user's file out to them.
-	out, err := exec.CommandContext(ctx, "vtysh", "--vty_socket", dir, "--config_dir", dir, "-b").CombinedOutput()
+	out, err := exec.CommandContext(ctx, "vtysh", args...).CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("%s: FRR does not take %s: %w: %s", n.Name, n.Router.Source, err, strings.TrimSpace(string(out)))
+		return fmt.Errorf("%s: FRR does not take %s: %w: %s", n.Name, cmp.Or(n.Router.Source, args[len(args)-1]), err, strings.TrimSpace(string(out)))
 	}
 	return nil
 }
 
+// lateDaemon gets its configuration when it runs. FRR's isisd takes a file of its
+// own at once, and schedules its first LSP with the interval of before, 30 s.
+const lateDaemon = "isisd"
+
 // startFRR starts one daemon and waits for its command socket.
 func (r *run) startFRR(ctx context.Context, n Node, daemon string) error {
 	dir := r.state.NodeDir(n.Name)
-	conf := filepath.Join(dir, "empty.conf")
-	if n.Router.Managed {
+	conf := filepath.Join(dir, "name.conf")
+	if n.Router.Managed && daemon != lateDaemon {
 		conf = filepath.Join(dir, daemon+".conf")
 	}
 	args := []string{
@@ -93,9 +104,6 @@ func (r *run) startFRR(ctx context.Context, n Node, daemon string) error {
 // makeFRRDir makes a folder that FRR's own user may write to.
 func makeFRRDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(dir, "empty.conf"), nil, 0o644); err != nil {
 		return err
 	}
 	for p := dir; p != "/"; p = filepath.Dir(p) {
@@ -122,17 +130,26 @@ func (r *run) daemon(ctx context.Context, p program, sockets ...string) error {
 		return err
 	}
 	err = until(ctx, 5*time.Millisecond, gone, func() (bool, error) {
-		for _, s := range sockets {
-			if _, err := os.Stat(s); err != nil {
-				return false, nil
-			}
-		}
-		return true, nil
+		return !slices.ContainsFunc(sockets, func(s string) bool { return !serves(s) }), nil
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %s did not start: %w%s", p.node, p.name, err, logTail(p.log, 5))
 	}
 	return nil
+}
+
+// serves reports whether a daemon's socket is there, and of an FRR daemon whether
+// it is listened at: the file comes first.
+func serves(socket string) bool {
+	if !strings.HasSuffix(socket, ".vty") {
+		return fileExists(socket)
+	}
+	conn, err := net.Dial("unix", socket)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
 }
 
 // vty asks an FRR daemon on its command socket, as vtysh does: a command ends
@@ -192,35 +209,38 @@ func established(list []frr.Session) int {
 	return n
 }
 
-// waitRouter waits until a switch has its BGP sessions and the kernel its
-// routes, over as many paths as the graph has.
+// adjacencies asks a node's isisd for its adjacencies and counts those that are
+// up.
+func adjacencies(ctx context.Context, dir string) (up int, err error) {
+	b, err := vty(ctx, dir, "isisd", "show isis neighbor json")
+	if err != nil {
+		return 0, err
+	}
+	list, err := frr.ParseAdjacencies(b)
+	for _, a := range list {
+		if a.Up() {
+			up++
+		}
+	}
+	return up, err
+}
+
+// waitRouter waits until a switch has its BGP sessions or IS-IS adjacencies, and
+// the kernel its routes, over as many paths as the graph has.
 func (r *run) waitRouter(ctx context.Context, n Node) error {
 	dir := r.state.NodeDir(n.Name)
-	why := "no answer from bgpd"
+	why := "no answer from its daemons"
 	err := until(ctx, 50*time.Millisecond, nil, func() (bool, error) {
-		list, err := sessions(ctx, dir)
-		if err != nil {
-			why = err.Error()
-			return false, nil
-		}
-		if up := established(list); up < n.Router.Sessions {
-			why = fmt.Sprintf("%d of %d BGP sessions are established", up, n.Router.Sessions)
-			return false, nil
-		}
-		widths, err := r.state.widthsOf(n.Name)
-		if err != nil {
-			return false, err
-		}
-		for _, w := range widths {
-			if w.Have < w.Want {
-				why = fmt.Sprintf("the kernel has %d of %d paths to %s (%s)", w.Have, w.Want, w.To, w.Addr)
-				return false, nil
-			}
-		}
-		return true, nil
+		var err error
+		why, err = r.state.missing(ctx, n)
+		return why == "" && err == nil, err
 	})
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("%s: in time limit: %s%s", n.Name, why, logTail(filepath.Join(dir, "bgpd.log"), 5))
+		daemon := "bgpd.log"
+		if n.Router.Adjacencies > 0 {
+			daemon = "isisd.log"
+		}
+		return fmt.Errorf("%s: in time limit: %s%s", n.Name, why, logTail(filepath.Join(dir, daemon), 5))
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", n.Name, err)
@@ -228,8 +248,41 @@ func (r *run) waitRouter(ctx context.Context, n Node) error {
 	return nil
 }
 
-// Width is the number of next hops that a switch's kernel uses towards
-// another.
+// missing says what a switch has not yet; nothing when it has all.
+func (s *State) missing(ctx context.Context, n Node) (string, error) {
+	dir := s.NodeDir(n.Name)
+	if n.Router.Sessions > 0 {
+		list, err := sessions(ctx, dir)
+		if err != nil {
+			return err.Error(), nil
+		}
+		if up := established(list); up < n.Router.Sessions {
+			return fmt.Sprintf("%d of %d BGP sessions are established", up, n.Router.Sessions), nil
+		}
+	}
+	if n.Router.Adjacencies > 0 {
+		up, err := adjacencies(ctx, dir)
+		if err != nil {
+			return err.Error(), nil
+		}
+		if up < n.Router.Adjacencies {
+			return fmt.Sprintf("%d of %d IS-IS adjacencies are up", up, n.Router.Adjacencies), nil
+		}
+	}
+	widths, err := s.widthsOf(n.Name)
+	if err != nil {
+		return "", err
+	}
+	for _, w := range widths {
+		if w.Have < w.Want {
+			return fmt.Sprintf("the kernel has %d of %d paths to %s (%s)", w.Have, w.Want, w.To, w.Addr), nil
+		}
+	}
+	return "", nil
+}
+
+// Width is the number of planned next hops that a switch's kernel uses towards
+// another; of all that it uses, when there are more.
 type Width struct {
 	PathWidth
 	Have int `json:"have"`
@@ -243,9 +296,9 @@ func (s *State) widthsOf(node string) ([]Width, error) {
 		if err != nil {
 			return err
 		}
-		for _, w := range s.Widths {
+		for _, w := range slices.Concat(s.Widths, s.Widths6) {
 			if w.From == node {
-				ws = append(ws, Width{w, fib[w.Addr]})
+				ws = append(ws, Width{w, w.have(fib[w.Addr])})
 			}
 		}
 		return nil

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"github.com/weft-sdn/weft/fabric"
+	"github.com/weft-sdn/weft/ipam"
 	"github.com/weft-sdn/weft/topology"
 )
 
@@ -16,13 +17,12 @@ const Sites = 4
 // siteASNs is how many AS numbers lie between those of two sites.
 const siteASNs = 20_000_000
 
-// siteParams are what the fabric of a site is planned with: that of the first is
-// as any lab's.
-func siteParams(site int) (fabric.Params, error) {
+// atSite gives parameters the part of their pools that is a site's: that of the
+// first is as any lab's.
+func atSite(p fabric.Params, site int) (fabric.Params, error) {
 	if site < 0 || site >= Sites {
 		return fabric.Params{}, fmt.Errorf("site %d is outside 0..%d", site, Sites-1)
 	}
-	p := fabric.Params{}
 	if site == 0 {
 		return p, nil
 	}
@@ -33,22 +33,29 @@ func siteParams(site int) (fabric.Params, error) {
 	for _, pool := range []*netip.Prefix{&p.Loopbacks, &p.VTEPs, &p.P2P, &p.Racks} {
 		*pool = quarter(*pool, site)
 	}
+	if p.Loopbacks6.IsValid() { // P2P6 follows P2P
+		p.Loopbacks6 = quarter(p.Loopbacks6, site)
+	}
 	return p, nil
 }
 
-// quarter is the n-th quarter of an IPv4 prefix.
+// quarter is the n-th quarter of a prefix.
 func quarter(p netip.Prefix, n int) netip.Prefix {
-	a, bits := p.Addr().As4(), p.Bits()+2
-	// The two bits lie in one octet in all pools of fabric.Params.
-	a[(bits-1)/8] |= byte(n << ((8 - bits%8) % 8))
-	return netip.PrefixFrom(netip.AddrFrom4(a), bits)
+	q, err := ipam.SubPrefix(p, p.Bits()+2, uint64(n))
+	if err != nil { // the pools of fabric.Params are all large enough
+		panic(err)
+	}
+	return q
 }
 
 // PlanSite is Plan for one of several labs that are to be joined: each has a site
 // of its own.
 func PlanSite(file *topology.File, site int) (*State, []string, error) {
-	params, err := siteParams(site)
+	params, err := fabric.ParamsOf(file.Graph)
 	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", file.Source(), err)
+	}
+	if params, err = atSite(params, site); err != nil {
 		return nil, nil, err
 	}
 	s, notes, err := plan(file, params)

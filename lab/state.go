@@ -36,14 +36,18 @@ type State struct {
 	Phase   Phase        `json:"phase"`
 	Created time.Time    `json:"created"`
 	Mgmt    netip.Prefix `json:"mgmt"`
-	Nodes   []Node       `json:"nodes"`
-	Links   []Link       `json:"links"`
+	// Underlay says how the fabric routes: "bgp numbered".
+	Underlay string `json:"underlay,omitempty"`
+	Nodes    []Node `json:"nodes"`
+	Links    []Link `json:"links"`
 	// Controller is the API's endpoint; empty without a controller.
 	Controller string    `json:"controller,omitempty"`
 	Processes  []Process `json:"processes"`
 	// Raised are limits of the host that the lab raised, as they were before.
 	Raised map[string]string `json:"raised,omitempty"`
 	Widths []PathWidth       `json:"widths"`
+	// Widths6 are the same to the IPv6 loopbacks, where there are some.
+	Widths6 []PathWidth `json:"widths6,omitempty"`
 	// The fabric as the controller is told of it.
 	FabricNodes []*intent.Node `json:"fabricNodes,omitempty"`
 	FabricLinks []*intent.Link `json:"fabricLinks,omitempty"`
@@ -98,6 +102,8 @@ type Router struct {
 	Daemons  []string          `json:"daemons"`
 	Loopback netip.Addr        `json:"loopback,omitzero"`
 	Sessions int               `json:"sessions"` // BGP sessions that must come up
+	// Adjacencies are those of IS-IS that must come up.
+	Adjacencies int `json:"adjacencies,omitempty"`
 }
 
 // VTEP is the place in the underlay of the Open vSwitch of a hypervisor or
@@ -130,6 +136,9 @@ type PathWidth struct {
 	To   string     `json:"to"`
 	Addr netip.Addr `json:"address"`
 	Want int        `json:"want"`
+	// Over are the interfaces of the next hops, sorted; of several parallel
+	// links each.
+	Over []string `json:"over"`
 }
 
 // Parent is the folder in which labs keep theirs.

@@ -37,6 +37,8 @@ type NodeStatus struct {
 	Managed     bool     `json:"managed,omitempty"`
 	Sessions    int      `json:"sessions"` // BGP sessions expected
 	Established int      `json:"established"`
+	Adjacencies int      `json:"adjacencies,omitempty"` // of IS-IS, expected
+	Up          int      `json:"up,omitempty"`          // of those
 	Problem     string   `json:"problem,omitempty"`
 }
 
@@ -119,6 +121,16 @@ func (s *State) nodeStatus(ctx context.Context, n Node) NodeStatus {
 				ns.Sessions = len(list)
 			}
 		}
+		if ns.Adjacencies = n.Router.Adjacencies; ns.Adjacencies > 0 && !slices.Contains(ns.Dead, "isisd") && ns.Processes > 0 {
+			up, err := adjacencies(ctx, s.NodeDir(n.Name))
+			if err != nil {
+				problems = append(problems, err.Error())
+			}
+			ns.Up = up
+		}
+		if ns.Up < ns.Adjacencies {
+			problems = append(problems, fmt.Sprintf("%d of %d IS-IS adjacencies are up", ns.Up, ns.Adjacencies))
+		}
 		if ns.Established < ns.Sessions {
 			problems = append(problems, fmt.Sprintf("%d of %d BGP sessions are established", ns.Established, ns.Sessions))
 		}
@@ -135,10 +147,17 @@ func (s *Status) Print(w io.Writer) error {
 	}
 	fmt.Fprintln(w)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "NODE\tROLE\tMGMT\tPROCESSES\tBGP\tPROBLEM")
+	routing := "BGP"
+	if slices.ContainsFunc(s.Nodes, func(n NodeStatus) bool { return n.Adjacencies > 0 }) {
+		routing = "IS-IS"
+	}
+	fmt.Fprintln(t, "NODE\tROLE\tMGMT\tPROCESSES\t"+routing+"\tPROBLEM")
 	for _, n := range s.Nodes {
 		bgp := "-"
-		if n.Sessions > 0 {
+		switch {
+		case n.Adjacencies > 0:
+			bgp = fmt.Sprintf("%d/%d", n.Up, n.Adjacencies)
+		case n.Sessions > 0:
 			bgp = fmt.Sprintf("%d/%d", n.Established, n.Sessions)
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%d/%d\t%s\t%s\n", n.Name, cmp.Or(n.Role, "-"), cmp.Or(n.Mgmt, "-"), n.Alive, n.Processes, bgp, n.Problem)
@@ -158,7 +177,10 @@ func printMatrix(w io.Writer, ws []Width) error {
 	wrong := 0
 	for _, x := range ws {
 		names = append(names, x.From, x.To)
-		cell[[2]string{x.From, x.To}] = fmt.Sprintf("%d/%d", x.Have, x.Want)
+		// Of IPv4 and IPv6, the one that is not as it should be.
+		if at := [2]string{x.From, x.To}; cell[at] == "" || x.Have != x.Want {
+			cell[at] = fmt.Sprintf("%d/%d", x.Have, x.Want)
+		}
 		if x.Have != x.Want {
 			wrong++
 		}
@@ -188,7 +210,7 @@ func printMatrix(w io.Writer, ws []Width) error {
 
 // Inspect writes what Plan made of a file.
 func Inspect(w io.Writer, s *State, notes []string) error {
-	fmt.Fprintf(w, "lab %s, management network %s\n\n", s.Name, s.Mgmt)
+	fmt.Fprintf(w, "lab %s, underlay %s, management network %s\n\n", s.Name, s.Underlay, s.Mgmt)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "NODE\tKIND\tROLE\tDECIDED BY\tASN\tLOOPBACK\tVTEP\tMGMT")
 	for _, n := range s.Nodes {

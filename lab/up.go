@@ -156,7 +156,7 @@ func (r *run) up(ctx context.Context) error {
 	steps = append(steps, struct {
 		name string
 		do   func(context.Context) error
-	}{"BGP sessions and equal-cost paths", r.converge})
+	}{"sessions and equal-cost paths", r.converge})
 	for _, step := range steps {
 		done := r.progress.Phase(step.name)
 		err := step.do(ctx)

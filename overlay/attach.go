@@ -117,7 +117,7 @@ func (m *Model) place(r intent.Ref, prefer place) (at Attachment, ok bool, stand
 		return Attachment{
 			LocalPort: LocalPort{Port: r, VNI: n.Spec.VNI, Interface: at.iface, VLAN: p.Spec.Binding.VLAN,
 				OFPort: e.ifaces[at.iface].OFPort, MAC: p.Spec.MAC, Addresses: p.Spec.Addresses,
-				Encap: n.Spec.Encapsulation.Full(), Standby: standby, Routing: routing, Services: m.served.by[n.Ref()], QoS: compileQoS(p.Spec.QoS), NAT: m.natOf(p, e), Policy: policy, Domain: domain, ACLs: m.acls.of[n.Ref()]},
+				Encap: n.Spec.Encapsulation.Full(), Standby: standby, Routing: routing, Services: m.served.by[n.Ref()], QoS: compileQoS(p.Spec.QoS), TenantQoS: m.limits[r.Tenant], NAT: m.natOf(p, e), Policy: policy, Domain: domain, ACLs: m.acls.of[n.Ref()]},
 			Node: at.node, VTEP: e.vtep(), RouterMAC: routerMAC,
 		}
 	}

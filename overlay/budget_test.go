@@ -97,7 +97,32 @@ func TestBudget(t *testing.T) {
 			m.Touched()
 		}
 	})
+	floatingBudget(t, counts)
 	budget.Check(t, counts)
+}
+
+// floatingBudget counts who hears of a floating IP more, and how much there is to
+// read, where 50 edges have ports of a router that leads outside.
+func floatingBudget(t *testing.T, counts map[string]float64) {
+	m := NewModel()
+	nets, ports, reports := endpoints(100)
+	nets[0].Spec.Subnets = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	m.Put(nets[0])
+	edges(m, reports)
+	for _, p := range ports {
+		m.Put(p)
+	}
+	m.Put(&intent.ExternalNetwork{Metadata: intent.Metadata{Name: "x"}, Spec: intent.ExternalNetworkSpec{VNI: 900}})
+	r := &intent.Router{Metadata: intent.Metadata{Name: "r", Tenant: "t"}, Spec: intent.RouterSpec{VNI: 901, Networks: []intent.RouterNetwork{{Network: nets[0].Metadata.Name}},
+		External: &intent.RouterExternal{Network: "x", SNAT: true}}}
+	m.Put(r)
+	m.Touched()
+	at := m.segment(900).Rev()
+	m.Put(&intent.FloatingIP{Metadata: intent.Metadata{Name: "f", Tenant: "t"}, Spec: intent.FloatingIPSpec{External: "x", Address: netip.MustParseAddr("203.0.113.9"), Port: ports[3].Metadata.Name}})
+	nodes, vnis := m.Touched()
+	require.Equal(t, []intent.VNI{900}, vnis)
+	counts["edges whose own ports changed, floating IP added"] = float64(len(nodes))
+	counts["rows to read, floating IP added"] = float64(rowsSince(m, 900, &at))
 }
 
 func rowsSince(m *Model, v intent.VNI, at *evpn.Revision) (n int) {

@@ -42,6 +42,9 @@ type LocalPort struct {
 	// Services are what the station is told, nil when it is told nothing.
 	Services *Services
 	QoS      *QoS // nil when there are no limits
+	// TenantQoS limits all ports of the tenant that the edge has, together; nil
+	// when nothing does.
+	TenantQoS *QoS
 	// NAT is how its packets to and from outside are translated; nil when its
 	// router leads to no external network.
 	NAT *NAT
@@ -66,7 +69,7 @@ type Learned struct {
 // Equal reports whether two local ports are the same in all.
 func (p LocalPort) Equal(q LocalPort) bool {
 	return p.Port == q.Port && p.VNI == q.VNI && p.Interface == q.Interface && p.VLAN == q.VLAN && p.OFPort == q.OFPort && p.MAC == q.MAC && p.Encap == q.Encap && p.Standby == q.Standby && slices.Equal(p.Addresses, q.Addresses) &&
-		p.Routing.Equal(q.Routing) && p.Services.Equal(q.Services) && p.QoS.Equal(q.QoS) && p.NAT.Equal(q.NAT) &&
+		p.Routing.Equal(q.Routing) && p.Services.Equal(q.Services) && p.QoS.Equal(q.QoS) && p.TenantQoS.Equal(q.TenantQoS) && p.NAT.Equal(q.NAT) &&
 		p.Domain == q.Domain && p.Policy.Equal(q.Policy) && p.ACLs.Equal(q.ACLs)
 }
 
@@ -141,6 +144,7 @@ type Model struct {
 
 	security    security
 	acls        acls
+	limits      limits
 	offences    map[rowOf]map[evpn.Source]offence // by the rows of ports that others announce
 	translating translating
 
@@ -217,6 +221,7 @@ func NewModel() *Model {
 		offences:     map[rowOf]map[evpn.Source]offence{},
 		security:     newSecurity(),
 		acls:         newACLs(),
+		limits:       limits{},
 		translating:  newTranslating(),
 		touchedNodes: map[string]struct{}{}, touchedVNIs: map[intent.VNI]struct{}{}, served: newServed(), scratch: map[string]struct{}{},
 	}
@@ -235,6 +240,8 @@ func (m *Model) Touched() (nodes []string, vnis []intent.VNI) {
 // are ignored.
 func (m *Model) Put(o intent.Object) {
 	switch o := o.(type) {
+	case *intent.Tenant:
+		m.setTenant(o.Metadata.Name, o)
 	case *intent.Network:
 		old := m.networks[o.Ref()]
 		m.networks[o.Ref()] = o
@@ -299,6 +306,8 @@ func (m *Model) Put(o intent.Object) {
 // Delete takes the deletion of an object.
 func (m *Model) Delete(r intent.Ref) {
 	switch r.Kind {
+	case intent.KindTenant:
+		m.setTenant(r.Name, nil)
 	case intent.KindNetworkACL:
 		m.setACL(r, nil)
 	case intent.KindSecurityGroup:

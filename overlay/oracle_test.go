@@ -84,7 +84,7 @@ var oracleBorders = []string{"hv1", "leaf8", "leaf9"}
 func (w *world) step() string {
 	// Nothing is taken for a duplicate that moves every hour.
 	w.now = w.now.Add(time.Hour)
-	switch w.IntN(21) {
+	switch w.IntN(22) {
 	case 0:
 		n := hypervisor(w.hv())
 		if w.IntN(2) == 0 {
@@ -148,8 +148,19 @@ func (w *world) step() string {
 		n, away := w.leaf(), w.IntN(2) == 0
 		w.m.SetAway(n, away)
 		return fmt.Sprintf("%s is away: %v", n, away)
+	case 20:
+		return w.putTenant()
 	}
 	return w.route()
+}
+
+// putTenant puts the tenant, which may limit its ports.
+func (w *world) putTenant() string {
+	tenant := &intent.Tenant{Metadata: intent.Metadata{Name: "t"}}
+	if w.IntN(3) != 0 {
+		tenant.Spec.QoS = &intent.TenantQoS{In: intent.RateLimit{Rate: intent.BitRate(fmt.Sprintf("%dM", 1+w.IntN(2)))}}
+	}
+	return w.put(tenant)
 }
 
 // putRouter puts a router on up to three networks, of which others may name

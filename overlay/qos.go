@@ -1,6 +1,9 @@
 package overlay
 
 import (
+	"iter"
+	"slices"
+
 	"github.com/weft-sdn/weft/controller/intent"
 )
 
@@ -37,6 +40,56 @@ func compileQoS(q *intent.QoS) *QoS {
 		return nil
 	}
 	return &out
+}
+
+// limits are those of tenants, by name. The ports of a tenant share one QoS.
+type limits map[string]*QoS
+
+// compileTenantQoS makes what a tenant's ports on one edge may use together; nil
+// when nothing limits them.
+func compileTenantQoS(t *intent.Tenant) *QoS {
+	if t == nil || t.Spec.QoS == nil {
+		return nil
+	}
+	return compileQoS(&intent.QoS{Out: t.Spec.QoS.Out, In: t.Spec.QoS.In})
+}
+
+// setTenant takes a tenant, new, changed or, with nil, deleted: its ports are
+// settled when its limits changed.
+func (m *Model) setTenant(name string, t *intent.Tenant) {
+	now := compileTenantQoS(t)
+	if m.limits[name].Equal(now) {
+		return
+	}
+	if m.limits[name] = now; now == nil {
+		delete(m.limits, name)
+	}
+	for p := range m.PortsOfTenant(name) {
+		m.settle(p)
+	}
+}
+
+// LimitsTenant reports whether a tenant has limits.
+func (m *Model) LimitsTenant(name string) bool { return m.limits[name] != nil }
+
+// PortsOfTenant yields the ports of a tenant by network and name.
+func (m *Model) PortsOfTenant(name string) iter.Seq[intent.Ref] {
+	return func(yield func(intent.Ref) bool) {
+		var networks []intent.Ref
+		for n := range m.portsOf {
+			if n.Tenant == name {
+				networks = append(networks, n)
+			}
+		}
+		slices.SortFunc(networks, compareRefs)
+		for _, n := range networks {
+			for _, p := range m.PortsOf(n) {
+				if !yield(p) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // leastBurst is room for a few packets of 1,500 octets, in kbit: with less a

@@ -82,3 +82,43 @@ func TestQoSIsCompiled(t *testing.T) {
 	zero := uint8(0)
 	require.False(t, compileQoS(&intent.QoS{DSCP: &zero}).Equal(nil), "best effort is a mark")
 }
+
+// A tenant's limits come to all its ports, whoever is there first, and to no other's;
+// what does not change them touches nobody.
+func TestTenantLimitsFollow(t *testing.T) {
+	m, _ := servedModel()
+	of := func(name string) *QoS {
+		return m.Local("hv1")[intent.Ref{Kind: intent.KindPort, Tenant: "t", Name: name}].TenantQoS
+	}
+	tenant := func(name string, q *intent.TenantQoS) *intent.Tenant {
+		return &intent.Tenant{Metadata: intent.Metadata{Name: name}, Spec: intent.TenantSpec{QoS: q}}
+	}
+	rev := func() uint64 { r, _ := m.Behind("hv1", nil); return r }
+	at := rev()
+	m.Put(tenant("t", nil))
+	m.Put(tenant("t", &intent.TenantQoS{}))
+	m.Put(tenant("other", &intent.TenantQoS{Out: intent.RateLimit{Rate: "1M"}}))
+	require.Equal(t, at, rev())
+	require.False(t, m.LimitsTenant("t"))
+	require.Nil(t, of("a"))
+
+	limited := tenant("t", &intent.TenantQoS{Out: intent.RateLimit{Rate: "1M"}, In: intent.RateLimit{Rate: "2M", Burst: "1M"}})
+	m.Put(limited)
+	require.Equal(t, at+2, rev(), "both ports")
+	require.Equal(t, &QoS{Out: Limit{1000, 100}, In: Limit{2000, 1000}}, of("a"))
+	require.Same(t, of("a"), of("b"))
+	require.True(t, m.LimitsTenant("t"))
+	nodes, vnis := m.Touched()
+	require.Equal(t, []string{"hv1"}, nodes)
+	require.Empty(t, vnis)
+	m.Put(limited)
+	require.Equal(t, at+2, rev())
+
+	m.Put(port("c", "na", 3, intent.Binding{IfaceID: "c"}))
+	m.Observe("hv1", []Interface{{Name: "tapa", IfaceID: "a", OFPort: 1}, {Name: "tapc", IfaceID: "c", OFPort: 3}})
+	require.Same(t, of("a"), of("c"), "one that comes later")
+	m.Delete(limited.Ref())
+	require.Nil(t, of("a"))
+	require.Nil(t, of("c"))
+	require.Len(t, m.limits, 1)
+}

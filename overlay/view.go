@@ -70,6 +70,9 @@ func (m *Model) Port(r intent.Ref) *intent.Port { return m.ports[r] }
 // Network returns a network's intent as the model knows it, or nil.
 func (m *Model) Network(r intent.Ref) *intent.Network { return m.networks[r] }
 
+// Router returns a router's intent as the model knows it, or nil.
+func (m *Model) Router(r intent.Ref) *intent.Router { return m.routerSpec(r) }
+
 // PortsOf lists the ports of a network by name.
 func (m *Model) PortsOf(network intent.Ref) []intent.Ref {
 	return slices.SortedFunc(maps.Keys(m.portsOf[network]), compareRefs)

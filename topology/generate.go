@@ -15,8 +15,11 @@ type GenerateParams struct {
 	Name               string
 	Superspines        int // needed for more than one pod
 	Spines             int
-	Leaves             int
-	Pods               int // one when zero
+	Leaves             int    // none makes a collapsed spine: the spines have the hosts, and are joined with each other
+	Pods               int    // one when zero
+	Planes             int    // that superspines, and the spines of each pod, are divided among; one when zero
+	ParallelLinks      int    // of each leaf to each of its spines; one when zero
+	Underlay           string // words for the label weft-underlay: "isis", "bgp unnumbered ipv6"; no label when empty
 	HypervisorsPerLeaf int
 	HostsPerHypervisor int      // VMs
 	ServersPerLeaf     int      // bare metal
@@ -30,14 +33,17 @@ const vmMTU = 1500
 
 // Limits of what Generate makes. 10.0.0.0/16 has room for every node.
 const (
-	maxNodes  = 20000
-	narrowVMs = 200 // as many get addresses from a /24
-	firstVLAN = 101 // of a VTEP's first server on a tagged port
+	maxNodes    = 20000
+	narrowVMs   = 200 // as many get addresses from a /24
+	maxParallel = 32
+	firstVLAN   = 101 // of a VTEP's first server on a tagged port
 )
 
 func (p *GenerateParams) check() error {
-	if p.Pods == 0 {
-		p.Pods = 1
+	for _, n := range []*int{&p.Pods, &p.Planes, &p.ParallelLinks} {
+		if *n == 0 {
+			*n = 1
+		}
 	}
 	if len(p.Tenants) == 0 {
 		p.Tenants = []string{"blue", "green"}
@@ -46,7 +52,8 @@ func (p *GenerateParams) check() error {
 		name     string
 		n, least int
 	}{
-		{"superspines", p.Superspines, 0}, {"spines", p.Spines, 0}, {"leaves", p.Leaves, 1}, {"pods", p.Pods, 1},
+		{"superspines", p.Superspines, 0}, {"spines", p.Spines, 0}, {"leaves", p.Leaves, 0}, {"pods", p.Pods, 1},
+		{"planes", p.Planes, 1}, {"parallel links", p.ParallelLinks, 1},
 		{"hypervisors per leaf", p.HypervisorsPerLeaf, 0}, {"hosts per hypervisor", p.HostsPerHypervisor, 0},
 		{"servers per leaf", p.ServersPerLeaf, 0}, {"VTEPs per leaf", p.VTEPsPerLeaf, 0}, {"servers per VTEP", p.ServersPerVTEP, 0},
 	} {
@@ -55,8 +62,14 @@ func (p *GenerateParams) check() error {
 		}
 	}
 	switch {
+	case p.ParallelLinks > maxParallel:
+		return fmt.Errorf("parallel links: %d is outside 1..%d", p.ParallelLinks, maxParallel)
 	case !goodName(p.Name):
 		return fmt.Errorf("name: %q is not a name for a lab: use 1 to 63 letters, digits, '-', '.' or '_', with a letter or digit at both ends", p.Name)
+	case p.Leaves == 0 && p.Spines == 0:
+		return fmt.Errorf("leaves: a fabric needs leaves, or spines alone for a collapsed spine")
+	case p.Leaves == 0 && (p.Superspines > 0 || p.Pods > 1):
+		return fmt.Errorf("leaves: a collapsed spine, without leaves, has no pods and no superspines")
 	case p.Leaves > 1 && p.Spines == 0:
 		return fmt.Errorf("spines: %d leaves need at least one spine", p.Leaves)
 	case p.Spines%p.Pods != 0:
@@ -67,12 +80,21 @@ func (p *GenerateParams) check() error {
 		return fmt.Errorf("superspines: %d pods need at least one superspine", p.Pods)
 	case p.Superspines > 0 && p.Spines == 0:
 		return fmt.Errorf("spines: superspines need spines below them")
+	case p.Superspines%p.Planes != 0:
+		return fmt.Errorf("planes: %d superspines can't be divided among %d planes", p.Superspines, p.Planes)
+	case p.Spines/p.Pods%p.Planes != 0:
+		return fmt.Errorf("planes: %d spines of a pod can't be divided among %d planes", p.Spines/p.Pods, p.Planes)
+	case p.Planes > 1 && p.Superspines == 0:
+		return fmt.Errorf("planes: they are of superspines, and there is none")
 	case p.HypervisorsPerLeaf == 0 && p.HostsPerHypervisor > 0:
 		return fmt.Errorf("hypervisors per leaf: VMs need hypervisors")
 	case p.VTEPsPerLeaf == 0 && p.ServersPerVTEP > 0:
 		return fmt.Errorf("VTEPs per leaf: servers behind VTEPs need VTEPs")
 	case p.nodes() > maxNodes:
 		return fmt.Errorf("the fabric has more than %d nodes", maxNodes)
+	}
+	if strings.IndexFunc(p.Underlay, func(r rune) bool { return r != ' ' && (r < '0' || r > '9') && (r < 'a' || r > 'z') }) >= 0 {
+		return fmt.Errorf("underlay: %q is not words like \"bgp unnumbered\"", p.Underlay)
 	}
 	for i, t := range p.Tenants {
 		if err := (&intent.Tenant{Metadata: intent.Metadata{Name: t}}).Validate(); err != nil {
@@ -88,7 +110,23 @@ func (p *GenerateParams) check() error {
 // nodes is how many nodes the fabric has. Each size is at most maxNodes, so
 // nothing overflows.
 func (p *GenerateParams) nodes() int {
-	return p.Superspines + p.Spines + p.Leaves*(1+p.ServersPerLeaf+p.HypervisorsPerLeaf*(1+p.HostsPerHypervisor)+p.VTEPsPerLeaf*(1+p.ServersPerVTEP))
+	return p.Superspines + p.Spines + p.Leaves + p.edges()*(p.ServersPerLeaf+p.HypervisorsPerLeaf*(1+p.HostsPerHypervisor)+p.VTEPsPerLeaf*(1+p.ServersPerVTEP))
+}
+
+// edges is how many switches have hosts: the leaves, or a collapsed spine.
+func (p *GenerateParams) edges() int {
+	if p.Leaves == 0 {
+		return p.Spines
+	}
+	return p.Leaves
+}
+
+// edge is the name of a switch with hosts.
+func (p *GenerateParams) edge(i int) string {
+	if p.Leaves == 0 {
+		return numbered("spine", i)
+	}
+	return numbered("leaf", i)
 }
 
 // Generate makes the topology file of a Clos fabric with hypervisors and VMs,
@@ -143,33 +181,54 @@ func (g *generator) switches() {
 	for i := range g.Leaves {
 		g.node("leaves", numbered("leaf", i))
 	}
+	if g.Leaves == 0 {
+		g.collapsed()
+		return
+	}
 	spines, leaves := g.Spines/g.Pods, g.Leaves/g.Pods
 	for i := range g.Leaves {
 		for s := range spines {
-			g.link(numbered("leaf", i), numbered("spine", i/leaves*spines+s), 0)
+			for range g.ParallelLinks {
+				g.link(numbered("leaf", i), numbered("spine", i/leaves*spines+s), 0)
+			}
 		}
 	}
+	// The first spines of each pod are on the first plane's superspines, the
+	// next ones on the next plane's.
+	wide := g.Superspines / g.Planes
 	for i := range g.Spines {
-		for s := range g.Superspines {
-			g.link(numbered("spine", i), numbered("superspine", s), 0)
+		plane := i % spines / (spines / g.Planes)
+		for s := range wide {
+			g.link(numbered("spine", i), numbered("superspine", plane*wide+s), 0)
+		}
+	}
+}
+
+// collapsed joins each spine with each other.
+func (g *generator) collapsed() {
+	for i := range g.Spines {
+		for s := range i {
+			for range g.ParallelLinks {
+				g.link(numbered("spine", i), numbered("spine", s), 0)
+			}
 		}
 	}
 }
 
 func (g *generator) hosts() {
-	n := g.Leaves * g.HypervisorsPerLeaf
+	n := g.edges() * g.HypervisorsPerLeaf
 	for i := range n {
 		g.node("hypervisors", numbered("hv", i))
-		g.link(numbered("leaf", i/g.HypervisorsPerLeaf), numbered("hv", i), 0)
+		g.link(g.edge(i/g.HypervisorsPerLeaf), numbered("hv", i), 0)
 	}
-	for i := range g.Leaves * g.ServersPerLeaf {
+	for i := range g.edges() * g.ServersPerLeaf {
 		g.node("servers", numbered("server", i))
-		g.link(numbered("leaf", i/g.ServersPerLeaf), numbered("server", i), 0)
+		g.link(g.edge(i/g.ServersPerLeaf), numbered("server", i), 0)
 	}
-	vteps := g.Leaves * g.VTEPsPerLeaf
+	vteps := g.edges() * g.VTEPsPerLeaf
 	for i := range vteps {
 		g.node("vteps", numbered("vtep", i))
-		g.link(numbered("leaf", i/g.VTEPsPerLeaf), numbered("vtep", i), 0)
+		g.link(g.edge(i/g.VTEPsPerLeaf), numbered("vtep", i), 0)
 	}
 	vms, servers := n*g.HostsPerHypervisor, vteps*g.ServersPerVTEP
 	most := (vms+len(g.Tenants)-1)/len(g.Tenants) + (servers+len(g.Tenants)-1)/len(g.Tenants)
@@ -254,10 +313,18 @@ var groupRoles = []struct {
 func (g *generator) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# %s.\n# Made by weft. Its lab needs no images; for containerlab, give each group one.\nname: %s\n\n", g.summary(), quote(g.Name))
-	b.WriteString("topology:\n  defaults:\n    kind: linux\n\n  groups:\n")
+	b.WriteString("topology:\n  defaults:\n    kind: linux\n")
+	if g.Underlay != "" {
+		fmt.Fprintf(&b, "    labels:\n      %s: %s\n", LabelUnderlay, quote(g.Underlay))
+	}
+	b.WriteString("\n  groups:\n")
 	for _, r := range groupRoles {
+		role := r.role
+		if g.Leaves == 0 && role == intent.RoleSpine {
+			role = intent.RoleLeaf
+		}
 		if slices.Contains(g.made, r.group) {
-			fmt.Fprintf(&b, "    %s:\n      labels:\n        %s: %s\n", r.group, LabelRole, r.role)
+			fmt.Fprintf(&b, "    %s:\n      labels:\n        %s: %s\n", r.group, LabelRole, role)
 		}
 	}
 	b.WriteString("\n  nodes:\n" + g.nodes.String())
@@ -268,7 +335,7 @@ func (g *generator) text() string {
 }
 
 func (g *generator) summary() string {
-	hypervisors, vteps := g.Leaves*g.HypervisorsPerLeaf, g.Leaves*g.VTEPsPerLeaf
+	hypervisors, vteps := g.edges()*g.HypervisorsPerLeaf, g.edges()*g.VTEPsPerLeaf
 	var parts []string
 	for _, c := range []struct {
 		n         int
@@ -276,7 +343,7 @@ func (g *generator) summary() string {
 	}{
 		{g.Superspines, "superspine", "superspines"}, {g.Spines, "spine", "spines"}, {g.Leaves, "leaf", "leaves"},
 		{hypervisors, "hypervisor", "hypervisors"}, {vteps, "hardware VTEP", "hardware VTEPs"},
-		{g.Leaves*g.ServersPerLeaf + vteps*g.ServersPerVTEP, "server", "servers"},
+		{g.edges()*g.ServersPerLeaf + vteps*g.ServersPerVTEP, "server", "servers"},
 		{hypervisors * g.HostsPerHypervisor, "VM", "VMs"},
 	} {
 		switch c.n {

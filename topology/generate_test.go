@@ -130,23 +130,77 @@ func TestGenerateManyVMs(t *testing.T) {
 
 func TestGenerateRefuses(t *testing.T) {
 	for want, p := range map[string]topology.GenerateParams{
-		`generate: name: "" is not a name for a lab: use 1 to 63 letters, digits, '-', '.' or '_', with a letter or digit at both ends`: {Leaves: 1},
-		"generate: leaves: 0 is outside 1..20000":                    {Name: "t"},
-		"generate: spines: -1 is outside 0..20000":                   {Name: "t", Leaves: 1, Spines: -1},
-		"generate: spines: 2 leaves need at least one spine":         {Name: "t", Leaves: 2},
-		"generate: spines: 3 spines can't be divided among 2 pods":   {Name: "t", Leaves: 4, Spines: 3, Pods: 2, Superspines: 1},
-		"generate: leaves: 3 leaves can't be divided among 2 pods":   {Name: "t", Leaves: 3, Spines: 4, Pods: 2, Superspines: 1},
-		"generate: superspines: 2 pods need at least one superspine": {Name: "t", Leaves: 4, Spines: 4, Pods: 2},
-		"generate: spines: superspines need spines below them":       {Name: "t", Leaves: 1, Superspines: 1},
-		"generate: hypervisors per leaf: VMs need hypervisors":       {Name: "t", Leaves: 1, HostsPerHypervisor: 1},
-		"generate: the fabric has more than 20000 nodes":             {Name: "t", Leaves: 100, Spines: 1, HypervisorsPerLeaf: 10, HostsPerHypervisor: 20},
-		"generate: VTEPs per leaf: servers behind VTEPs need VTEPs":  {Name: "t", Leaves: 1, ServersPerVTEP: 1},
-		"generate: tenants: a is given twice":                        {Name: "t", Leaves: 1, Tenants: []string{"a", "a"}},
+		`generate: name: "" is not a name for a lab: use 1 to 63 letters, digits, '-', '.' or '_', with a letter or digit at both ends`:                        {Leaves: 1},
+		"generate: leaves: a fabric needs leaves, or spines alone for a collapsed spine":                                                                       {Name: "t"},
+		"generate: leaves: a collapsed spine, without leaves, has no pods and no superspines":                                                                  {Name: "t", Spines: 2, Superspines: 1},
+		"generate: planes: 3 superspines can't be divided among 2 planes":                                                                                      {Name: "t", Spines: 4, Leaves: 2, Pods: 2, Superspines: 3, Planes: 2},
+		"generate: planes: 3 spines of a pod can't be divided among 2 planes":                                                                                  {Name: "t", Spines: 6, Leaves: 2, Pods: 2, Superspines: 2, Planes: 2},
+		"generate: planes: they are of superspines, and there is none":                                                                                         {Name: "t", Spines: 2, Leaves: 2, Planes: 2},
+		"generate: parallel links: 33 is outside 1..32":                                                                                                        {Name: "t", Spines: 2, Leaves: 2, ParallelLinks: 33},
+		"generate: underlay: \"a: b\" is not words like \"bgp unnumbered\"":                                                                                    {Name: "t", Spines: 2, Leaves: 2, Underlay: "a: b"},
+		"generate: spines: -1 is outside 0..20000":                                                                                                             {Name: "t", Leaves: 1, Spines: -1},
+		"generate: spines: 2 leaves need at least one spine":                                                                                                   {Name: "t", Leaves: 2},
+		"generate: spines: 3 spines can't be divided among 2 pods":                                                                                             {Name: "t", Leaves: 4, Spines: 3, Pods: 2, Superspines: 1},
+		"generate: leaves: 3 leaves can't be divided among 2 pods":                                                                                             {Name: "t", Leaves: 3, Spines: 4, Pods: 2, Superspines: 1},
+		"generate: superspines: 2 pods need at least one superspine":                                                                                           {Name: "t", Leaves: 4, Spines: 4, Pods: 2},
+		"generate: spines: superspines need spines below them":                                                                                                 {Name: "t", Leaves: 1, Superspines: 1},
+		"generate: hypervisors per leaf: VMs need hypervisors":                                                                                                 {Name: "t", Leaves: 1, HostsPerHypervisor: 1},
+		"generate: the fabric has more than 20000 nodes":                                                                                                       {Name: "t", Leaves: 100, Spines: 1, HypervisorsPerLeaf: 10, HostsPerHypervisor: 20},
+		"generate: VTEPs per leaf: servers behind VTEPs need VTEPs":                                                                                            {Name: "t", Leaves: 1, ServersPerVTEP: 1},
+		"generate: tenants: a is given twice":                                                                                                                  {Name: "t", Leaves: 1, Tenants: []string{"a", "a"}},
 		"generate: Tenant A: metadata.name: \"A\" is not a name: use 1 to 63 lower-case letters, digits, '-', '.' or '_', with a letter or digit at both ends": {Name: "t", Leaves: 1, Tenants: []string{"A"}},
 	} {
 		if _, err := topology.Generate(p); err == nil || err.Error() != want {
 			t.Errorf("got %v, want %s", err, want)
 		}
+	}
+}
+
+// Parallel planes: each spine is on its own plane's superspines only, and paths
+// between pods stay in the plane that they begin in.
+func TestGeneratePlanes(t *testing.T) {
+	g := generate(t, topology.GenerateParams{Name: "t", Superspines: 4, Spines: 8, Leaves: 4, Pods: 2, Planes: 2}).Graph
+	for spine, want := range map[string]string{
+		"spine1": "superspine1 superspine2", "spine2": "superspine1 superspine2", "spine3": "superspine3 superspine4", "spine4": "superspine3 superspine4",
+		"spine5": "superspine1 superspine2", "spine8": "superspine3 superspine4",
+	} {
+		var up []string
+		for _, n := range g.Neighbours(spine) {
+			if strings.HasPrefix(n, "super") {
+				up = append(up, n)
+			}
+		}
+		if got := strings.Join(up, " "); got != want {
+			t.Errorf("%s is on %s, want %s", spine, got, want)
+		}
+	}
+	p := g.Paths("leaf1", "leaf3", topology.PathOptions{})
+	if p.Hops() != 4 || p.Width() != 4 || p.Count() != 4*2*2 {
+		t.Errorf("%d paths of %d hops over %d uplinks, want 16, 4, 4", p.Count(), p.Hops(), p.Width())
+	}
+	for path := range p.All(0) {
+		plane := func(n string) bool { return n == "spine1" || n == "spine2" || n == "spine5" || n == "spine6" }
+		if a, b := path[0].B.Node, path[2].B.Node; plane(a) != plane(b) {
+			t.Errorf("a path changes its plane: %s to %s", a, b)
+		}
+	}
+}
+
+// A collapsed spine: every spine has hosts and is a leaf to the fabric.
+func TestGenerateCollapsedSpine(t *testing.T) {
+	f := generate(t, topology.GenerateParams{Name: "t", Spines: 3, ParallelLinks: 2, HypervisorsPerLeaf: 1, HostsPerHypervisor: 1, Underlay: "bgp unnumbered"})
+	c, err := f.Graph.Clos()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Leaves) != 3 || len(c.Spines) != 0 || len(c.Sideways) != 6 || len(f.Graph.ByRole(intent.RoleVM)) != 3 {
+		t.Errorf("%d leaves, %d spines, %d links between leaves", len(c.Leaves), len(c.Spines), len(c.Sideways))
+	}
+	if p := f.Graph.Paths("spine1", "spine3", topology.PathOptions{}); p.Hops() != 1 || p.Width() != 2 {
+		t.Errorf("%d links, %d hops", p.Width(), p.Hops())
+	}
+	if n, _ := f.Graph.Node("spine2"); n.Labels[topology.LabelUnderlay] != "bgp unnumbered" {
+		t.Errorf("labels %v", n.Labels)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 // Labels that Weft reads.
 const (
 	LabelRole      = "weft-role"      // role of the node
+	LabelUnderlay  = "weft-underlay"  // the fabric's protocol and addressing; package fabric has the words
 	LabelTenant    = "weft-tenant"    // tenant of the VM or server
 	LabelNetwork   = "weft-network"   // network of the tenant
 	LabelAddresses = "weft-addresses" // addresses with prefix length, by spaces
@@ -88,6 +89,7 @@ func (r *reader) roles(f *File) {
 	s.vms(r, f)
 	s.hosts(f)
 	s.switches()
+	s.collapsed()
 }
 
 // roleSolver decides by the graph what words did not.
@@ -186,6 +188,24 @@ func (s *roleSolver) switches() {
 		return len(s.near[i]) > 0 && len(s.leaves()) > 0 && !s.linked(i, func(n Node) bool { return n.Role != intent.RoleSpine })
 	})
 	set("a switch, and nothing says that it is a spine", intent.RoleLeaf, func(int) bool { return true })
+}
+
+// collapsed finds a collapsed spine: switches that are called spines, but have
+// hosts, in a fabric without leaves. They are leaves, joined with each other.
+func (s *roleSolver) collapsed() {
+	if len(s.leaves()) > 0 {
+		return
+	}
+	found := false
+	called := func(n Node) bool { return n.Role == intent.RoleSpine && !strings.HasPrefix(n.RoleRule, "label") }
+	for i, n := range s.graph.Nodes {
+		found = found || called(n) && s.linked(i, isHost)
+	}
+	for i := range s.graph.Nodes {
+		if n := &s.graph.Nodes[i]; found && called(*n) {
+			n.Role, n.RoleRule = intent.RoleLeaf, fmt.Sprintf("graph: called a spine by its %s, but the fabric has no leaf: a collapsed spine", n.RoleRule)
+		}
+	}
 }
 
 func (s *roleSolver) leaves() []int {

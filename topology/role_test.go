@@ -60,6 +60,10 @@ func TestRoles(t *testing.T) {
 			"leaf1=leaf by name; leaf2=leaf by name; x=server by graph: linux with several links to switches and no routing daemon"},
 		{"linux in the middle", []string{"a", "m", "b"}, []string{"a-m", "m-b"},
 			"a=server by graph: linux with at most one link and no routing daemon; b=server by graph: linux with at most one link and no routing daemon; m=leaf by graph: a switch with a host"},
+		{"a collapsed spine", []string{"spine1", "spine2", "spine3", "h1"}, []string{"spine1-spine2", "spine2-spine3", "h1-spine1"},
+			"h1=server by graph: linux with at most one link and no routing daemon; spine1=leaf by graph: called a spine by its name, but the fabric has no leaf: a collapsed spine; spine2=leaf by graph: called a spine by its name, but the fabric has no leaf: a collapsed spine; spine3=leaf by graph: called a spine by its name, but the fabric has no leaf: a collapsed spine"},
+		{"spines with a leaf, or by label, stay spines", []string{"spine1", "leaf1", "h1"}, []string{"spine1-leaf1", "h1-spine1"},
+			"h1=server by graph: linux with at most one link and no routing daemon; leaf1=leaf by name; spine1=spine by name"},
 		{"lone switches", []string{"a " + srl, "b " + srl}, []string{"a-b"},
 			"a=leaf by graph: a switch, and nothing says that it is a spine; b=leaf by graph: a switch, and nothing says that it is a spine"},
 	} {

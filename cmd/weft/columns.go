@@ -13,7 +13,10 @@ func tableOf(k intent.Kind, objects []intent.Object, wide bool) table {
 	var t table
 	switch k {
 	case intent.KindTenant:
-		t.header = []string{"NAME", "DESCRIPTION", "AGE"}
+		t.header = []string{"NAME", "DESCRIPTION", "STATUS", "AGE"}
+		if wide {
+			t.header = append(t.header, "QOS", "PORTS", "REASON")
+		}
 	case intent.KindNode:
 		t.header = []string{"NAME", "ROLE", "ASN", "LOOPBACK", "VTEP", "STATUS"}
 		if wide {
@@ -71,7 +74,16 @@ func tableOf(k intent.Kind, objects []intent.Object, wide bool) table {
 func row(o intent.Object, wide bool) []string {
 	switch o := o.(type) {
 	case *intent.Tenant:
-		return []string{o.Metadata.Name, o.Spec.Description, age(o.Metadata.Created)}
+		s := status(o.Status)
+		r := []string{o.Metadata.Name, o.Spec.Description, string(s.Phase), age(o.Metadata.Created)}
+		if wide {
+			var q *intent.QoS
+			if o.Spec.QoS != nil {
+				q = &intent.QoS{Out: o.Spec.QoS.Out, In: o.Spec.QoS.In}
+			}
+			r = append(r, limits(q), readyOf(s.Ports), why(s))
+		}
+		return r
 	case *intent.Node:
 		return nodeRow(o, wide)
 	case *intent.Link:

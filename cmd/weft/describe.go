@@ -48,6 +48,12 @@ func newDescribeCommand(a *app) *cobra.Command {
 				if p, ok := o.(*intent.Port); ok && len(p.Spec.SecurityGroups) > 0 {
 					a.describePolicy(c.Context(), cl, r)
 				}
+				if t, ok := o.(*intent.Tenant); ok && t.Spec.QoS != nil {
+					a.describeTenantCounters(c.Context(), cl, t.Metadata.Name)
+				}
+				if r.Kind == intent.KindRouter {
+					a.describeRouterCounters(c.Context(), cl, r)
+				}
 				if r.Kind == intent.KindNetworkACL {
 					a.describeACL(c.Context(), cl, r)
 				}

@@ -10,9 +10,11 @@ import (
 func init() { commands = append(commands, newFabricCommand) }
 
 func newFabricCommand(a *app) *cobra.Command {
-	c := &cobra.Command{Use: "fabric", Short: "Look at the underlay: its cables and neighbours",
-		Example: "  weft fabric cabling\n  weft fabric neighbours leaf1"}
-	c.AddCommand(newFabricCabling(a), newFabricNeighbours(a))
+	c := &cobra.Command{Use: "fabric", Short: "Plan the underlay, and look at it: its cables and neighbours",
+		Example: `  weft fabric render dc.clab.yml --out configs
+  weft fabric cabling
+  weft fabric neighbours leaf1`}
+	c.AddCommand(newFabricRender(a), newFabricCabling(a), newFabricNeighbours(a))
 	return c
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/fabric"
 	"github.com/weft-sdn/weft/lab"
 	"github.com/weft-sdn/weft/topology"
 )
@@ -33,6 +34,9 @@ func newLabGenerate() *cobra.Command {
 			if err := lab.CheckName(p.Name); err != nil {
 				return err
 			}
+			if _, err := fabric.ParseUnderlay(p.Underlay); err != nil {
+				return usageError{fmt.Errorf("--underlay: %w", err)}
+			}
 			file, err := topology.Generate(p)
 			if err != nil {
 				return err
@@ -49,8 +53,11 @@ func newLabGenerate() *cobra.Command {
 	f.StringVar(&p.Name, "name", "dc", "name of the lab")
 	f.IntVar(&p.Superspines, "superspines", 0, "superspines in all; needed for several pods")
 	f.IntVar(&p.Spines, "spines", 2, "spines in all")
-	f.IntVar(&p.Leaves, "leaves", 3, "leaves in all")
+	f.IntVar(&p.Leaves, "leaves", 3, "leaves in all; with 0 the spines have the hosts (a collapsed spine)")
 	f.IntVar(&p.Pods, "pods", 1, "pods that spines and leaves are shared out to")
+	f.IntVar(&p.Planes, "planes", 1, "parallel planes of superspines")
+	f.IntVar(&p.ParallelLinks, "parallel", 1, "links of each leaf to each of its spines")
+	f.StringVar(&p.Underlay, "underlay", "", "words for the label weft-underlay: bgp or isis, numbered or unnumbered, ipv6, bfd")
 	f.IntVar(&p.HypervisorsPerLeaf, "hypervisors", 2, "hypervisors per leaf")
 	f.IntVar(&p.HostsPerHypervisor, "hosts", 2, "VMs per hypervisor")
 	f.IntVar(&p.ServersPerLeaf, "servers", 0, "bare-metal servers per leaf")

@@ -70,7 +70,9 @@ type devices struct {
 	routes  []engine.Route
 	leaf    engine.Leaf
 	policy  engine.PortPolicy
-	acl     engine.ACLCounters // of the ACL that is called edge
+	router  engine.EdgeCounts[southbound.RouterCount] // of the router that is called r
+	tenant  engine.EdgeCounts[southbound.TenantCount] // of tenant t
+	acl     engine.ACLCounters                        // of the ACL that is called edge
 	flows   []southbound.FlowLine
 	mute    error // why no device can be asked
 }
@@ -155,6 +157,14 @@ func (d *devices) Flows(context.Context, intent.Ref) (string, []southbound.FlowL
 
 func (d *devices) ACLCounters(_ context.Context, ref intent.Ref) (engine.ACLCounters, bool) {
 	return d.acl, ref.Name == "edge"
+}
+
+func (d *devices) RouterCounters(_ context.Context, router intent.Ref) (engine.EdgeCounts[southbound.RouterCount], bool) {
+	return d.router, router.Name == "r"
+}
+
+func (d *devices) TenantCounters(_ context.Context, tenant string) (engine.EdgeCounts[southbound.TenantCount], bool) {
+	return d.tenant, tenant == "t"
 }
 
 func (d *devices) Leaf(node string) engine.Leaf {

@@ -73,6 +73,11 @@ type Status interface {
 	// ACLCounters asks the devices what they have counted for a network ACL; ok is
 	// false while the controller has not taken it.
 	ACLCounters(ctx context.Context, acl intent.Ref) (c engine.ACLCounters, ok bool)
+	// RouterCounters asks the edges of a router what they have counted of it, and
+	// TenantCounters those of a tenant what its limits did; ok is false while the
+	// controller has not taken the router, or the tenant has no limits.
+	RouterCounters(ctx context.Context, router intent.Ref) (c engine.EdgeCounts[southbound.RouterCount], ok bool)
+	TenantCounters(ctx context.Context, tenant string) (c engine.EdgeCounts[southbound.TenantCount], ok bool)
 	// Leaf is the driver of a leaf that an agent serves, nil when there is none.
 	Leaf(node string) engine.Leaf
 }

@@ -2,11 +2,10 @@ package engine
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"iter"
 	"maps"
 	"slices"
-	"sync"
 
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/overlay"
@@ -26,9 +25,6 @@ type UncountedACL struct {
 	Device string
 	Why    string
 }
-
-// aclAsked bounds the devices that are asked at the same time.
-const aclAsked = 16
 
 // ACLCounters asks the devices that have ports of an ACL's networks what they have
 // counted for it. ok is false while the controller has not taken the ACL.
@@ -61,36 +57,19 @@ func (e *Engine) ACLCounters(ctx context.Context, ref intent.Ref) (out ACLCounte
 			continue
 		}
 		out.Devices = append(out.Devices, nodes[i])
-		out.add(c.ACLCount)
+		out.add(c.value)
 	}
 	return out, true
 }
 
-// aclAnswer is what one device says.
-type aclAnswer struct {
-	southbound.ACLCount
-	err error
-}
-
-// askACL asks all nodes, aclAsked at a time, and answers in their order.
-func askACL(ctx context.Context, acl *overlay.ACL, nodes []string, judges map[string]southbound.Judge) []aclAnswer {
-	out := make([]aclAnswer, len(nodes))
-	room := make(chan struct{}, aclAsked)
-	var wg sync.WaitGroup
-	for i, n := range nodes {
-		judge := judges[n]
-		if judge == nil {
-			out[i].err = fmt.Errorf("it counts nothing for ACLs: only vSwitches do")
-			continue
+// askACL asks all nodes, and answers in their order.
+func askACL(ctx context.Context, acl *overlay.ACL, nodes []string, judges map[string]southbound.Judge) []answer[southbound.ACLCount] {
+	return askEach(nodes, func(n string) (southbound.ACLCount, error) {
+		if judges[n] == nil {
+			return southbound.ACLCount{}, errors.New("it counts nothing for ACLs: only vSwitches do")
 		}
-		room <- struct{}{}
-		wg.Go(func() {
-			out[i].ACLCount, out[i].err = judge.CountACL(ctx, acl)
-			<-room
-		})
-	}
-	wg.Wait()
-	return out
+		return judges[n].CountACL(ctx, acl)
+	})
 }
 
 func (c *ACLCounters) add(o southbound.ACLCount) {

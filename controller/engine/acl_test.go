@@ -64,7 +64,7 @@ func TestACLCountersAreSummed(t *testing.T) {
 	acl := &overlay.ACL{Rules: []intent.ACLRule{{}}}
 	judges, nodes := map[string]southbound.Judge{"tor": nil}, []string{"tor"}
 	out := ACLCounters{ACL: acl, Count: southbound.ACLCount{Rules: make([]southbound.FlowCount, 1)}}
-	for i := range 5 * aclAsked {
+	for i := range 5 * askedMost {
 		n := string(rune('a' + i))
 		nodes = append(nodes, n)
 		c := southbound.FlowCount{Packets: 1, Bytes: 10}
@@ -76,7 +76,7 @@ func TestACLCountersAreSummed(t *testing.T) {
 	require.EqualError(t, answers[1].err, "a is away")
 	for _, a := range answers[2:] {
 		require.NoError(t, a.err)
-		out.add(a.ACLCount)
+		out.add(a.value)
 	}
 	require.Equal(t, southbound.ACLCount{Rules: []southbound.FlowCount{{Packets: 79, Bytes: 790}}, In: southbound.FlowCount{Packets: 79, Bytes: 790}, Out: southbound.FlowCount{Packets: 158, Bytes: 1580}}, out.Count)
 }

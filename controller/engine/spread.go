@@ -17,15 +17,7 @@ const maxReasons = 10
 // routerStatus is Ready when every edge with ports of the router's networks
 // confirmed these, and every edge that reads the table of its L3VNI that.
 func (e *Engine) routerStatus(r *intent.Router) *intent.Status {
-	ports := func(yield func(intent.Ref) bool) {
-		for _, n := range r.Spec.Networks {
-			for _, p := range e.model.PortsOf(r.NetworkRef(n)) {
-				if !yield(p) {
-					return
-				}
-			}
-		}
-	}
+	ports := e.portsOfRouter(r)
 	st := e.spreadStatus(r, ports, r.Spec.VNI)
 	for _, why := range e.sourceless(r) {
 		if len(st.Reasons) < maxReasons {
@@ -44,6 +36,19 @@ func (e *Engine) routerStatus(r *intent.Router) *intent.Status {
 		}
 	}
 	return st
+}
+
+// portsOfRouter are the ports of the router's networks.
+func (e *Engine) portsOfRouter(r *intent.Router) iter.Seq[intent.Ref] {
+	return func(yield func(intent.Ref) bool) {
+		for _, n := range r.Spec.Networks {
+			for _, p := range e.model.PortsOf(r.NetworkRef(n)) {
+				if !yield(p) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // groupStatus is Ready when every edge with ports in the group confirmed these,

@@ -35,7 +35,7 @@ func (e *Engine) Status(o intent.Object) *intent.Status {
 	case *intent.Interconnect:
 		return e.interconnectStatus(o)
 	case *intent.Tenant:
-		return &intent.Status{Phase: intent.PhaseReady, Applied: o.Metadata.Revision}
+		return e.tenantStatus(o)
 	case *intent.Node:
 		return e.nodeStatus(o)
 	}
@@ -84,8 +84,10 @@ func (e *Engine) portStatus(p *intent.Port, lagging func(intent.VNI) []laggard) 
 	if why := e.notEnforced(a); why != nil {
 		st.Reasons = append(st.Reasons, *why)
 	}
-	if why := e.notShared(a); why != nil {
-		st.Reasons = append(st.Reasons, *why)
+	for _, why := range []*intent.Reason{e.notShared(a), e.notLimited(a)} {
+		if why != nil {
+			st.Reasons = append(st.Reasons, *why)
+		}
 	}
 	if len(st.Reasons) > 0 && st.Phase == intent.PhaseReady {
 		st.Phase = intent.PhaseDegraded

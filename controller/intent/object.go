@@ -177,9 +177,10 @@ type Tenant struct {
 	Status   *Status    `json:"status,omitempty" yaml:"status,omitempty"`
 }
 
-// TenantSpec says who the tenant is.
+// TenantSpec says who the tenant is, and what it may use.
 type TenantSpec struct {
-	Description string `json:"description,omitempty" yaml:"description,omitempty"`
+	Description string     `json:"description,omitempty" yaml:"description,omitempty"`
+	QoS         *TenantQoS `json:"qos,omitempty" yaml:"qos,omitempty" doc:"Rate limits of all its ports of one hypervisor together"`
 }
 
 // Ref identifies the tenant.

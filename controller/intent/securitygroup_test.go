@@ -214,3 +214,24 @@ func TestShortNamesOfKinds(t *testing.T) {
 	_, err := ParseKind("vlans")
 	require.EqualError(t, err, `unknown kind "vlans": use one of tenants, nodes, links, externalnetworks, networkacls, networks, securitygroups, ports, routers, floatingips, interconnects`)
 }
+
+func TestTenantQoS(t *testing.T) {
+	for q, fault := range map[string]string{
+		"{}":                           "",
+		"{out: {rate: 1G}}":            "",
+		"{in: {rate: 64k, burst: 1M}}": "",
+		"{out: {rate: 10}}":            "spec.qos.out.rate: 10 is outside 64k..1000G",
+		"{in: {burst: 1M}}":            "spec.qos.in.burst: goes with rate",
+		"{dscp: 4}":                    "spec.qos.dscp: is not a field: use one of in, out",
+	} {
+		os, err := Decode([]byte("kind: Tenant\nmetadata: {name: t}\nspec: {qos: "+q+"}\n"), "f")
+		if err == nil {
+			err = os[0].Validate()
+		}
+		if fault == "" {
+			require.NoError(t, err, q)
+		} else {
+			require.ErrorContains(t, err, fault, q)
+		}
+	}
+}

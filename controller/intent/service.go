@@ -41,6 +41,14 @@ type QoS struct {
 	DSCP *uint8    `json:"dscp,omitempty" yaml:"dscp,omitempty" doc:"Differentiated services code point, 0 to 63, set on what the station sends, and on the tunnel around it (RFC 2983)" minimum:"0" maximum:"63"`
 }
 
+// TenantQoS limits what the ports of a tenant that are on one hypervisor send and
+// receive together. Each hypervisor has buckets of its own: to hold one limit across
+// all of them, every packet would have to be told to the others.
+type TenantQoS struct {
+	Out RateLimit `json:"out,omitzero" yaml:"out,omitempty" doc:"Limit of what the tenant's stations on one hypervisor send, together"`
+	In  RateLimit `json:"in,omitzero" yaml:"in,omitempty" doc:"Limit of what the tenant's stations on one hypervisor receive, together"`
+}
+
 // RateLimit is a token bucket.
 type RateLimit struct {
 	Rate  BitRate `json:"rate,omitempty" yaml:"rate,omitempty" doc:"Bits per second of IP packets and Ethernet headers, such as 500k, 10M or 1G" pattern:"^[0-9]+[kMG]?$" patternDescription:"a number of bits like 500k, 10M or 1G"`
@@ -102,6 +110,13 @@ func (f *Faults) qos(field string, q *QoS) {
 	f.rate(field+".in", q.In)
 	if q.DSCP != nil && *q.DSCP > 63 {
 		f.Add(field+".dscp", "%d is outside 0..63", *q.DSCP)
+	}
+}
+
+func (f *Faults) tenantQoS(field string, q *TenantQoS) {
+	if q != nil {
+		f.rate(field+".out", q.Out)
+		f.rate(field+".in", q.In)
 	}
 }
 

@@ -91,6 +91,7 @@ func (f *Faults) name(field, name string) {
 func (t *Tenant) Validate() error {
 	f := NewFaults(t.Ref())
 	f.header(t.Header, t.Metadata, KindTenant)
+	f.tenantQoS("spec.qos", t.Spec.QoS)
 	return f.Err()
 }
 

@@ -20,6 +20,7 @@ type State struct {
 	Interfaces []Interface    `json:"interfaces,omitempty"`
 	Statics    []Static       `json:"statics,omitempty"`
 	BGP        *BGP           `json:"bgp,omitempty"`
+	ISIS       *ISIS          `json:"isis,omitempty"`
 }
 
 // Interface is a port with a cable.
@@ -56,7 +57,10 @@ type BGP struct {
 
 // PeerGroup has what neighbours have in common.
 type PeerGroup struct {
-	Name      string `json:"name"`
+	Name string `json:"name"`
+	// Family is the only address family of the group's sessions; all that
+	// there is something to announce in when empty.
+	Family    Family `json:"family,omitempty"`
 	Keepalive int    `json:"keepalive"` // seconds
 	Hold      int    `json:"hold"`      // seconds
 	BFD       *BFD   `json:"bfd,omitempty"`
@@ -65,6 +69,15 @@ type PeerGroup struct {
 	In  string `json:"in,omitempty"`
 	Out string `json:"out,omitempty"`
 }
+
+// Family is a unicast address family.
+type Family string
+
+// The address families.
+const (
+	IPv4 Family = "ipv4"
+	IPv6 Family = "ipv6"
+)
 
 // BFD are the timers of RFC 5880.
 type BFD struct {
@@ -79,6 +92,31 @@ type Neighbor struct {
 	RemoteASN   uint32     `json:"remoteASN"`
 	Group       string     `json:"group"`
 	Description string     `json:"description,omitempty"`
+}
+
+// ISIS is the IS-IS instance of the default VRF: level 2 of one area, point to
+// point on each port (RFC 5309), with wide metrics (RFC 5305).
+type ISIS struct {
+	Name string `json:"name"`
+	// NET is the network entity title: area, system ID and selector zero (ISO
+	// 10589 section 7.1).
+	NET        string          `json:"net"`
+	Hello      int             `json:"hello"`      // seconds between hellos
+	Multiplier int             `json:"multiplier"` // hellos lost before an adjacency is down
+	IPv6       bool            `json:"ipv6,omitempty"`
+	BFD        *BFD            `json:"bfd,omitempty"`
+	Interfaces []ISISInterface `json:"interfaces,omitempty"`
+	// Statics names the filter of the static routes that are announced; none
+	// when empty.
+	Statics string       `json:"statics,omitempty"`
+	Sources []netip.Addr `json:"sources,omitempty"` // as of BGP
+	Filters []Filter     `json:"filters,omitempty"`
+}
+
+// ISISInterface is an interface whose prefixes are announced.
+type ISISInterface struct {
+	Name    string `json:"name"`
+	Passive bool   `json:"passive,omitempty"` // no neighbour is there
 }
 
 // Filter permits prefixes and nothing else.

@@ -34,6 +34,7 @@ type child struct {
 	Keeper *KeeperConfig
 	Peer   Peer
 	MACs   []byte // last octets of the MACs that are announced
+	Fabric bool   // the peer is another fabric's
 }
 
 func TestMain(m *testing.M) {
@@ -57,6 +58,9 @@ func (c child) run() error {
 	if c.Keeper != nil {
 		c.Keeper.Logger = log
 		return NewKeeper(*c.Keeper).Run(ctx)
+	}
+	if c.Fabric {
+		return c.runFabric(ctx, log)
 	}
 	s := New(Config{ASN: 65000, RouterID: netip.MustParseAddr("10.0.0.2"), StaleTime: time.Hour, Logger: log,
 		OnRoutes: func(_ string, list []Change) {
@@ -188,10 +192,16 @@ func (b *bench) child(ns, name string, c child) *process {
 // frr starts zebra and bgpd on the leaf, with one L2VNI.
 func (b *bench) frr(neighbor string) {
 	b.t.Helper()
+	b.frrWith(strings.ReplaceAll(frrConf, "NEIGHBOR", neighbor))
+}
+
+// frrWith is frr with a configuration of bgpd.
+func (b *bench) frrWith(conf string) {
+	b.t.Helper()
 	b.run("ip", "-n", b.leaf, "addr", "add", "10.255.0.1/32", "dev", "lo")
 	b.run("ip", "-n", b.leaf, "route", "add", labVTEP.String(), "via", "10.0.0.2")
 	require.NoError(b.t, os.WriteFile(b.dir+"/zebra.conf", []byte("hostname leaf\n"), 0o644))
-	require.NoError(b.t, os.WriteFile(b.dir+"/bgpd.conf", []byte(strings.ReplaceAll(frrConf, "NEIGHBOR", neighbor)), 0o644))
+	require.NoError(b.t, os.WriteFile(b.dir+"/bgpd.conf", []byte(conf), 0o644))
 	b.run("chown", "-R", "frr:frr", b.dir)
 	b.run("chmod", "755", b.dir)
 	b.start(b.leaf, "zebra", "", "/usr/lib/frr/zebra", "-f", b.dir+"/zebra.conf", "-i", b.dir+"/zebra.pid", "-z", b.dir+"/zserv.api",

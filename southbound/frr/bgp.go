@@ -86,6 +86,9 @@ func addressFamily(l *lines, b *device.BGP, ip, name string) {
 		l.add("  network %s", p)
 	}
 	for _, g := range b.Groups {
+		if g.Family != "" && string(g.Family) != name {
+			continue
+		}
 		l.add("  neighbor %s activate", g.Name)
 		if g.In != "" {
 			l.add("  neighbor %s prefix-list %s in", g.Name, g.In)

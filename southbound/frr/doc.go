@@ -3,7 +3,7 @@
 // FRR, such as the lab, gives it the text and asks it.
 //
 // Each section of the configuration has a file here: defaults.go, interfaces.go,
-// sources.go, statics.go, filters.go, bfd.go, bgp.go. The text is for FRR 8.4 and later.
+// sources.go, statics.go, filters.go, bfd.go, isis.go, bgp.go. The text is for FRR 8.4 and later.
 // What is not FRR's to set is left out: the MTU of an interface, and Sysctls.
 //
 // # Why the settings
@@ -19,9 +19,13 @@
 //     route map takes seconds to converge.
 //   - "multipath-relax": the paths to a leaf behind another pod go through
 //     different ASes of equal number.
+//   - "isis network point-to-point", "hello-interval 1": no election, and an
+//     adjacency within about a second.
+//   - "spf-delay-ietf" (RFC 8405): the first change is computed after 50 ms, a
+//     storm of them every second.
 //
 // A valley, leaf to spine to leaf to spine, needs no filter: the spines share an
 // ASN and refuse a path that already has it (RFC 7938 section 5.2.1).
 //
-// RFCs: 4271 and 7938 (BGP), 5880 (BFD), 8212 (policy), 8950 (unnumbered).
+// RFCs: 4271 and 7938 (BGP), 1195, 5305, 5308 and 5309 (IS-IS), 5880 (BFD), 8212 (policy), 8950 (unnumbered).
 package frr

@@ -4,12 +4,9 @@ import "github.com/weft-sdn/weft/fabric/device"
 
 // filters has the prefix lists. FRR keeps one for each IP version under a name;
 // what a list does not permit it denies.
-func filters(s device.State) string {
+func filters(list []device.Filter) string {
 	var l lines
-	if s.BGP == nil {
-		return ""
-	}
-	for _, f := range s.BGP.Filters {
+	for _, f := range list {
 		seq := map[string]int{}
 		for _, m := range f.Permit {
 			ip := family(m.Prefix.Addr())

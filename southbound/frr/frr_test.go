@@ -87,6 +87,45 @@ func TestDaemonsShareTheText(t *testing.T) {
 	}
 }
 
+func TestDaemonsFile(t *testing.T) {
+	isis := render(t, plan(t, clos(2, 2), fabric.Params{Protocol: fabric.ISIS}), "spine1").DaemonsFile()
+	if !strings.Contains(isis, "isisd=yes\n") || strings.Contains(isis, "bgpd") {
+		t.Errorf("a spine of IS-IS runs\n%s", isis)
+	}
+	bgp := render(t, plan(t, clos(2, 2), fabric.Params{BFD: true}), "leaf1").DaemonsFile()
+	if !strings.Contains(bgp, "bgpd=yes\n") || !strings.Contains(bgp, "bfdd=yes\n") || strings.Contains(bgp, "isisd") {
+		t.Errorf("a leaf of BGP runs\n%s", bgp)
+	}
+}
+
+func TestParseAdjacencies(t *testing.T) {
+	got, err := frr.ParseAdjacencies([]byte(`{"areas":[{"area":"fabric","circuits":[
+		{"circuit":0,"adj":"spine2","interface":"eth2","level":2,"state":"Initializing","expires-in":"3s","snpa":"2020.2020.2020"},
+		{"circuit":0,"adj":"spine1","interface":"eth1","level":2,"state":"Up","expires-in":"3s","snpa":"2020.2020.2020"},
+		{"circuit":0}]}]}`))
+	want := []frr.Adjacency{{Interface: "eth1", Neighbor: "spine1", State: "Up"}, {Interface: "eth2", Neighbor: "spine2", State: "Initializing"}}
+	if err != nil || !slices.Equal(got, want) || !got[0].Up() || got[1].Up() {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for _, none := range []string{"", "{}", "% no IS-IS\n", `{"areas":[{"circuits":[{"circuit":0}]}]}`} {
+		if got, err := frr.ParseAdjacencies([]byte(none)); err != nil || len(got) != 0 {
+			t.Errorf("%q: %v, %v", none, got, err)
+		}
+	}
+	if _, err := frr.ParseAdjacencies([]byte(`{"areas":{}}`)); err == nil {
+		t.Error("areas that are no list are read as if none")
+	}
+}
+
+func FuzzParseAdjacencies(f *testing.F) {
+	f.Add([]byte(`{"areas":[{"circuits":[{"adj":"a","interface":"b","state":"Up"}]}]}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if list, err := frr.ParseAdjacencies(b); err != nil && list != nil {
+			t.Error("adjacencies beside an error")
+		}
+	})
+}
+
 func TestRenderRefusesWhatFRRWouldMisread(t *testing.T) {
 	for what, s := range map[string]device.State{
 		"hostname with a space":  {Hostname: "leaf 1"},

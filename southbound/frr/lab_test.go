@@ -5,6 +5,7 @@ package frr_test
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -29,6 +30,43 @@ func TestFRRAcceptsGolden(t *testing.T) {
 		if out, err := dryRun(f); err != nil {
 			t.Errorf("%s: %v\n%s", f, err, out)
 		}
+	}
+}
+
+// Each way to choose an underlay gives text that FRR's parser accepts, on every
+// switch of a fabric with all roles.
+func TestFRRAcceptsEveryUnderlay(t *testing.T) {
+	g := graph("spine1:eth1 superspine1:eth1", "spine2:eth1 superspine1:eth2", "leaf1:eth1 spine1:eth2", "leaf1:eth2 spine1:eth3", "leaf2:eth1 spine2:eth2",
+		"border1:eth1 spine1:eth4", "leaf1:eth3 leaf2:eth3", "hypervisor1:eth1 leaf1:eth4")
+	texts := map[string]bool{}
+	for _, protocol := range []string{"bgp", "isis"} {
+		for _, numbers := range []string{"numbered", "unnumbered"} {
+			for _, more := range []string{"", "ipv6", "bfd", "ipv6 bfd"} {
+				words := strings.TrimSpace(protocol + " " + numbers + " " + more)
+				p, err := fabric.ParseUnderlay(words)
+				if err != nil {
+					t.Fatal(err)
+				}
+				f := plan(t, g, p)
+				for _, n := range f.Nodes {
+					if !n.Role.Switch() {
+						continue
+					}
+					path := filepath.Join(t.TempDir(), "frr.conf")
+					text := render(t, f, n.Name).Text()
+					texts[text] = true
+					if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+						t.Fatal(err)
+					}
+					if out, err := dryRun(path); err != nil {
+						t.Errorf("%s: %s: %v\n%s", words, n.Name, err, out)
+					}
+				}
+			}
+		}
+	}
+	if len(texts) != 16*6 {
+		t.Errorf("%d different texts", len(texts))
 	}
 }
 
@@ -68,6 +106,9 @@ func TestFabricRuns(t *testing.T) {
 	g := clos(2, 2, "hypervisor1:eth1 leaf1:eth3", "hypervisor2:eth1 leaf2:eth3")
 	for name, p := range map[string]fabric.Params{
 		"numbered": {BFD: true}, "unnumbered": {Unnumbered: true, BFD: true, Loopbacks6: prefix("fd00:ff::/64")},
+		"numbered by both": {BFD: true, Loopbacks6: prefix("fd00:ff::/64"), P2P6: prefix("fd00:c0::/96")},
+		"IS-IS":            {Protocol: fabric.ISIS, BFD: true, Loopbacks6: prefix("fd00:ff::/64")},
+		"IS-IS unnumbered": {Protocol: fabric.ISIS, Unnumbered: true, BFD: true, Loopbacks6: prefix("fd00:ff::/64")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, plan(t, g, p))
@@ -169,7 +210,8 @@ func (r *rig) startFRR(node string) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		r.t.Fatal(err)
 	}
-	integrated := r.facts.Params.Unnumbered
+	// isisd takes a file of its own too late (see package lab).
+	integrated := r.facts.Params.Unnumbered || r.facts.Params.Protocol == fabric.ISIS
 	write := func(name, text string) {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			r.t.Fatal(err)
@@ -177,7 +219,7 @@ func (r *rig) startFRR(node string) {
 	}
 	write("frr.conf", c.Text())
 	for _, d := range c.Daemons() {
-		write(d+".conf", map[bool]string{false: c.Daemon(d)}[integrated])
+		write(d+".conf", map[bool]string{false: c.Daemon(d), true: "hostname " + node + "\n"}[integrated])
 	}
 	r.run("chown", "-R", "frr:frr", dir)
 	for _, d := range c.Daemons() {
@@ -212,7 +254,10 @@ func (r *rig) startDaemon(node, dir, daemon string) {
 		}
 	})
 	r.wait(daemon+" of "+node+" listens", func() error {
-		_, err := os.Stat(filepath.Join(dir, daemon+".vty"))
+		conn, err := net.Dial("unix", filepath.Join(dir, daemon+".vty"))
+		if err == nil {
+			conn.Close()
+		}
 		return err
 	})
 }
@@ -236,6 +281,11 @@ func (r *rig) wait(what string, f func() error) {
 
 func (r *rig) sessionsUp() error {
 	for _, n := range r.facts.Nodes {
+		if links := r.facts.AdjacenciesOf(n.Name); len(links) > 0 {
+			if err := r.adjacenciesUp(n.Name, links); err != nil {
+				return err
+			}
+		}
 		want := r.facts.SessionsOf(n.Name)
 		if len(want) == 0 {
 			continue
@@ -261,9 +311,34 @@ func (r *rig) sessionsUp() error {
 	return nil
 }
 
+// adjacenciesUp compares what isisd has with the plan, neighbour by neighbour.
+func (r *rig) adjacenciesUp(node string, links []fabric.Link) error {
+	out, err := exec.Command("vtysh", "--vty_socket", filepath.Join(r.dir, node), "-c", "show isis neighbor json").Output()
+	if err != nil {
+		return fmt.Errorf("%s: %w", node, err)
+	}
+	list, err := frr.ParseAdjacencies(out)
+	if err != nil {
+		return err
+	}
+	got := map[string]frr.Adjacency{}
+	for _, a := range list {
+		got[a.Interface] = a
+	}
+	for _, l := range links {
+		if a := got[l.A.Interface]; !a.Up() || a.Neighbor != l.B.Node {
+			return fmt.Errorf("%s: adjacency on %s to %s: %+v", node, l.A.Interface, l.B.Node, a)
+		}
+	}
+	if len(list) != len(links) {
+		return fmt.Errorf("%s: %d adjacencies, planned are %d", node, len(list), len(links))
+	}
+	return nil
+}
+
 func (r *rig) bfdUp() error {
 	for _, n := range r.facts.Nodes {
-		want := len(r.facts.SessionsOf(n.Name))
+		want := len(r.facts.SessionsOf(n.Name)) + len(r.facts.AdjacenciesOf(n.Name))
 		if want == 0 {
 			continue
 		}
@@ -293,10 +368,11 @@ func (r *rig) bfdUp() error {
 
 // nextHops asks the kernel, not FRR.
 func (r *rig) nextHops(node string, to netip.Addr, want int) error {
-	out, err := exec.Command("ip", "-n", r.ns(node), "-j", "route", "show", "to", "match", to.String(), "proto", "bgp").Output()
+	args := []string{"-n", r.ns(node), "-j", "route", "show", "to", "match", to.String(), "proto", string(r.facts.Params.Protocol)}
 	if to.Is6() {
-		out, err = exec.Command("ip", "-n", r.ns(node), "-6", "-j", "route", "show", "to", "match", to.String(), "proto", "bgp").Output()
+		args = append([]string{"-6"}, args...)
 	}
+	out, err := exec.Command("ip", args...).Output()
 	if err != nil {
 		return err
 	}

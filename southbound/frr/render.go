@@ -37,8 +37,14 @@ func Render(s device.State) (Config, error) {
 	add(interfaces(s), "zebra")
 	add(sources(s), "zebra")
 	add(statics(s), "staticd")
-	add(filters(s), "bgpd")
+	if s.BGP != nil {
+		add(filters(s.BGP.Filters), "bgpd")
+	}
+	if s.ISIS != nil {
+		add(filters(s.ISIS.Filters), "isisd")
+	}
 	add(bfd(s), "bfdd")
+	add(isis(s), "isisd")
 	add(bgp(s), "bgpd")
 	return c, nil
 }
@@ -54,12 +60,29 @@ func (c Config) Daemon(name string) string {
 // Daemons are the daemons that the switch needs, in the order to start them.
 func (c Config) Daemons() []string {
 	ds := []string{"zebra"}
-	for _, d := range []string{"staticd", "bfdd", "bgpd"} {
+	for _, d := range []string{"staticd", "bfdd", "isisd", "bgpd"} {
 		if slices.ContainsFunc(c.sections, func(s section) bool { return slices.Contains(s.daemons, d) }) {
 			ds = append(ds, d)
 		}
 	}
 	return ds
+}
+
+// DaemonsFile is FRR's file "daemons": which of them its start script runs. zebra
+// and staticd always are.
+func (c Config) DaemonsFile() string {
+	var l lines
+	for _, d := range c.Daemons() {
+		if d != "zebra" && d != "staticd" {
+			l.add("%s=yes", d)
+		}
+	}
+	l.add("vtysh_enable=yes")
+	l.add(`zebra_options="  -A 127.0.0.1 -s 8388608"`)
+	for _, d := range c.Daemons()[1:] {
+		l.add(`%s_options="  -A 127.0.0.1"`, d)
+	}
+	return l.String()
 }
 
 func (c Config) text(in func(section) bool) string {
@@ -115,6 +138,16 @@ func check(s device.State) error {
 			if strings.ContainsAny(n.Description, "\r\n") {
 				return fmt.Errorf("description of neighbour %s has a line break", peer(n))
 			}
+		}
+	}
+	if s.ISIS != nil {
+		words["IS-IS instance "+s.ISIS.Name] = s.ISIS.Name
+		words["NET "+s.ISIS.NET] = s.ISIS.NET
+		for _, i := range s.ISIS.Interfaces {
+			words["IS-IS interface "+i.Name] = i.Name
+		}
+		for _, f := range s.ISIS.Filters {
+			words["filter "+f.Name] = f.Name
 		}
 	}
 	for what, w := range words {

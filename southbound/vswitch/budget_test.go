@@ -70,6 +70,11 @@ func TestBudget(t *testing.T) {
 	var c2 changes
 	judged(1000, rules).change(&c2, judged(1000, append(rules, aclRuleOf(intent.Allow, intent.Ingress, "udp", "53", "", ""))), func(intent.VNI) bool { return false })
 	counts["flow-mods of one more rule of an ACL of 1,000 networks"] = float64(c2.len())
+	fip := natted(local(1, "192.168.0.1"), nil, "203.0.113.10", "192.168.0.1")
+	counts["flows of a floating IP where its port is"] = float64(len(translatingPipe(fip).floating(fip)))
+	counts["flows of a floating IP elsewhere"] = float64(len(pipe.routed(7000, hostTo(evpn.HostKey(fip.MAC, netip.MustParseAddr("203.0.113.10")), other, 0, intent.RouterMAC(other)))))
+	router := natted(local(1), addrs("203.0.113.2"))
+	counts["flows of source NAT of one more router"] = float64(len(natOf(locals(router)).source(5000, router.NAT)))
 	budget.Check(t, counts)
 }
 

@@ -146,7 +146,7 @@ func (s *connection) compile(has *openflow.Described, away overlay.Away, tell bo
 	s.compileGuard(x, has, away.Without(s.vtep))
 	x.nat = s.pipe.nat
 	x.add(x.nat.flows()...)
-	x.acls = s.pipe.acls
+	x.acls, x.tenants = s.pipe.acls, s.pipe.tenants
 	x.add(x.acls.flows()...)
 	if tell {
 		s.compileMoving(x)
@@ -171,7 +171,7 @@ func (s *connection) compileSegment(x *comparison, v intent.VNI, ports []uint32,
 func (s *connection) compileMoving(x *comparison) {
 	x.moving, x.whole = map[flowKey]bool{}, map[intent.VNI]bool{}
 	for r, l := range x.local {
-		if o, ok := s.done.local[r]; !ok || !o.Equal(l) {
+		if o, ok := s.done.local[r]; !ok || !o.Equal(l) || s.done.tenants.numberOf(o) != x.tenants.numberOf(l) {
 			x.move(s.pipe.port(l)...)
 			if ok {
 				x.move(s.pipe.port(o)...)

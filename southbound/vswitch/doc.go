@@ -8,7 +8,7 @@
 //	 0 classify   in_port, or the tunnel key, to a VNI in metadata; the VRF of
 //	              a router in register 5
 //	10 admission  anti-spoofing: MAC, IPv4, IPv6, ARP, ND (RFC 6105 for RAs)
-//	11 qos        DSCP and meter of what a port sends (RFC 2474)
+//	11 qos        DSCP and meters of what a port sends (RFC 2474)
 //	12 service    DHCP and router solicitations to the controller, by a meter;
 //	              rogue servers and routers dropped (RFC 7610, RFC 6105)
 //	14 to 17      the policy of what a port in security groups sends, see below
@@ -35,7 +35,7 @@
 //	              replication); a long list of VTEPs is in parts
 //	58, 59        network ACLs of what enters a subnet
 //	60 to 63      the policy of what a port in security groups receives
-//	65 deliver    to the port in register 3, by the meter of what it receives
+//	65 deliver    to the port in register 3, by the meters of what it receives
 //
 // The IP frames of a port go only through the tables that it uses.
 //
@@ -149,7 +149,7 @@
 // TCP sessions and end by themselves after a minute.
 //
 // Meters have no cookie: those from 1024 on are ours, four for each port
-// number. Deleting a meter deletes the flows that use it, and bundles take no
+// number. A tenant with limits has those of a number that no port has. Deleting a meter deletes the flows that use it, and bundles take no
 // meters: so meters are made before the bundle of the flows that use them, changed
 // in place, and deleted after it.
 //

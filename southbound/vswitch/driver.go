@@ -54,6 +54,7 @@ type Driver struct {
 	closed  map[intent.Ref]string            // ports whose tunnel port is not open, and why
 	guard   *guard                           // as confirmed
 	acls    *acls                            // as confirmed
+	tenants *tenants                         // as confirmed
 	short   map[intent.Ref]string            // ports whose policy names groups that have no bit, and which
 	active  map[uint32]bool                  // OpenFlow ports that were in use when the device was read first
 	speak   map[intent.Ref]overlay.LocalPort // to be announced
@@ -233,7 +234,7 @@ func (d *Driver) confirm(p *programmed, flows int) {
 			delete(d.ports, r) // it has all but the rules that name these
 		}
 	}
-	d.guard, d.acls = p.guard, p.acls
+	d.guard, d.acls, d.tenants = p.guard, p.acls, p.tenants
 	d.status.Synced = true
 	if flows >= 0 {
 		d.status.Flows = flows

@@ -5,6 +5,8 @@ package vswitch
 import (
 	"fmt"
 	"net/netip"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -169,6 +171,86 @@ func TestBordersStayUntilTheyReport(t *testing.T) {
 		same("both have")
 	}
 }
+
+// Flows outside are shared by the borders that announce the longest prefix, each by
+// one of them, and from where nobody has a way back nothing leaves. The switch counts.
+func TestFlowsAreSpreadOverBorders(t *testing.T) {
+	b := newServedBed(t)
+	b.change(func(m *overlay.Model) {
+		m.Put(border(8))
+		m.Put(border(9))
+		n := network("web", 100)
+		n.Spec.Subnets = []netip.Prefix{netip.MustParsePrefix("192.168.0.0/24")}
+		m.Put(n)
+		r := router(5000, nil, "web")
+		r.Spec.External = &intent.RouterExternal{Network: "internet", Advertise: []netip.Prefix{netip.MustParsePrefix("192.168.0.0/31")}}
+		m.Put(&intent.ExternalNetwork{Metadata: intent.Metadata{Name: "internet"}, Spec: intent.ExternalNetworkSpec{VNI: 7000}})
+		m.Put(r)
+	})
+	b.change(announces(8, "0.0.0.0/0"))
+	b.change(announces(9, "0.0.0.0/0", "198.51.100.0/24"))
+	b.takes("two borders")
+	b.oracle()
+	flow := func(from byte, to string, sport uint16) []byte {
+		f := udp4(from, fmt.Sprintf("192.168.0.%d", from), to, sport, 53, []byte("out"))
+		copy(f, intent.GatewayMAC[:])
+		return f
+	}
+	sent := func() (at8, at9, refused int) {
+		t.Helper()
+		require.NoError(t, b.barrier())
+		for _, l := range strings.Split(b.Ofctl("dump-flows", b.Bridge("br-int")), "\n") {
+			m := packets.FindStringSubmatch(l)
+			if m == nil {
+				continue
+			}
+			n, err := strconv.Atoi(m[1])
+			require.NoError(t, err)
+			switch {
+			case strings.Contains(l, "10.0.0.8->tun_dst"):
+				at8 += n
+			case strings.Contains(l, "10.0.0.9->tun_dst"):
+				at9 += n
+			case strings.Contains(l, "table=23") && strings.Contains(l, "set_field:0x5->reg6"):
+				refused += n
+			}
+		}
+		return at8, at9, refused
+	}
+	// The switch counts what it forwards by a flow that it knows a little later.
+	settled := func(what string, total int) (at8, at9, refused int) {
+		t.Helper()
+		b.Eventually(what, func() bool { at8, at9, refused = sent(); return at8+at9+refused == total })
+		t.Logf("%s: %d by one border, %d by the other, %d refused", what, at8, at9, refused)
+		return at8, at9, refused
+	}
+	const flows = 400
+	for i := range flows {
+		b.send("a", 1, flow(1, "8.8.8.8", uint16(10_000+i)))
+	}
+	at8, at9, refused := settled("flows", flows)
+	require.InDelta(t, flows/2, at8, flows/8)
+	require.InDelta(t, flows/2, at9, flows/8)
+	require.Zero(t, refused)
+	for range 10 {
+		b.send("a", 10, flow(1, "8.8.8.8", 5353))
+	}
+	again8, again9, _ := settled("a hundred packets of one flow", flows+100)
+	require.Contains(t, []int{0, 100}, again8-at8, "all of one flow by one border")
+	b.send("a", 50, flow(1, "198.51.100.7", 5353))
+	last8, last9, _ := settled("to the longer prefix", flows+150)
+	require.Equal(t, []int{again8, again9 + 50}, []int{last8, last9})
+	b.send("b", 7, flow(2, "8.8.8.8", 5353)) // not advertised
+	_, _, refused = settled("from where there is no way back", flows+157)
+	require.Equal(t, 7, refused)
+	b.change(func(m *overlay.Model) { m.TakePeerLost("border9") })
+	b.takes("a border is lost")
+	before8, _, _ := sent()
+	b.send("a", 50, flow(1, "198.51.100.7", 5353))
+	b.Eventually("the other border has its flows", func() bool { now, _, _ := sent(); return now == before8+50 })
+}
+
+var packets = regexp.MustCompile(`n_packets=(\d+)`)
 
 // A border that is gone while there was no controller does not keep its share of
 // the flows for ever: those that others can take they get; where nobody else leads

@@ -13,9 +13,12 @@ import (
 	"github.com/weft-sdn/weft/southbound/openflow"
 )
 
-// metersOf are the meters of local ports, by number.
+// metersOf are the meters of local ports and of their tenants, by number.
 func (p pipeline) metersOf(local map[intent.Ref]overlay.LocalPort) map[uint32]openflow.Meter {
 	out := map[uint32]openflow.Meter{}
+	for _, m := range p.tenants.meters() {
+		out[m.ID] = m
+	}
 	for _, l := range local {
 		for _, m := range p.meters(l) {
 			out[m.ID] = m
@@ -27,7 +30,14 @@ func (p pipeline) metersOf(local map[intent.Ref]overlay.LocalPort) map[uint32]op
 // bringMeters changes meters from those of some local ports to those of others. A
 // meter that stays under its number is changed in place: its flows go on.
 func (s *connection) bringMeters(c *changes, before, now map[intent.Ref]overlay.LocalPort) {
-	c.replaceMeters(s.pipe.metersOf(before), s.pipe.metersOf(now))
+	c.replaceMeters(s.metersDone(before), s.pipe.metersOf(now))
+}
+
+// metersDone are the meters that the device confirmed for some local ports.
+func (s *connection) metersDone(local map[intent.Ref]overlay.LocalPort) map[uint32]openflow.Meter {
+	p := s.pipe
+	p.tenants = s.done.tenants
+	return p.metersOf(local)
 }
 
 func (c *changes) replaceMeters(has, want map[uint32]openflow.Meter) {
@@ -78,7 +88,7 @@ func (s *connection) compareMeters(ctx context.Context, x *comparison) error {
 	if err != nil {
 		return s.fail(southbound.CodeUnreachable, "read meters", "", err)
 	}
-	want, was := s.pipe.metersOf(x.local), s.pipe.metersOf(s.done.local)
+	want, was := s.pipe.metersOf(x.local), s.metersDone(s.done.local)
 	x.changes.replaceMeters(has, want)
 	found := &x.found
 	for id, w := range want {

@@ -13,7 +13,7 @@ import (
 // the rows of its segments, with nothing that is shared or kept.
 func fromScratch(p pipeline, local map[intent.Ref]overlay.LocalPort, rows func(intent.VNI) []evpn.Row) flowSet {
 	set := flowSet{}
-	p.guard, p.nat = guardOf(local), natOf(local)
+	p.guard, p.nat, p.tenants = guardOf(local), natOf(local), tenantsOf(local)
 	set.add(p.base()...)
 	for _, l := range local {
 		set.add(p.port(l)...)

@@ -78,6 +78,7 @@ type pipeline struct {
 	guard   *guard // of the policies of its ports
 	nat     *nat   // of its ports
 	acls    *acls  // of their networks
+	tenants *tenants
 }
 
 // Marks, in lists of ports, of those to which packets go through their policy, or

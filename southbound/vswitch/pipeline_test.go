@@ -147,6 +147,7 @@ func TestGoldenFlows(t *testing.T) {
 		{"a local port of a network that tells stations things", pipe.port(told(local(5, "192.168.0.5", "fd00::5"), ""))},
 		{"the same by a router, limited and marked", pipe.port(limited(told(local(6, "192.168.0.6"), "192.168.0.1"), overlay.QoS{Out: overlay.Limit{Rate: 1000, Burst: 100}, In: overlay.Limit{Rate: 2000, Burst: 200}, Mark: true, DSCP: 46}))},
 		{"a local port without addresses (L2), limited outwards", pipe.port(limited(local(7), overlay.QoS{Out: overlay.Limit{Rate: 1000, Burst: 100}}))},
+		{"the same of a tenant that is limited, both ways", limitedTogether(limited(local(7), overlay.QoS{Out: overlay.Limit{Rate: 1000, Burst: 100}}))},
 		{"a network by NVGRE", pipe.network(200)},
 		{"a MAC elsewhere by NVGRE", pipe.row(200, rowTo(evpn.MACKey(mac), other))},
 		{"replication for a switch that can't", pipe.flood(100, to([]uint32{1}, other, netip.MustParseAddr("10.0.0.3")).servedBy(self, other))},

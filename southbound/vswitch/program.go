@@ -22,6 +22,7 @@ type programmed struct {
 	guard   *guard
 	nat     *nat
 	acls    *acls
+	tenants *tenants
 	members members
 }
 
@@ -97,7 +98,7 @@ func (s *connection) bringChanges(ctx context.Context) error {
 		// anew.
 		_, stays := vnis[v]
 		if s.done.vrfs[v] != nil {
-			stays = !s.done.leaves(v, next.routing, s.done.paths, next.paths)
+			stays = next.vrfs[v] != nil
 		}
 		if !stays || next.paths[v] != s.done.paths[v] {
 			c.dropCookie(cookie(v), cookieVNIMask)
@@ -111,14 +112,14 @@ func (s *connection) bringChanges(ctx context.Context) error {
 	s.bringMeters(&c, before, next.local)
 	s.bringGuard(&c, &next)
 	s.bringNAT(&c, &next)
-	next.acls = s.pipe.acls
+	next.acls, next.tenants = s.pipe.acls, s.pipe.tenants
 	s.done.acls.change(&c, next.acls, func(v intent.VNI) bool { _, had := s.done.cursors[v]; return !had })
 	for _, v := range slices.Sorted(maps.Keys(vnis)) {
 		s.bringSegment(&c, &next, v, vnis[v])
 	}
 	s.bringRouting(&c, next.routing)
 	for _, v := range slices.Sorted(maps.Keys(next.vrfs)) {
-		s.bringHosts(&c, &next, v)
+		s.bringHosts(&c, &next, v, s.done.rebridges(v, next.routing, s.done.paths, next.paths))
 	}
 	next.prefixes = s.done.prefixes
 	fresh := arrivals(before, next.local)
@@ -149,7 +150,7 @@ func (s *connection) bringRows(ctx context.Context, newer []intent.VNI) error {
 		case !overlay.IsVNI(v):
 			s.bringMembers(&c, &next, s.done.guard, v, s.done.cursors[v])
 		case s.done.vrfs[v] != nil:
-			s.bringHosts(&c, &next, v)
+			s.bringHosts(&c, &next, v, false)
 		default:
 			s.bringSegment(&c, &next, v, s.done.floods[v].ports)
 		}
@@ -183,9 +184,9 @@ func (p *programmed) forget(v intent.VNI) {
 func (s *connection) bringPorts(c *changes, local map[intent.Ref]overlay.LocalPort, vnis map[intent.VNI][]uint32) {
 	var old, now []openflow.Flow
 	before := s.pipe
-	before.guard, before.nat = s.done.guard, s.done.nat
+	before.guard, before.nat, before.tenants = s.done.guard, s.done.nat, s.done.tenants
 	same := func(o, n overlay.LocalPort) bool {
-		return o.Equal(n) && before.guard.numberOf(o) == s.pipe.guard.numberOf(n) && before.nat.zoneOf(o) == s.pipe.nat.zoneOf(n)
+		return o.Equal(n) && before.guard.numberOf(o) == s.pipe.guard.numberOf(n) && before.nat.zoneOf(o) == s.pipe.nat.zoneOf(n) && before.tenants.numberOf(o) == s.pipe.tenants.numberOf(n)
 	}
 	goes := func(l overlay.LocalPort) {
 		if _, ok := vnis[l.VNI]; ok {

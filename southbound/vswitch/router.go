@@ -134,9 +134,21 @@ func (p pipeline) router(v *overlay.VRF) []openflow.Flow {
 		for ttl := range uint8(2) {
 			on(210, refuse(timeExceeded), openflow.EthType(family), openflow.IPTTL(ttl))
 		}
-		on(200, openflow.NewInstructions(openflow.Apply(openflow.DecTTL()), openflow.GotoTable(tableRoute)), openflow.EthType(family))
 	}
+	fs = append(fs, p.forwards(v.VNI)...)
 	return append(fs, flow(tableRouter, 0, c, openflow.NewMatch(openflow.Reg(vrfReg, uint32(v.VNI))), openflow.NewInstructions(openflow.GotoTable(tableLocal))))
+}
+
+// forwards are the flows through which all goes that a router forwards for the
+// stations of this edge, one of each IP version. They count it: nothing changes them
+// while the edge has ports of the router's networks.
+func (p pipeline) forwards(v intent.VNI) []openflow.Flow {
+	var fs []openflow.Flow
+	for _, family := range []uint16{etherIPv4, etherIPv6} {
+		fs = append(fs, flow(tableRouter, 200, cookie(v), openflow.NewMatch(openflow.EthType(family), openflow.Reg(vrfReg, uint32(v)), openflow.EthDst(intent.GatewayMAC)),
+			openflow.NewInstructions(openflow.Apply(openflow.DecTTL()), openflow.GotoTable(tableRoute))))
+	}
+	return fs
 }
 
 // echoOf is what matches an echo request to an address beside the address, and

@@ -68,16 +68,13 @@ func (r *routing) forget(v intent.VNI) {
 	r.prefixes.forget(v)
 }
 
-// leaves reports whether the rows of an L3VNI's table must be made anew: the
-// router is not here any more, or networks that it bridges into have other
-// tunnels.
-func (r routing) leaves(v intent.VNI, next routing, was, now map[intent.VNI]tunnelPath) bool {
-	vrf := next.vrfs[v]
-	if vrf == nil {
-		return true
+// rebridges reports whether what a router bridges takes other ways: networks of it
+// have other tunnels, are new, or are gone.
+func (r routing) rebridges(v intent.VNI, next routing, was, now map[intent.VNI]tunnelPath) bool {
+	moves := func(vrf *overlay.VRF) bool {
+		return slices.ContainsFunc(vrf.Subnets, func(s overlay.Subnet) bool { return was[s.VNI] != now[s.VNI] })
 	}
-	return slices.ContainsFunc(r.vrfs[v].Subnets, func(s overlay.Subnet) bool { return was[s.VNI] != now[s.VNI] }) ||
-		slices.ContainsFunc(vrf.Subnets, func(s overlay.Subnet) bool { return was[s.VNI] != now[s.VNI] })
+	return r.vrfs[v] != nil && (moves(r.vrfs[v]) || moves(next.vrfs[v]))
 }
 
 // bringRouting changes the flows that follow from routers, but for their hosts.
@@ -99,10 +96,15 @@ func (s *connection) bringRouting(c *changes, next routing) {
 	}
 }
 
-// bringHosts changes the flows that follow from the rows of an L3VNI's table.
-func (s *connection) bringHosts(c *changes, next *programmed, v intent.VNI) {
+// bringHosts changes the flows that follow from the rows of an L3VNI's table, with all
+// those of all rows.
+func (s *connection) bringHosts(c *changes, next *programmed, v intent.VNI, all bool) {
 	since, had := s.done.cursors[v]
-	rows, rev := s.feed.Rows(v, since)
+	from := since
+	if all {
+		from = 0
+	}
+	rows, rev := s.feed.Rows(v, from)
 	before := map[destination][]via{}
 	for _, r := range rows {
 		s.done.prefixes.take(s.pipe, v, r, before)
@@ -111,7 +113,7 @@ func (s *connection) bringHosts(c *changes, next *programmed, v intent.VNI) {
 			if had {
 				c.drop(s.pipe.routedAnywhere(v, r)...)
 			}
-		case had && r.Led <= since:
+		case had && !all && r.Led <= since:
 			// It leads where it did.
 		default:
 			fs := s.pipe.routed(v, r)

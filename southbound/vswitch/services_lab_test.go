@@ -315,3 +315,82 @@ func TestMetersAreMended(t *testing.T) {
 	require.NoError(t, b.Withdraw(t.Context()))
 	require.Equal(t, "meter=7 kbps burst stats bands=type=drop rate=5 burst_size=5\n", b.meters())
 }
+
+// tenantPort is a port of a tenant on a network of its own.
+func tenantPort(tenant, network, name string, i byte) *intent.Port {
+	p := port(name, network, i)
+	p.Metadata.Tenant = tenant
+	return p
+}
+
+// limit gives tenant t limits, or none.
+func limit(q *intent.TenantQoS) *intent.Tenant {
+	return &intent.Tenant{Metadata: intent.Metadata{Name: "t"}, Spec: intent.TenantSpec{QoS: q}}
+}
+
+// Two ports of a tenant share its limit, another tenant's are not concerned; a
+// controller that starts touches neither flows nor meters, and what another program
+// deletes comes back.
+func TestTenantsShareALimit(t *testing.T) {
+	b := newServedBed(t, port("a", "web", 1), port("b", "web", 2))
+	b.change(func(m *overlay.Model) {
+		n := network("lan", 200)
+		n.Metadata.Tenant = "u"
+		m.Put(n)
+		m.Put(tenantPort("u", "lan", "x", 3))
+		m.Put(tenantPort("u", "lan", "y", 4))
+		m.Put(port("e", "web", 5))
+		m.Put(limit(&intent.TenantQoS{Out: intent.RateLimit{Rate: "64k", Burst: "800k"}}))
+	})
+	for _, id := range []string{"x", "y", "e"} {
+		b.OVS.Vsctl("--no-wait", "add-port", "br-int", "tap"+id, "--", "set", "interface", "tap"+id, "type=dummy", "external_ids:iface-id="+id, "options:tx_pcap="+b.Dir+"/"+id+".pcap")
+	}
+	b.oracle()
+	b.Eventually("a meter for the tenant", func() bool { return strings.Count(b.meters(), "rate=64 burst_size=800") == 1 })
+	const size, sent = 1000, 100 // of two ports 200 frames of 8 kbit: the bucket has room for 100
+	from := func(i, to byte) []byte {
+		f := udp4(i, fmt.Sprintf("192.168.0.%d", i), fmt.Sprintf("192.168.0.%d", to), 5000, 5001, make([]byte, size-42))
+		copy(f, []byte{2, 0, 0, 0, 0, to})
+		return f
+	}
+	got := func(id string) (n int) {
+		for _, f := range b.got(id) {
+			if len(f) == size {
+				n++
+			}
+		}
+		return n
+	}
+	began := time.Now()
+	b.send("a", sent, from(1, 5))
+	b.send("b", sent, from(2, 5))
+	b.send("x", 2*sent, from(3, 4))
+	b.Eventually("all of the other tenant's", func() bool { return got("y") >= 2*sent })
+	id := openflow.Meter{ID: meterID(tenantsOf(b.feed.Local()).numbers["t"], meterOut)}
+	b.Eventually("each of this one's has passed or is counted", func() bool { return uint64(got("e"))+b.meterDrops(id) == 2*sent })
+	passed, took := float64(got("e")), time.Since(began).Seconds()
+	require.LessOrEqual(t, passed, (800e3+64e3*took)/(8*size)+2)
+	t.Logf("%.0f of %d frames of one tenant's two ports in %.2f s, %d of %d of the other's", passed, 2*sent, took, got("y"), 2*sent)
+
+	b.stop()
+	flows, counted := b.Ofctl("dump-flows", b.Bridge("br-int")), b.meterDrops(id)
+	require.GreaterOrEqual(t, passed, 800e3/(8*size)-1)
+	b.start()
+	b.Eventually("synced", b.synced)
+	require.True(t, older(b.Ofctl("dump-flows", b.Bridge("br-int")), flows), "no flow was made again")
+	require.Equal(t, counted, b.meterDrops(id), "nor a meter")
+
+	has := b.meters()
+	b.Ofctl("del-meter", b.Bridge("br-int"), fmt.Sprintf("meter=%d", id.ID))
+	b.Eventually("told", func() bool { return strings.Contains(b.said("FlowsRepaired"), "was missing; put back") })
+	b.oracle()
+	require.Equal(t, has, b.meters())
+
+	b.change(func(m *overlay.Model) { m.Put(limit(nil)) })
+	b.oracle()
+	b.Eventually("no meter of a limit", func() bool { return !strings.Contains(b.meters(), "kbps") })
+	before := got("e")
+	b.send("a", sent, from(1, 5))
+	b.send("b", sent, from(2, 5))
+	b.Eventually("all of it", func() bool { return got("e") == before+2*sent })
+}

@@ -73,7 +73,7 @@ func (s *connection) local() map[intent.Ref]overlay.LocalPort {
 		}
 	}
 	s.pipe.guard, s.pipe.nat = guardOf(all), natOf(all)
-	s.pipe.acls = aclsOf(open)
+	s.pipe.acls, s.pipe.tenants = aclsOf(open), tenantsOf(open)
 	s.Driver.mu.Lock()
 	s.closed, s.short = closed, s.pipe.guard.short(all)
 	s.Driver.mu.Unlock()
