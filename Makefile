@@ -66,7 +66,7 @@ test-edges: install-test-deps build ## every kind of edge in one network, with p
 # Another part of test-lab.
 test-tenants: install-test-deps build ## what tenants ask for beside networks and ports: routers, leases, advertisements, limits, with real clients and packets (root)
 	$(GO) test -tags lab -count 1 -timeout 15m -v -run Tenants ./lab
-	$(GO) test -tags lab -p 1 -count 1 -timeout 10m -run 'Requests|Rogue|Limits|Meter|Routers|Routing|Routes|Translation' ./southbound/vswitch ./southbound/openflow
+	$(GO) test -tags lab -p 1 -count 1 -timeout 10m -run 'Requests|Rogue|Limits|Meter|Tenants|Routers|Routing|Routes|Translation' ./southbound/vswitch ./southbound/openflow
 
 # Another part of test-lab.
 test-fabric: install-test-deps build ## the fabric itself: shapes and protocols, all their paths in the kernels, and the exported lab, with packets (root)

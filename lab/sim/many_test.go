@@ -209,7 +209,9 @@ func TestManyEdgesComeBackWhileRowsChange(t *testing.T) {
 	<-done
 	m.settled(t)
 	t.Logf("%d edges came back, the segment's rows were made %d times", n, m.gates.Compiled()-before)
-	require.Less(t, m.gates.Compiled()-before, int64(n)/2)
+	if together {
+		require.Less(t, m.gates.Compiled()-before, int64(n)/2)
+	}
 	require.Equal(t, sums, m.sums())
 }
 

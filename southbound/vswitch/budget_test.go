@@ -75,6 +75,7 @@ func TestBudget(t *testing.T) {
 	counts["flows of a floating IP elsewhere"] = float64(len(pipe.routed(7000, hostTo(evpn.HostKey(fip.MAC, netip.MustParseAddr("203.0.113.10")), other, 0, intent.RouterMAC(other)))))
 	router := natted(local(1), addrs("203.0.113.2"))
 	counts["flows of source NAT of one more router"] = float64(len(natOf(locals(router)).source(5000, router.NAT)))
+	countTenant(counts)
 	budget.Check(t, counts)
 }
 
@@ -96,4 +97,36 @@ func descriptions(c *compiled) []byte {
 		all = appendDescription(all, f, f.Match.AppendTo(nil))
 	}
 	return all
+}
+
+// countTenant is what the limits of a tenant with 1,000 ports cost on an edge.
+func countTenant(counts map[string]float64) {
+	q := overlay.QoS{Out: overlay.Limit{Rate: 1000, Burst: 100}, In: overlay.Limit{Rate: 1000, Burst: 100}}
+	many := func(q *overlay.QoS) (pipeline, map[intent.Ref]overlay.LocalPort) {
+		all := map[intent.Ref]overlay.LocalPort{}
+		for i := range 1000 {
+			l := local(byte(i))
+			l.OFPort, l.Port.Name, l.TenantQoS = uint32(i+1), strconv.Itoa(i), q
+			all[l.Port] = l
+		}
+		p := pipe
+		p.tenants = tenantsOf(all)
+		return p, all
+	}
+	change := func(from, to *overlay.QoS) (c changes) {
+		before, was := many(from)
+		after, now := many(to)
+		c.replaceMeters(before.metersOf(was), after.metersOf(now))
+		for r := range was {
+			c.replace(before.port(was[r]), after.port(now[r]))
+		}
+		return c
+	}
+	faster := q
+	faster.Out.Rate = 2000
+	c, rate := change(nil, &q), change(&q, &faster)
+	counts["flow-mods per port of a tenant that is limited from now on"] = float64(c.len()) / 1000
+	counts["meters of a limited tenant with 1,000 ports"] = float64(len(c.meters))
+	counts["flow-mods of another rate of a tenant with 1,000 ports"] = float64(rate.len())
+	counts["meter-mods of another rate of a tenant with 1,000 ports"] = float64(len(rate.meters))
 }

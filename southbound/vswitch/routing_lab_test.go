@@ -78,8 +78,10 @@ func TestDriverFollowsRouters(t *testing.T) {
 		}, nil, []string{"meter:", "reg5"}},
 	}
 	for _, s := range steps {
+		counting := b.counting()
 		b.change(s.do)
 		b.takes(s.name)
+		require.True(t, older(b.counting(), counting), "%s: flows that count what a router forwards were made again", s.name)
 		if s.name != "the encapsulation changes" { // of other tunnels the oracle knows nothing
 			b.oracle()
 		}
@@ -94,6 +96,17 @@ func TestDriverFollowsRouters(t *testing.T) {
 	require.Equal(t, before, b.flows(), "the device is as it was before there was a router")
 	require.NotContains(t, b.Ofctl("-O", "OpenFlow15", "dump-meters", b.Bridge("br-int")), "meter=")
 	require.Empty(t, b.said("FlowsRepaired"), "our own changes are no faults")
+}
+
+// counting are the flows that count what routers forward and what comes with an L3VNI.
+func (b *bed) counting() string {
+	var out []string
+	for line := range strings.Lines(b.Ofctl("dump-flows", b.Bridge("br-int"))) {
+		if strings.Contains(line, "table=24, ") && strings.Contains(line, "priority=200") || strings.Contains(line, "table=0, ") && strings.Contains(line, "reg5") && strings.Contains(line, "tun_id") {
+			out = append(out, strings.TrimSpace(line))
+		}
+	}
+	return strings.Join(out, "\n")
 }
 
 // takes waits until the device has confirmed what the feed says.

@@ -386,6 +386,17 @@ func TestTenantsShareALimit(t *testing.T) {
 	b.oracle()
 	require.Equal(t, has, b.meters())
 
+	// A port comes that gets the very number whose meters are the tenant's.
+	n := tenantsOf(b.feed.Local()).numbers["t"]
+	b.change(func(m *overlay.Model) { m.Put(port("f", "web", 6)) })
+	b.OVS.Vsctl("--no-wait", "add-port", "br-int", "tapf", "--", "set", "interface", "tapf", "type=dummy", "external_ids:iface-id=f", fmt.Sprintf("ofport_request=%d", n))
+	b.Eventually("the tenant has another number", func() bool { return tenantsOf(b.feed.Local()).numbers["t"] == n+1 })
+	b.oracle()
+	b.Eventually("its meter, too", func() bool {
+		has := b.meters()
+		return strings.Contains(has, fmt.Sprintf("meter=%d ", meterID(n+1, meterOut))) && !strings.Contains(has, fmt.Sprintf("meter=%d ", meterID(n, meterOut)))
+	})
+
 	b.change(func(m *overlay.Model) { m.Put(limit(nil)) })
 	b.oracle()
 	b.Eventually("no meter of a limit", func() bool { return !strings.Contains(b.meters(), "kbps") })
