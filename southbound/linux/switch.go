@@ -166,14 +166,21 @@ func (ls *links) master(l netlink.Link) string {
 	return ""
 }
 
-// removeLinks releases ports from bridges of ours that they don't belong to, be
+// removeLinks releases interfaces from bridges and VRFs of ours that they don't belong to, be
 // it that their new one could not be made, and removes interfaces of ours that
 // are not wanted any more.
 func removeLinks(have *links, keep map[string]bool, want leafstate.State) error {
-	wanted := map[string]string{} // interface to bridge
+	wanted := map[string]string{} // interface to bridge or VRF
 	for _, seg := range want.Segments {
 		for _, p := range seg.Ports {
 			wanted[p.Interface] = bridgeName(seg.VNI)
+		}
+	}
+	for _, r := range want.Routers {
+		if r.Outside != nil && !r.Outside.Default {
+			for name := range outsideAddresses(r) {
+				wanted[name] = vrfName(r.VNI)
+			}
 		}
 	}
 	var errs []error
