@@ -133,8 +133,12 @@ func (p *planner) node(g topology.Node) error {
 	switch {
 	case g.Role.Switch():
 		if n.Router, err = p.router(g, c); err == nil {
-			n.EVPN = n.Router.Managed && p.servers(g)
+			outside := p.outside(g)
+			n.EVPN = n.Router.Managed && (p.servers(g) || outside)
 			n.Agent = true
+			if n.EVPN && outside {
+				n.Router.detect()
+			}
 		}
 	case g.Role == intent.RoleHypervisor:
 		p.hypervisor(&n)
@@ -155,6 +159,24 @@ func (p *planner) servers(g topology.Node) bool {
 		n, _ := p.file.Graph.Node(name)
 		return n.Role == intent.RoleServer && n.Labels[topology.LabelNetwork] != ""
 	})
+}
+
+// outside reports whether a switch is a border that has a link to something which is
+// no part of the fabric.
+func (p *planner) outside(g topology.Node) bool {
+	return g.Role == intent.RoleBorder && slices.ContainsFunc(p.file.Graph.Neighbours(g.Name), func(name string) bool {
+		n, _ := p.file.Graph.Node(name)
+		return n.Role == intent.RoleServer && n.Labels[topology.LabelNetwork] == ""
+	})
+}
+
+// detect adds bfdd, which sessions with routers outside may ask for.
+func (r *Router) detect() {
+	if slices.Contains(r.Daemons, "bfdd") {
+		return
+	}
+	r.Daemons = append(r.Daemons, "bfdd")
+	r.Sections["bfdd"] = ""
 }
 
 // router plans a switch's FRR: by the user's frr.conf when one is bound and

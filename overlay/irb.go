@@ -50,8 +50,8 @@ func (m *Model) vrfOf(r *evpn.Route) intent.VNI {
 // isRouted reports whether a route becomes a row of its router's table. One
 // without a router's MAC can't be routed to. Hosts of the router's own subnets
 // come from their networks' tables (see mirror), which know whose an address is.
-func (m *Model) isRouted(v intent.VNI, r *evpn.Route) bool {
-	if v == 0 || r.RouterMAC.IsZero() {
+func (m *Model) isRouted(e *edge, v intent.VNI, r *evpn.Route) bool {
+	if v == 0 || r.RouterMAC.IsZero() || e.away && m.ledElsewhere(e, v, r.Key) {
 		return false
 	}
 	bits := int(r.Bits)

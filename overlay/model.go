@@ -135,8 +135,9 @@ type Model struct {
 	stale      map[intent.Ref]struct{}                        // routers to be compiled again
 	unlinked   map[intent.Ref]struct{}                        // those that have something of a router which changed
 	shared     shared
-	onLeaves   map[intent.Ref]int             // ports on EVPN leaves of each router
-	hopPorts   map[intent.Ref]few[intent.Ref] // next hops -> routers
+	borders    map[string]map[intent.Ref]struct{} // nodes -> external networks that they lead to
+	onLeaves   map[intent.Ref]int                 // ports on EVPN leaves of each router
+	hopPorts   map[intent.Ref]few[intent.Ref]     // next hops -> routers
 	hopAddrs   map[address]few[intent.Ref]
 	compiling  bool
 	awaiting   bool // some edge has not reported
@@ -177,15 +178,20 @@ func (m *Model) attachment(r intent.Ref) (Attachment, bool) {
 
 // edge is a node and what it reported. It exists as soon as either is known.
 type edge struct {
-	key        string // in nodes
-	spec       *intent.Node
-	peerOf     string // interconnect of which it is a peer, and no edge of ours
-	reported   bool
-	ifaces     map[string]Interface
-	local      map[intent.Ref]LocalPort  // replaced rather than changed once it was lent
-	lent       atomic.Bool               // a reader has local
-	localRev   uint64                    // counts the changes of local
-	onVNI      map[intent.VNI]int        // local ports per VNI
+	key      string // in nodes
+	spec     *intent.Node
+	peerOf   string // interconnect of which it is a peer, and no edge of ours
+	reported bool
+	ifaces   map[string]Interface
+	local    map[intent.Ref]LocalPort // replaced rather than changed once it was lent
+	lent     atomic.Bool              // a reader has local
+	localRev uint64                   // counts the changes of local
+	onVNI    map[intent.VNI]int       // local ports per VNI
+	// away says that the leaf's session is lost and its routes are kept; waiting are
+	// its prefix routes then.
+	away       bool
+	waiting    map[evpn.Key][]evpn.RouteID
+	leads      map[lead]int              // routes by which it leads to a prefix
 	reading    map[intent.VNI]int        // local ports that need a table beside their VNI's
 	floods     map[intent.VNI]netip.Addr // the IMET routes it originates
 	sourceRows map[sourceRow]netip.Addr  // of its source addresses, with the VTEP
@@ -210,7 +216,7 @@ func NewModel() *Model {
 		strays: map[intent.VNI]map[taken]struct{}{}, owners: map[address]intent.MAC{}, refused: map[address]map[taken]struct{}{},
 		hosts:   map[address][]taken{},
 		byL3VNI: map[intent.VNI]*router{}, vrfImports: map[intent.RouteTarget]map[intent.VNI]struct{}{}, staleNodes: map[string]struct{}{}, staleVRFs: map[intent.VNI]struct{}{},
-		routers: map[intent.Ref]*router{}, routersOf: map[intent.Ref]few[intent.Ref]{}, mirrored: map[intent.VNI]intent.VNI{}, stale: map[intent.Ref]struct{}{}, unlinked: map[intent.Ref]struct{}{}, shared: newShared(), onLeaves: map[intent.Ref]int{},
+		routers: map[intent.Ref]*router{}, routersOf: map[intent.Ref]few[intent.Ref]{}, mirrored: map[intent.VNI]intent.VNI{}, stale: map[intent.Ref]struct{}{}, unlinked: map[intent.Ref]struct{}{}, shared: newShared(), borders: map[string]map[intent.Ref]struct{}{}, onLeaves: map[intent.Ref]int{},
 		hopPorts: map[intent.Ref]few[intent.Ref]{}, hopAddrs: map[address]few[intent.Ref]{},
 		offences:     map[rowOf]map[evpn.Source]offence{},
 		security:     newSecurity(),
@@ -279,6 +285,7 @@ func (m *Model) Put(o intent.Object) {
 		}
 		if e.vtep() != was {
 			m.settleLearned(o.Metadata.Name, e)
+			m.touchBordersOf(o.Metadata.Name)
 		}
 		m.settleAwaiting()
 		m.settleRouters()

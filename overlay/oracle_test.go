@@ -77,11 +77,14 @@ func (w *world) anyEdge() string {
 func (w *world) leaf() string      { return fmt.Sprintf("leaf%d", 8+w.IntN(oracleLeaves)) }
 func (w *world) often(in int) bool { return w.IntN(in) != 0 }
 
+// oracleBorders may be borders of external networks.
+var oracleBorders = []string{"hv1", "leaf8", "leaf9"}
+
 // step does one operation and tells what it was.
 func (w *world) step() string {
 	// Nothing is taken for a duplicate that moves every hour.
 	w.now = w.now.Add(time.Hour)
-	switch w.IntN(21) {
+	switch w.IntN(22) {
 	case 0:
 		n := hypervisor(w.hv())
 		if w.IntN(2) == 0 {
@@ -142,6 +145,10 @@ func (w *world) step() string {
 	case 17, 18:
 		return w.fabric()
 	case 19:
+		n, away := w.leaf(), w.IntN(2) == 0
+		w.m.SetAway(n, away)
+		return fmt.Sprintf("%s is away: %v", n, away)
+	case 20:
 		return w.putTenant()
 	}
 	return w.route()
@@ -216,6 +223,11 @@ func (w *world) putOutside() string {
 	n.Spec.RouteTargets.Import = [][]string{nil, nil, {"1:1"}}[w.IntN(3)]
 	n.Spec.Import = [][]netip.Prefix{nil, {netip.MustParsePrefix("10.0.0.0/8")}}[w.IntN(2)]
 	n.Spec.Pools = [][]netip.Prefix{nil, {netip.MustParsePrefix("172.16.0.0/24")}}[w.IntN(2)]
+	for b := range oracleBorders {
+		if w.IntN(2) == 0 {
+			n.Spec.Borders = append(n.Spec.Borders, intent.Border{Node: oracleBorders[b]})
+		}
+	}
 	return w.put(n)
 }
 
@@ -446,6 +458,9 @@ func (w *world) scratch() *Model {
 	for n := range w.synced {
 		want.Synced(n)
 	}
+	for n, e := range w.m.nodes {
+		want.SetAway(n, e.away)
+	}
 	return want
 }
 
@@ -471,6 +486,9 @@ func (w *world) compare(t *testing.T) {
 	for v := firstL3VNI; v <= lastL3VNI; v++ {
 		require.Equal(t, routedRowsOf(want, v), routedRowsOf(w.m, v), "L3VNI %d", v)
 		require.Equal(t, slices.Sorted(want.Carriers(v)), slices.Sorted(w.m.Carriers(v)), "carriers of L3VNI %d", v)
+	}
+	for _, n := range oracleBorders {
+		require.Equal(t, want.Borders(n), w.m.Borders(n), "borders")
 	}
 	for id := uint32(1); id <= oracleGroups+1; id++ {
 		require.Equal(t, membersOf(want, id), membersOf(w.m, id), "group %d", id)

@@ -147,6 +147,9 @@ func (m *Model) compile(r *router) {
 	r.alone = &VRF{Router: r.ref, VNI: r.spec.Spec.VNI, External: r.outside != nil}
 	if r.outside != nil {
 		r.alone.Subnets = m.outsideSubnets(r)
+		if was.alone == nil || !slices.Equal(was.alone.Subnets, r.alone.Subnets) {
+			m.touchBorders(r.outside)
+		}
 	} else {
 		m.compileRouter(r, &was)
 	}

@@ -49,6 +49,7 @@ func (m *Model) TakeRoutes(node string, changes []RouteChange) {
 			if had {
 				m.dropRoute(node, e, id, old, announced{})
 				delete(e.routes, id)
+				m.settleAway(e, old.over, id.Key)
 			}
 			continue
 		}
@@ -71,6 +72,7 @@ func (m *Model) forgetRoutes(node string, e *edge) {
 	for id, a := range e.routes {
 		m.dropRoute(node, e, id, a, announced{})
 		delete(e.routes, id)
+		m.settleAway(e, a.over, id.Key)
 	}
 }
 
@@ -83,8 +85,12 @@ func (m *Model) setRoute(node string, e *edge, id evpn.RouteID, r evpn.Route, ol
 		now = m.placed(node, e, &r)
 	}
 	m.countRouterMAC(node, e, now.says, 1)
+	e.countLead(now.over, id.Key, 1)
 	m.dropRoute(node, e, id, old, now)
 	e.routes[id] = now
+	e.wait(id)
+	m.settleAway(e, old.over, id.Key)
+	m.settleAway(e, now.over, id.Key)
 	for _, v := range now.vnis {
 		if id.Type == evpn.MACIP && id.IP.IsValid() {
 			at := address{v, id.IP}
@@ -133,7 +139,7 @@ func (m *Model) placed(node string, e *edge, r *evpn.Route) announced {
 	if over != 0 && r.VTEP == e.vtep() && !r.RouterMAC.IsZero() {
 		now.says = routerMACKey{over, r.RouterMAC}
 	}
-	if m.isRouted(over, r) {
+	if m.isRouted(e, over, r) {
 		now.over = over
 		m.routeOver(node, over, r)
 	}
@@ -147,6 +153,7 @@ func (m *Model) dropRoute(node string, e *edge, id evpn.RouteID, a, now announce
 		m.unrouteOver(node, a.over, &a.route)
 	}
 	m.countRouterMAC(node, e, a.says, -1)
+	e.countLead(a.over, id.Key, -1)
 	for _, v := range a.vnis {
 		if id.Type == evpn.MACIP && id.IP.IsValid() {
 			at := address{v, id.IP}

@@ -242,6 +242,7 @@ func (m *Model) putOutside(ref intent.Ref, now *intent.ExternalNetwork) {
 	} else {
 		r.outside, r.spec = &intent.ExternalNetwork{Metadata: intent.Metadata{Name: ref.Name}}, &intent.Router{Metadata: intent.Metadata{Name: ref.Name}}
 	}
+	m.settleBorders(ref, old, now)
 	m.stale[ref] = struct{}{}
 	m.settleRouters()
 	if now == nil {
@@ -251,9 +252,11 @@ func (m *Model) putOutside(ref intent.Ref, now *intent.ExternalNetwork) {
 	if was == nil || spec == nil || was.Spec.VNI != spec.Spec.VNI {
 		m.settleAllSources()
 	}
-	if old != nil && now != nil && !slices.Equal(old.Spec.Import, now.Spec.Import) {
+	sameBorders := func(a, b intent.Border) bool { return a.Node == b.Node }
+	if old != nil && now != nil && (!slices.Equal(old.Spec.Import, now.Spec.Import) || !slices.EqualFunc(old.Spec.Borders, now.Spec.Borders, sameBorders)) {
 		m.retake(m.routesOver(now.Spec.VNI))
 	}
+	m.settleStaleNodes()
 }
 
 // takesPrefix reports whether a learned prefix is taken: an external network may

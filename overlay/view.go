@@ -104,8 +104,26 @@ func (m *Model) Edges() []string {
 	return names
 }
 
-// Carriers yields the nodes that have local ports on a VNI, in no order.
-func (m *Model) Carriers(v intent.VNI) iter.Seq[string] { return maps.Keys(m.carriers[v]) }
+// Carriers yields the nodes that have local ports on a VNI or need its table, as the
+// borders of an external network do, in no order.
+func (m *Model) Carriers(v intent.VNI) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for n := range m.carriers[v] {
+			if !yield(n) {
+				return
+			}
+		}
+		x := m.ExternalWith(v)
+		if x == nil {
+			return
+		}
+		for _, b := range x.Spec.Borders {
+			if _, has := m.carriers[v][b.Node]; !has && !yield(b.Node) {
+				return
+			}
+		}
+	}
+}
 
 // Carries reports whether a node has ports of a VNI.
 func (m *Model) Carries(node string, v intent.VNI) bool {

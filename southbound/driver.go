@@ -132,5 +132,6 @@ const (
 	AlarmCapability   = "Capability"   // the device can't do what the network needs
 	AlarmRogueServer  = "RogueServer"  // a port plays DHCP server or router
 	AlarmRequestFlood = "RequestFlood" // a port asks for DHCP or routers without end
+	AlarmPeerDown     = "PeerDown"     // a border's BGP session with a router outside
 	AlarmDeclined     = "Declined"     // a station found its address in use by another
 )

@@ -193,6 +193,7 @@ func (o controllerOptions) newEngine(st *store.Store, listener *evpn.Listener, l
 			case n.Spec.EVPN != nil:
 				return leaf.New(n, f, leaf.Config{Logger: log, Source: o.bgpAddress, Network: func(v intent.VNI) *intent.Network { return eng.Network(v) },
 					Router:  func(v intent.VNI) *intent.Router { return eng.Router(v) },
+					Borders: func() []overlay.Border { return eng.Borders(n.Metadata.Name) },
 					Leaf:    func(vtep netip.Addr) bool { return eng.IsEVPN(vtep) },
 					Session: func() (intent.BGPSession, bool) { return speaker.Peer(n.Metadata.Name) }})
 			}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -186,6 +188,7 @@ func (a *app) describe(o intent.Object) error {
 			fmt.Fprintf(a.out, "%-11s %s\n", l[0]+":", l[1])
 		}
 	}
+	a.describeOutside(s.Outside)
 	if err := a.describeFabric(s); err != nil {
 		return err
 	}
@@ -196,6 +199,24 @@ func (a *app) describe(o intent.Object) error {
 		}
 	}
 	return nil
+}
+
+// describeOutside prints the sessions of an external network's borders.
+func (a *app) describeOutside(sessions []intent.OutsideSession) {
+	if len(sessions) == 0 {
+		return
+	}
+	fmt.Fprintln(a.out, "Sessions:")
+	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "  BORDER\tPEER\tAS\tSTATE\tSINCE\tTAKEN\tANNOUNCED")
+	for _, s := range sessions {
+		since := "-"
+		if !s.Since.IsZero() {
+			since = s.Since.Local().Format(time.DateTime)
+		}
+		fmt.Fprintf(w, "  %s\t%s\t%d\t%s\t%s\t%d\t%d\n", s.Node, s.Peer, s.ASN, s.State, since, s.Taken, s.Announced)
+	}
+	_ = w.Flush()
 }
 
 // describeFabric prints the sessions of an interconnect and what crosses.

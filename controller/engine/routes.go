@@ -380,8 +380,13 @@ func (e *Engine) PeerChanged(peer string) {
 	session := e.bgpSession(peer)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if session.Synced && (e.model.Node(peer) != nil || e.model.IsPeer(peer)) {
-		e.model.Synced(peer)
+	if n := e.model.Node(peer); n != nil || e.model.IsPeer(peer) {
+		if n != nil {
+			e.model.SetAway(peer, session.State != established)
+		}
+		if session.Synced {
+			e.model.Synced(peer)
+		}
 		e.wakeTouched()
 	}
 	if e.bgp != nil && e.bgp.holding.Load() {

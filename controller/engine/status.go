@@ -28,6 +28,8 @@ func (e *Engine) Status(o intent.Object) *intent.Status {
 		return e.aclStatus(o)
 	case *intent.SecurityGroup:
 		return e.groupStatus(o)
+	case *intent.ExternalNetwork:
+		return e.externalStatus(o)
 	case *intent.FloatingIP:
 		return e.floatingStatus(o)
 	case *intent.Interconnect:

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 )
 
 // ExternalNetwork is a way outside, the operator's: one VRF with an L3VNI of its
@@ -29,9 +30,14 @@ type ExternalNetworkSpec struct {
 
 // Border is a leaf that leads outside.
 type Border struct {
-	Node  string       `json:"node" yaml:"node" doc:"Node that is a BGP EVPN leaf"`
+	Node string `json:"node" yaml:"node" doc:"Node that is a BGP EVPN leaf"`
+	// VRF is for leaves whose kernel has no VRF devices.
+	VRF   string       `json:"vrf,omitempty" yaml:"vrf,omitempty" doc:"default: the leaf's default VRF, which the outside then shares with the underlay; a VRF of its own when left out" enum:"default"`
 	Peers []BorderPeer `json:"peers,omitempty" yaml:"peers,omitempty" doc:"BGP routers outside with which it speaks"`
 }
+
+// VRFDefault is the leaf's default VRF.
+const VRFDefault = "default"
 
 // BorderPeer is a BGP router outside, on a link of the border.
 type BorderPeer struct {
@@ -39,6 +45,7 @@ type BorderPeer struct {
 	ASN       uint32       `json:"asn" yaml:"asn" doc:"Its autonomous system" minimum:"1"`
 	Interface string       `json:"interface" yaml:"interface" doc:"Interface of the border that leads to it"`
 	Local     netip.Prefix `json:"local" yaml:"local" doc:"The border's own address on that interface, with the length of the link's prefix, such as 192.0.2.0/31" pattern:"^[0-9A-Fa-f:.]+/[0-9]{1,3}$" patternDescription:"an address with a length like 192.0.2.0/31"`
+	Password  string       `json:"password,omitempty" yaml:"password,omitempty" doc:"TCP-MD5 password (RFC 2385)"`
 	BFD       bool         `json:"bfd,omitempty" yaml:"bfd,omitempty" doc:"Detect its loss by BFD (RFC 5882)"`
 }
 
@@ -133,6 +140,9 @@ func (f *Faults) border(all []Border, i int) {
 	if j := slices.IndexFunc(all[:i], func(o Border) bool { return o.Node == b.Node }); j >= 0 {
 		f.Add(field+".node", "%s is given twice: spec.borders[%d] has it too; give one border several peers", b.Node, j)
 	}
+	if b.VRF != "" && b.VRF != VRFDefault {
+		f.Add(field+".vrf", "%q is not known: leave it out for a VRF of its own, or say default", b.VRF)
+	}
 	if k := len(b.Peers); k > maxPeers {
 		f.Add(field+".peers", "has %d: a border may have %d", k, maxPeers)
 	}
@@ -155,6 +165,9 @@ func (f *Faults) border(all []Border, i int) {
 func (f *Faults) peer(field string, p BorderPeer) {
 	if p.ASN == 0 {
 		f.Add(field+".asn", "is missing: say in which AS the router outside is")
+	}
+	if len(p.Password) > 80 || strings.ContainsFunc(p.Password, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		f.Add(field+".password", "must be up to 80 printable ASCII characters without spaces")
 	}
 	if p.Interface == "" {
 		f.Add(field+".interface", "is missing: say which interface of the border leads to it")

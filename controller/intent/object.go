@@ -2,6 +2,7 @@ package intent
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 )
@@ -225,9 +226,23 @@ type Status struct {
 	Flows    int    `json:"flows,omitempty" yaml:"flows,omitempty" doc:"Node: our flows, read from the device"`
 	// Session is the BGP session of an EVPN leaf.
 	Session *BGPSession `json:"session,omitempty" yaml:"session,omitempty" doc:"Node: BGP session with an EVPN leaf"`
+	// Outside are the sessions of an external network's borders.
+	Outside []OutsideSession `json:"outside,omitempty" yaml:"outside,omitempty" doc:"External network: BGP sessions of its borders with routers outside"`
 	// Interconnect status.
 	Peers     []PeerSession   `json:"peers,omitempty" yaml:"peers,omitempty" doc:"Interconnect: BGP sessions with the other fabric"`
 	Stretched []StretchedView `json:"stretched,omitempty" yaml:"stretched,omitempty" doc:"Interconnect: what crosses of each network"`
+}
+
+// OutsideSession is the BGP session of a border with a router outside, as the
+// border sees it.
+type OutsideSession struct {
+	Node      string     `json:"node" yaml:"node" doc:"The border"`
+	Peer      netip.Addr `json:"peer" yaml:"peer" doc:"The router outside"`
+	ASN       uint32     `json:"asn" yaml:"asn" doc:"Its autonomous system"`
+	State     string     `json:"state" yaml:"state" doc:"State of the session (RFC 4271 section 8.2.2), or Unknown while the border is silent"`
+	Since     time.Time  `json:"since,omitzero" yaml:"since,omitempty" doc:"When it was established"`
+	Taken     int        `json:"taken" yaml:"taken" doc:"Prefixes that were learned and passed the filter"`
+	Announced int        `json:"announced" yaml:"announced" doc:"Prefixes that the router outside was told"`
 }
 
 // Counts are ports of a network or tenant.

@@ -13,10 +13,12 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/southbound/leafstate"
 	"github.com/weft-sdn/weft/southbound/switchstate"
 )
@@ -33,6 +35,8 @@ type Controller interface {
 type Switch interface {
 	// Apply makes the switch what the state says and returns what is in place.
 	Apply(context.Context, leafstate.State) (leafstate.InPlace, error)
+	// Sessions reads the sessions with routers outside, by L3VNI.
+	Sessions(context.Context) (map[intent.VNI][]leafstate.OutsideSession, error)
 	Interfaces() ([]leafstate.Interface, error)
 	Software(context.Context) string
 }
@@ -75,6 +79,7 @@ const (
 	retryWait  = 300 * time.Millisecond
 	heartbeat  = 3 * time.Second
 	auditEvery = 15 * time.Second // the state is applied again: what others changed is mended
+	failedWait = time.Second      // and this long after it could not be
 	gatherTime = time.Millisecond // a route changes several tables
 )
 
@@ -242,8 +247,10 @@ func (a *Agent) serve(ctx context.Context, wanted <-chan leafstate.State, again 
 		case s := <-wanted:
 			a.state = s
 			a.apply(ctx)
+			audit.Reset(a.auditAfter())
 		case <-audit.C:
 			a.apply(ctx)
+			audit.Reset(a.auditAfter())
 		case <-a.Tables.Changed():
 			if err := sleep(ctx, gatherTime); err != nil {
 				return err
@@ -287,6 +294,15 @@ func (a *Agent) apply(ctx context.Context) {
 	}
 }
 
+// auditAfter is after what time the state is applied again: soon, when a part of it
+// is not in place and may be the next time.
+func (a *Agent) auditAfter() time.Duration {
+	if a.failed != nil || slices.ContainsFunc(a.in.Routers, func(r leafstate.RouterReport) bool { return r.Error != "" && !r.Capability }) {
+		return failedWait
+	}
+	return auditEvery
+}
+
 func text(err error) string {
 	if err == nil {
 		return ""
@@ -306,6 +322,14 @@ func (a *Agent) report(ctx context.Context) {
 		r.Errors = append(r.Errors, err.Error())
 	}
 	r.Software = a.Switch.Software(ctx)
+	sessions, err := a.Switch.Sessions(ctx)
+	if err != nil {
+		r.Errors = append(r.Errors, err.Error())
+	}
+	r.Routers = slices.Clone(r.Routers)
+	for i := range r.Routers {
+		r.Routers[i].Sessions = sessions[r.Routers[i].VNI]
+	}
 	if a.full {
 		if err := a.Tables.Read(); err != nil {
 			r.Errors = append(r.Errors, err.Error())

@@ -93,6 +93,9 @@ func (w *world) Apply(_ context.Context, s leafstate.State) (leafstate.InPlace, 
 	return leafstate.InPlace{Ports: []leafstate.PortReport{{Interface: "eth1", VNI: 100}}}, w.fail
 }
 
+func (w *world) Sessions(context.Context) (map[intent.VNI][]leafstate.OutsideSession, error) {
+	return nil, nil
+}
 func (w *world) Interfaces() ([]leafstate.Interface, error) {
 	return []leafstate.Interface{{Name: "eth1", Up: true}}, nil
 }

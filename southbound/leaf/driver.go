@@ -28,6 +28,8 @@ type Config struct {
 	Network func(intent.VNI) *intent.Network
 	// Router tells the router that has an L3VNI, or nil.
 	Router func(intent.VNI) *intent.Router
+	// Borders lists the external networks that the leaf leads to; it may be nil.
+	Borders func() []overlay.Border
 	// Leaf reports whether a VTEP is that of an EVPN leaf.
 	Leaf func(netip.Addr) bool
 	// Source is the address from which the controller's BGP dials; the one
@@ -63,6 +65,9 @@ type Driver struct {
 	cursors  map[intent.VNI]evpn.Revision     // as confirmed
 	raised   map[southbound.AlarmKey]string
 	unrouted map[intent.Ref]*southbound.OpError // ports whose router is not in place, and why
+	// peersDown are the sessions with routers outside, and since when each is down;
+	// the zero time for one that is up.
+	peersDown map[peerKey]time.Time
 }
 
 // New returns the driver of a node that has an EVPN part.
@@ -143,6 +148,10 @@ func (d *Driver) want(local map[intent.Ref]overlay.LocalPort) {
 		s.Segments = append(s.Segments, *by[v])
 	}
 	s.Routers = d.routers(local, by)
+	for _, b := range d.borders() {
+		s.Routers = append(s.Routers, external(b))
+	}
+	slices.SortFunc(s.Routers, func(a, b leafstate.Router) int { return cmp.Compare(a.VNI, b.VNI) })
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.leaving || s.Equal(d.state) {

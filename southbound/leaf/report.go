@@ -153,6 +153,13 @@ func (d *Driver) judge(local map[intent.Ref]overlay.LocalPort) (ports map[intent
 			ports[r] = l
 		}
 	}
+	for _, b := range d.borders() {
+		if v := b.Network.Spec.VNI; d.OutsideError(b.Network) == nil {
+			agrees[v] = d.agreesRouted
+		} else {
+			lacks = b.Network.Ref().String()
+		}
+	}
 	for v, agrees := range agrees {
 		since := was[v]
 		rows, rev := d.feed.Rows(v, since)

@@ -129,9 +129,10 @@ func (d *Driver) PortError(r intent.Ref) *southbound.OpError {
 	return d.unrouted[r]
 }
 
-// alarms raises an alarm for each router that the leaf can't have, and ends those
-// of others.
+// alarms raises an alarm for each router that the leaf can't have and each session
+// outside that is down, and ends those of others.
 func (d *Driver) alarms(local map[intent.Ref]overlay.LocalPort) {
+	borders := d.borders()
 	now, unrouted := map[southbound.AlarmKey]string{}, map[intent.Ref]*southbound.OpError{}
 	d.mu.Lock()
 	for r, l := range local {
@@ -143,6 +144,12 @@ func (d *Driver) alarms(local map[intent.Ref]overlay.LocalPort) {
 			now[southbound.AlarmKey{Reason: err.Code, Object: fmt.Sprintf("%s L3VNI %d", l.Routing.VRF.Router, l.Routing.VRF.VNI)}] = err.Err.Error()
 		}
 	}
+	for _, b := range borders {
+		if err := d.lacksOutside(b.Network); err != nil && err.Code == southbound.AlarmCapability {
+			now[southbound.AlarmKey{Reason: err.Code, Object: fmt.Sprintf("%s L3VNI %d", b.Network.Ref(), b.Network.Spec.VNI)}] = err.Err.Error()
+		}
+	}
+	d.downPeers(borders, now)
 	was := d.raised
 	d.raised, d.unrouted = now, unrouted
 	d.mu.Unlock()

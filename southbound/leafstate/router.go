@@ -19,6 +19,8 @@ type Router struct {
 	// all leaves, at intent.GatewayMAC.
 	Gateways []Gateway `json:"gateways,omitempty"` // by segment and address
 	Routes   []Static  `json:"routes,omitempty"`   // by prefix
+	// Outside is there when the VRF is that of an external network.
+	Outside *Outside `json:"outside,omitempty"`
 }
 
 // Gateway is an anycast gateway: an address on a segment, with the length of its
@@ -45,7 +47,7 @@ func (r Router) Equal(o Router) bool {
 	return r.Router == o.Router && r.VNI == o.VNI && r.MTU == o.MTU && slices.Equal(r.Import, o.Import) && slices.Equal(r.Export, o.Export) &&
 		slices.Equal(r.Gateways, o.Gateways) && slices.EqualFunc(r.Routes, o.Routes, func(a, b Static) bool {
 		return a.Prefix == b.Prefix && slices.Equal(a.NextHops, b.NextHops)
-	})
+	}) && r.Outside.Equal(o.Outside)
 }
 
 // RouterReport is a router as the leaf has it.
@@ -55,6 +57,8 @@ type RouterReport struct {
 	Error string `json:"error,omitempty"`
 	// Capability says that the device can't have routers at all.
 	Capability bool `json:"capability,omitempty"`
+	// Sessions are those with the routers outside, by address.
+	Sessions []OutsideSession `json:"sessions,omitempty"`
 }
 
 // InPlace is what of a state is in place.

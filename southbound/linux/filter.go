@@ -13,23 +13,36 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/southbound/leafstate"
 )
 
-// filterTable is our nftables table, in the family bridge.
+// filterTable is the name of our nftables tables, in the families bridge and inet.
 const filterTable = "weft"
 
-// filterText is the table for some ports, by interface.
-func filterText(ports []leafstate.Port) string {
+// filterText are the tables for some ports, by interface, and for the outside.
+func filterText(ports []leafstate.Port, s leafstate.State) string {
+	return bridgeText(ports, standInRules(intent.RouterMAC(s.VTEP), s.Routers)) + outsideText(s.Routers)
+}
+
+// bridgeText is the table of the family bridge.
+func bridgeText(ports []leafstate.Port, standIns []string) string {
 	ports = slices.Clone(ports)
 	slices.SortFunc(ports, func(a, b leafstate.Port) int { return strings.Compare(a.Interface, b.Interface) })
 	var b strings.Builder
 	// Naming the table first makes deleting it no error when there is none.
 	fmt.Fprintf(&b, "table bridge %s\ndelete table bridge %s\n", filterTable, filterTable)
-	if len(ports) == 0 {
+	if len(ports)+len(standIns) == 0 {
 		return b.String()
 	}
 	fmt.Fprintf(&b, "table bridge %s {\n", filterTable)
+	if len(standIns) > 0 {
+		fmt.Fprintf(&b, " chain standin {\n  type filter hook prerouting priority -200; policy accept;\n  %s\n }\n", strings.Join(standIns, "\n  "))
+	}
+	if len(ports) == 0 {
+		b.WriteString("}\n")
+		return b.String()
+	}
 	for i, p := range ports {
 		fmt.Fprintf(&b, " chain port%d {\n", i)
 		for _, rule := range portRules(p) {
@@ -137,7 +150,7 @@ func allPorts(old, now leafstate.State) []leafstate.Port {
 	return out
 }
 
-// setFilters puts the table in place, all of it at once, unless it is there and
+// setFilters puts the tables in place, all of it at once, unless it is there and
 // nobody changed any rule of the kernel since.
 func (s *Switch) setFilters(ctx context.Context, text string) error {
 	before, err := rulesGeneration()

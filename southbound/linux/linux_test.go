@@ -22,8 +22,8 @@ func port(iface string, i byte, addresses ...string) leafstate.Port {
 }
 
 func TestFilters(t *testing.T) {
-	require.Equal(t, "table bridge weft\ndelete table bridge weft\n", filterText(nil))
-	text := filterText([]leafstate.Port{port("eth4", 4), port("eth3", 3, "192.0.2.3", "2001:db8::3")})
+	require.Equal(t, "table bridge weft\ndelete table bridge weft\n", bridgeText(nil, nil))
+	text := bridgeText([]leafstate.Port{port("eth4", 4), port("eth3", 3, "192.0.2.3", "2001:db8::3")}, nil)
 	require.Less(t, strings.Index(text, `iifname "eth3" jump port0`), strings.Index(text, `iifname "eth4" jump port1`))
 	for _, want := range []string{
 		"ether saddr != 02:00:00:00:00:03 drop", "ip saddr != { 192.0.2.3, 0.0.0.0 } drop", "arp saddr ip != { 192.0.2.3, 0.0.0.0 } drop",
@@ -33,7 +33,7 @@ func TestFilters(t *testing.T) {
 	}
 	behind := port("eth5", 5, "192.0.2.5", "198.51.100.7")
 	behind.Sources = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/25"), netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("2001:db8::/32")}
-	require.Contains(t, filterText([]leafstate.Port{behind}), "ip saddr != { 192.0.2.5, 0.0.0.0, 198.51.100.0/24 } drop", "what overlaps nft refuses")
+	require.Contains(t, bridgeText([]leafstate.Port{behind}, nil), "ip saddr != { 192.0.2.5, 0.0.0.0, 198.51.100.0/24 } drop", "what overlaps nft refuses")
 	l2 := text[strings.Index(text, "chain port1"):strings.Index(text, "chain admission")]
 	require.Equal(t, 1, strings.Count(l2, "drop"), "a port without addresses is checked for its MAC alone")
 }
@@ -43,7 +43,7 @@ func TestPortsThatLeaveAreFilteredToTheEnd(t *testing.T) {
 	now := leafstate.State{Segments: []leafstate.Segment{{Ports: []leafstate.Port{port("eth2", 9)}}}}
 	all := allPorts(old, now)
 	require.Len(t, all, 2)
-	text := filterText(all)
+	text := bridgeText(all, nil)
 	require.Contains(t, text, "02:00:00:00:00:01")
 	require.Contains(t, text, "02:00:00:00:00:09")
 	require.NotContains(t, text, "02:00:00:00:00:02", "where both have an interface, the new one counts")

@@ -81,7 +81,7 @@ func newRigOf(t *testing.T, servers int) *rig {
 			logs, _ := filepath.Glob(dir + "/*/*.log")
 			for _, f := range logs {
 				text, _ := os.ReadFile(f)
-				t.Logf("%s:\n%s", f, text[max(0, len(text)-2000):])
+				t.Logf("%s:\n%s", f, text[:min(len(text), 6000)])
 			}
 		}
 		os.RemoveAll(dir)
@@ -260,6 +260,18 @@ func (l *leaf) mustApply(s leafstate.State) {
 		n += len(seg.Ports)
 	}
 	require.Len(l.r.t, ports, n)
+	require.NoError(l.r.t, l.read())
+}
+
+// mustRoute applies a state whose routers must all come into place.
+func (l *leaf) mustRoute(s leafstate.State) {
+	l.r.t.Helper()
+	in, err := l.applied(s)
+	require.NoError(l.r.t, err)
+	require.Len(l.r.t, in.Routers, len(s.Routers))
+	for _, r := range in.Routers {
+		require.Empty(l.r.t, r.Error)
+	}
 	require.NoError(l.r.t, l.read())
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -20,14 +21,23 @@ func vrfName(v intent.VNI) string { return fmt.Sprintf("vrf%d", v) }
 
 func vrfTable(v intent.VNI) uint32 { return vrfTables + uint32(v) }
 
+// tableOf is the routing table of a router's VRF.
+func tableOf(r leafstate.Router) int {
+	if inDefault(r) {
+		return unix.RT_TABLE_MAIN
+	}
+	return int(vrfTable(r.VNI))
+}
+
 // errNoVRF is why a leaf has no routers.
-var errNoVRF = errors.New("the kernel has no VRF devices (CONFIG_NET_VRF): run a kernel that has them, or take the router's networks off this leaf")
+var errNoVRF = errors.New("the kernel has no VRF devices (CONFIG_NET_VRF): run a kernel that has them, or take the router's networks off this leaf; an external network can be in the default VRF, with vrf: default in its border")
 
 // routers are the VRFs of a state as they come to be, and what went wrong with
 // each.
 type routers struct {
 	want []leafstate.Router
 	errs map[intent.VNI]error
+	late map[intent.VNI]error // what a router lacks while the rest of it is in place
 }
 
 func (r *routers) fail(v intent.VNI, err error) {
@@ -51,7 +61,7 @@ func (r *routers) reports() []leafstate.RouterReport {
 	var out []leafstate.RouterReport
 	for _, w := range r.want {
 		p := leafstate.RouterReport{VNI: w.VNI}
-		if err := r.errs[w.VNI]; err != nil {
+		if err := errors.Join(r.errs[w.VNI], r.late[w.VNI]); err != nil {
 			p.Error, p.Capability = err.Error(), errors.Is(err, errNoVRF)
 		}
 		out = append(out, p)
@@ -62,10 +72,18 @@ func (r *routers) reports() []leafstate.RouterReport {
 // bringVRFs makes the routers' VRF devices. They come before all else that a
 // router has: by them it is known whether the kernel can have it.
 func (r *routers) bringVRFs(have *links) {
+	plain := intent.VNI(0)
 	for _, w := range r.want {
-		r.fail(w.VNI, bringVRF(have, w.VNI))
+		switch {
+		case !inDefault(w):
+			r.fail(w.VNI, bringVRF(have, w.VNI))
+		case plain != 0:
+			r.fail(w.VNI, errSecondDefault)
+		default:
+			plain = w.VNI
+		}
 	}
-	if len(r.usable()) > 0 {
+	if slices.ContainsFunc(r.usable(), func(w leafstate.Router) bool { return !inDefault(w) }) {
 		if err := bringRules(true); err != nil {
 			for _, w := range r.want {
 				r.fail(w.VNI, err)
@@ -153,6 +171,7 @@ func (r *routers) bring(k kernel, want leafstate.State) error {
 	for _, w := range r.usable() {
 		r.fail(w.VNI, canForward(w))
 		r.fail(w.VNI, bringL3VNI(k.links, k.flags, want, w))
+		r.fail(w.VNI, bringOutside(k, w))
 	}
 	var errs []error
 	for _, seg := range want.Segments {
@@ -184,7 +203,11 @@ func bringL3VNI(have *links, flags map[int]portFlags, want leafstate.State, r le
 	if err := bringMAC(bridge, intent.RouterMAC(want.VTEP)); err != nil {
 		return err
 	}
-	if err := bringMaster(bridge, have.byName[vrfName(r.VNI)]); err != nil {
+	var vrf netlink.Link
+	if !inDefault(r) {
+		vrf = have.byName[vrfName(r.VNI)]
+	}
+	if err := bringMaster(bridge, vrf); err != nil {
 		return err
 	}
 	return errors.Join(bringVXLAN(have, flags, want.VTEP, seg, bridge), setRouting(bridge.Attrs().Name))
@@ -229,15 +252,18 @@ var routing = map[string]string{
 	"ipv6/conf/%s/accept_untracked_na": "1",
 }
 
-func setRouting(bridge string) error {
-	for path, value := range routing {
-		path = "/proc/sys/net/" + fmt.Sprintf(path, bridge)
+func setRouting(bridge string) error { return setAll(bridge, routing) }
+
+// setAll sets settings of an interface.
+func setAll(name string, settings map[string]string) error {
+	for path, value := range settings {
+		path = "/proc/sys/net/" + fmt.Sprintf(path, name)
 		now, err := os.ReadFile(path)
 		if errors.Is(err, os.ErrNotExist) || strings.TrimSpace(string(now)) == value {
 			continue // an older kernel, or done before
 		}
 		if err := os.WriteFile(path, []byte(value), 0o644); err != nil {
-			return fmt.Errorf("%s: %w", bridge, err)
+			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	return nil

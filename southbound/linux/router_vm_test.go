@@ -58,18 +58,6 @@ func (l *leaf) routed() leafstate.State {
 	return s
 }
 
-// mustRoute applies a state whose routers must all come into place.
-func (l *leaf) mustRoute(s leafstate.State) {
-	l.r.t.Helper()
-	in, err := l.applied(s)
-	require.NoError(l.r.t, err)
-	require.Len(l.r.t, in.Routers, len(s.Routers))
-	for _, r := range in.Routers {
-		require.Empty(l.r.t, r.Error)
-	}
-	require.NoError(l.r.t, l.read())
-}
-
 // newRoutedRig is a rig with routers whose servers have default routes.
 func newRoutedRig(t *testing.T, servers int) (r *rig, a, b *leaf) {
 	r = newRigOf(t, servers)
@@ -123,8 +111,8 @@ func (l *leaf) logRouting() {
 	l.r.t.Log(l.vty("zebra", "show running-config"))
 }
 
-// Two tenants with the same addresses route between their subnets across leaves:
-// what is on the wire, and what they do not reach.
+// Two tenants with the same addresses route between their subnets across leaves;
+// a router that is there, changed and taken away.
 func TestRouters(t *testing.T) {
 	r, a, b := newRoutedRig(t, 4)
 	defer func() {
@@ -161,6 +149,8 @@ func TestRouters(t *testing.T) {
 	for _, ip := range []netip.Addr{a.vtep(), b.vtep(), reflector} {
 		require.Error(t, a.ping(1, ip), "the underlay is not a tenant's")
 	}
+	r.staticRoutes(a, b)
+	r.routersGo(a, b)
 }
 
 // tells reports whether the leaf's tables have an entry.
@@ -175,28 +165,103 @@ func (l *leaf) tells(e leafstate.Entry) error {
 
 // What is wrong with a router is mended, and only that.
 func TestTamperedRoutersAreMended(t *testing.T) {
-	_, a, _ := newRoutedRig(t, 2)
+	r, a, b := newRoutedRig(t, 2)
+	r.routed(redVNI, a, b, 1, 2)
+	defer func() {
+		if t.Failed() {
+			a.logRouting()
+			b.logRouting()
+		}
+	}()
 	config := a.vty("bgpd", "show running-config")
 	a.sw = New(a.sw.config)
 	a.mustRoute(a.routed()) // an agent that starts takes over what it finds
 	require.Equal(t, config, a.vty("bgpd", "show running-config"))
-	for what, c := range map[string]struct{ tamper, check, want string }{
-		"address removed":      {"ip addr del 192.168.1.254/24 dev br100", "ip -o addr show br100", "192.168.1.254/24"},
-		"address added":        {"ip addr add 192.168.77.1/24 dev br100", "ip -o addr show br100", "192.168.1.254/24"},
-		"out of the VRF":       {"ip link set br100 nomaster", "ip -o link show br100", "master vrf5000"},
-		"MAC changed":          {"ip link set br100 address 02:00:00:00:99:99", "ip -o link show br100", intent.GatewayMAC.String()},
-		"router's MAC changed": {"ip link set br5000 address 02:00:00:00:99:99", "ip -o link show br5000", intent.RouterMAC(a.vtep()).String()},
-		"last route removed":   {"ip route del unreachable default table 16782216 metric 4278198272", "ip route show table 16782216", "unreachable default"},
-		"local rule back":      {"ip rule add pref 0 lookup local", "ip rule", "32765:\tfrom all lookup local"},
-		"L3VNI's device gone":  {"ip link del vx5000", "ip -o link show vx5000", "master br5000"},
-		"VRF gone":             {"ip link del vrf5000", "ip -o link show br100", "master vrf5000"},
+	for _, c := range []struct{ what, tamper, check, want string }{
+		{"address removed", "ip addr del 192.168.1.254/24 dev br100", "ip -o addr show br100", "192.168.1.254/24"},
+		{"address added", "ip addr add 192.168.77.1/24 dev br100", "ip -o addr show br100", "192.168.1.254/24"},
+		{"out of the VRF", "ip link set br100 nomaster", "ip -o link show br100", "master vrf5000"},
+		{"MAC changed", "ip link set br100 address 02:00:00:00:99:99", "ip -o link show br100", intent.GatewayMAC.String()},
+		{"router's MAC changed", "ip link set br5000 address 02:00:00:00:99:99", "ip -o link show br5000", intent.RouterMAC(a.vtep()).String()},
+		{"next hop's MAC gone", "ip neigh del 10.9.0.2 dev br5000", "ip neigh show dev br5000 10.9.0.2", "06:77:0a:09:00:02 extern_learn"},
+		{"next hop's MAC changed", "ip neigh replace 10.9.0.2 lladdr 02:00:00:00:99:99 nud permanent dev br5000", "ip neigh show dev br5000 10.9.0.2", "06:77:0a:09:00:02 extern_learn"},
+		{"way to a router's MAC gone", "bridge fdb del 06:77:0a:09:00:02 dev vx5000 self", "bridge fdb show dev vx5000", "06:77:0a:09:00:02 dst 10.9.0.2"},
+		{"last route removed", "ip route del unreachable default table 16782216 metric 4278198272", "ip route show table 16782216", "unreachable default"},
+		{"local rule back", "ip rule add pref 0 lookup local", "ip rule", "32765:\tfrom all lookup local"},
+		{"L3VNI's device gone", "ip link del vx5000", "ip -o link show vx5000", "master br5000"},
+		{"L3VNI's bridge gone", "ip link del br5000", "ip -o link show br5000", "master vrf5000"},
+		{"a segment's bridge gone", "ip link del br100", "ip -o link show br100", "master vrf5000"},
+		{"VRF gone", "ip link del vrf5000", "ip -o link show br100", "master vrf5000"},
+		{"L3VNI down", "ip link set br5000 down", "ip -o link show br5000", "UP"},
+		{"VRF down", "ip link set vrf5000 down", "ip -o link show vrf5000", "UP"},
 	} {
 		a.run(strings.Fields(c.tamper)...)
-		a.mustRoute(a.routed())
-		require.Contains(t, a.run(strings.Fields(c.check)...), c.want, what)
+		began := time.Now()
+		r.wait(c.what, func() error {
+			a.mustRoute(a.routed()) // as an agent does every few seconds
+			if out := a.run(strings.Fields(c.check)...); !strings.Contains(out, c.want) {
+				return fmt.Errorf("%q is not in %s", c.want, out)
+			}
+			return a.ping(1, b.port(2).Addresses[0])
+		})
+		mended := time.Since(began)
+		r.routed(redVNI, a, b, 1, 2)
+		t.Logf("%s: mended after %v, all packets pass after %v", c.what, mended.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
 	}
 	require.NotContains(t, a.run("ip", "-o", "addr", "show", "br100"), "192.168.77.1")
 	require.NotContains(t, a.run("ip", "rule"), "0:\tfrom all lookup local\n1000")
+	r.routed(redVNI, a, b, 1, 2)
+}
+
+// staticRoutes has a server be the next hop of a prefix: the other leaf gets it as
+// a prefix route. Another prefix is dropped.
+func (r *rig) staticRoutes(a, b *leaf) {
+	t := r.t
+	t.Helper()
+	s := b.routed()
+	behind := netip.MustParsePrefix("198.51.100.0/24")
+	s.Segments[1].Ports[0].Sources = []netip.Prefix{behind}
+	s.Routers[0].Routes = []leafstate.Static{{Prefix: netip.MustParsePrefix("10.0.0.0/8")}, {Prefix: behind, NextHops: []leafstate.NextHop{{Address: b.port(2).Addresses[0], Weight: 1}}}}
+	b.mustRoute(s)
+	r.in(b.server(2), "ip", "addr", "add", "198.51.100.1/32", "dev", "lo")
+	r.wait("the prefix is reached", func() error { return a.ping(1, netip.MustParseAddr("198.51.100.1")) })
+	require.Contains(t, a.route(redVNI, netip.MustParseAddr("198.51.100.1")), "via "+b.vtep().String()+" dev br5000")
+	require.Contains(t, b.run("ip", "route", "show", "table", "16782216"), "blackhole 10.0.0.0/8")
+	require.NotContains(t, a.run("ip", "route", "show", "table", "16782216"), "10.0.0.0/8", "each edge has its own black hole")
+	b.mustRoute(b.routed())
+	require.NotContains(t, b.run("ip", "route", "show", "table", "16782216"), "blackhole")
+	r.wait("the prefix is gone", func() error {
+		if out := a.run("ip", "route", "show", "table", "16782216"); strings.Contains(out, "198.51.100.0/24") {
+			return fmt.Errorf("%s", out)
+		}
+		return nil
+	})
+}
+
+// routersGo takes one router away, then all.
+func (r *rig) routersGo(a, b *leaf) {
+	t := r.t
+	t.Helper()
+	s := a.routed()
+	s.Routers = s.Routers[:1]
+	a.mustRoute(s)
+	require.NotContains(t, a.run("ip", "-o", "link"), "5001")
+	require.NotContains(t, a.vty("bgpd", "show running-config"), "vrf5001")
+	require.NotContains(t, a.vty("zebra", "show running-config"), "vrf5001")
+	require.NotContains(t, a.run("ip", "-o", "addr", "show", "br102"), "192.168")
+	r.routed(redVNI, a, b, 1, 2)
+
+	a.mustRoute(a.state())
+	for _, gone := range []string{"vrf", "5000"} {
+		require.NotContains(t, a.run("ip", "-o", "link"), gone)
+		require.NotContains(t, a.vty("bgpd", "show running-config"), gone)
+		require.NotContains(t, a.vty("zebra", "show running-config"), gone)
+	}
+	require.Contains(t, a.run("ip", "rule"), "0:\tfrom all lookup local")
+	require.NotContains(t, a.run("ip", "rule"), "32765")
+	r.wait("the segments are bridged as before", func() error { return a.ping(1, b.port(1).Addresses[0]) })
+	a.mustRoute(a.routed())
+	r.routed(redVNI, a, b, 1, 2)
 }
 
 // packet is what a capture says of a tunnelled packet.

@@ -32,7 +32,7 @@ func (t *Tables) readRoutes(have *links) error {
 	any := false
 	for name, l := range have.byName {
 		_, isVRF := vniOf(name, "vrf")
-		any = any || isVRF && ours(l)
+		any = any || isVRF && ours(l) || l.Attrs().Alias == outsideAlias
 	}
 	if !any {
 		return nil // the machine's own tables may be large
@@ -53,8 +53,8 @@ func (t *Tables) readRoutes(have *links) error {
 // entries that followed before and follow now. Those to a VTEP count alone, of
 // which the next hop is on the bridge of the L3VNI. The caller holds the lock.
 func (t *Tables) seeRoute(r *netlink.Route, there bool) (before, after []leafstate.Entry) {
-	v := intent.VNI(r.Table - vrfTables)
-	if r.Table < vrfTables || v == 0 || v > intent.MaxVNI {
+	v := t.vrfOf(r)
+	if v == 0 {
 		return nil, nil
 	}
 	family := r.Family
@@ -98,6 +98,23 @@ func (t *Tables) seeRoute(r *netlink.Route, there bool) (before, after []leafsta
 		t.views.routes[key] = now
 	}
 	return key.entries(was), key.entries(now)
+}
+
+// vrfOf is the L3VNI of the VRF that has a route; zero when none of ours does. In
+// the default VRF it is that of the bridge by which the route leads.
+func (t *Tables) vrfOf(r *netlink.Route) intent.VNI {
+	if r.Table == unix.RT_TABLE_MAIN {
+		for _, h := range append(r.MultiPath, &netlink.NexthopInfo{LinkIndex: r.LinkIndex}) {
+			if l, ok := t.links[h.LinkIndex]; ok && l.kind == bridgeLink {
+				return l.vni
+			}
+		}
+		return 0
+	}
+	if v := intent.VNI(r.Table - vrfTables); r.Table > vrfTables && v <= intent.MaxVNI {
+		return v
+	}
+	return 0
 }
 
 // takeRoute takes a message about a route.

@@ -38,14 +38,21 @@ func wantedRoutes(r leafstate.Router) map[staticRoute]*netlink.Route {
 		if p.Addr().Is6() {
 			family = unix.AF_INET6
 		}
-		rt := &netlink.Route{Family: family, Dst: ipNet(p), Table: int(vrfTable(r.VNI)), Protocol: routeProtocol, Type: kind, Priority: metric, Scope: netlink.SCOPE_UNIVERSE}
+		rt := &netlink.Route{Family: family, Dst: ipNet(p), Table: tableOf(r), Protocol: routeProtocol, Type: kind, Priority: metric, Scope: netlink.SCOPE_UNIVERSE}
 		for _, h := range hops {
 			rt.MultiPath = append(rt.MultiPath, &netlink.NexthopInfo{Gw: h.Address.AsSlice(), Hops: int(max(1, h.Weight)) - 1})
 		}
 		out[staticRoute{p, kind, metric, hopWords(rt)}] = rt
 	}
 	for _, p := range []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)} {
-		add(p, unix.RTN_UNREACHABLE, lastMetric, nil)
+		if !inDefault(r) {
+			add(p, unix.RTN_UNREACHABLE, lastMetric, nil)
+		}
+	}
+	if r.Outside != nil {
+		for _, p := range r.Outside.Announce {
+			add(p, unix.RTN_UNREACHABLE, announcedMetric, nil)
+		}
 	}
 	for _, s := range r.Routes {
 		if len(s.NextHops) == 0 {
@@ -86,12 +93,20 @@ func hopWords(r *netlink.Route) string {
 
 // bringRoutes brings the routes that are made here in a router's table in line.
 func bringRoutes(r leafstate.Router) error {
-	want := wantedRoutes(r)
+	name := vrfName(r.VNI)
+	if inDefault(r) {
+		name = "the main table"
+	}
+	return bringStatic(name, tableOf(r), routeProtocol, wantedRoutes(r))
+}
+
+// bringStatic brings the routes of a table that have a protocol in line.
+func bringStatic(name string, table int, protocol netlink.RouteProtocol, want map[staticRoute]*netlink.Route) error {
 	var errs []error
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
-		list, err := netlink.RouteListFiltered(family, &netlink.Route{Table: int(vrfTable(r.VNI)), Protocol: routeProtocol}, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL)
+		list, err := netlink.RouteListFiltered(family, &netlink.Route{Table: table, Protocol: protocol}, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL)
 		if err != nil {
-			return fmt.Errorf("read routes of %s: %w", vrfName(r.VNI), err)
+			return fmt.Errorf("read routes of %s: %w", name, err)
 		}
 		for _, is := range list {
 			key := staticRoute{prefixOf(is.Dst, family), is.Type, is.Priority, hopWords(&is)}
@@ -100,13 +115,13 @@ func bringRoutes(r leafstate.Router) error {
 				continue
 			}
 			if err := netlink.RouteDel(&is); err != nil && !errors.Is(err, unix.ESRCH) {
-				errs = append(errs, fmt.Errorf("remove the route to %s from %s: %w", key.prefix, vrfName(r.VNI), err))
+				errs = append(errs, fmt.Errorf("remove the route to %s from %s: %w", key.prefix, name, err))
 			}
 		}
 	}
 	for key, rt := range want {
 		if err := netlink.RouteReplace(rt); err != nil {
-			errs = append(errs, fmt.Errorf("route %s in %s by %s: %w", key.prefix, vrfName(r.VNI), key.hops, err))
+			errs = append(errs, fmt.Errorf("route %s in %s by %s: %w", key.prefix, name, key.hops, err))
 		}
 	}
 	return errors.Join(errs...)

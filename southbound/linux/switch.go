@@ -58,7 +58,7 @@ func (s *Switch) Apply(ctx context.Context, want leafstate.State) (leafstate.InP
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// A port is filtered before it joins and until it has left.
-	if err := s.setFilters(ctx, filterText(allPorts(s.last, want))); err != nil {
+	if err := s.setFilters(ctx, filterText(allPorts(s.last, want), want)); err != nil {
 		return leafstate.InPlace{}, err
 	}
 	down := s.configure(ctx, evpnOf(want, s.config.Keeper))
@@ -70,11 +70,13 @@ func (s *Switch) Apply(ctx context.Context, want leafstate.State) (leafstate.InP
 		return leafstate.InPlace{}, errors.Join(down, err)
 	}
 	errs := []error{down}
-	rs := &routers{want.Routers, map[intent.VNI]error{}}
+	rs := &routers{want.Routers, map[intent.VNI]error{}, map[intent.VNI]error{}}
 	var in leafstate.InPlace
+	told := want
 	if down == nil {
 		rs.bringVRFs(k.links)
-		s.configureVRFs(ctx, want, rs)
+		told = s.heldBack(ctx, want, rs)
+		s.configureVRFs(ctx, told, rs, k.links)
 		// While it is down what is there stays, what left the segment goes. More
 		// is of use for local ports only, and a VXLAN device that comes before
 		// bgpd's part may crash it.
@@ -84,12 +86,21 @@ func (s *Switch) Apply(ctx context.Context, want leafstate.State) (leafstate.InP
 			in.Ports = append(in.Ports, ports...)
 		}
 		errs = append(errs, rs.bring(k, want))
+		s.mendNextHops(ctx, rs)
 		in.Routers = rs.reports()
 	}
-	errs = append(errs, s.forgetVRFs(ctx, want, func() error { return removeLinks(k.links, keptLinks(want), want) }))
-	errs = append(errs, s.setFilters(ctx, filterText(portsOf(want))))
+	if s.last.Revision == 0 || hasOutside(s.last) || hasOutside(want) {
+		errs = append(errs, bringMain(want.Routers), releaseOutside(k, want.Routers))
+	}
+	errs = append(errs, s.forgetVRFs(ctx, told, func() error { return removeLinks(k.links, keptLinks(want), want) }))
+	errs = append(errs, s.setFilters(ctx, filterText(portsOf(want), want)))
 	s.last = want
 	return in, errors.Join(errs...)
+}
+
+// hasOutside reports whether a state has external networks.
+func hasOutside(s leafstate.State) bool {
+	return slices.ContainsFunc(s.Routers, func(r leafstate.Router) bool { return r.Outside != nil })
 }
 
 // keptLinks names the interfaces that a state asks for.
@@ -99,7 +110,7 @@ func keptLinks(want leafstate.State) map[string]bool {
 		keep[bridgeName(seg.VNI)], keep[vxlanName(seg.VNI)] = true, true
 	}
 	for _, r := range want.Routers {
-		keep[bridgeName(r.VNI)], keep[vxlanName(r.VNI)], keep[vrfName(r.VNI)] = true, true, true
+		keep[bridgeName(r.VNI)], keep[vxlanName(r.VNI)], keep[vrfName(r.VNI)] = true, true, !inDefault(r)
 	}
 	return keep
 }
@@ -155,14 +166,21 @@ func (ls *links) master(l netlink.Link) string {
 	return ""
 }
 
-// removeLinks releases ports from bridges of ours that they don't belong to, be
+// removeLinks releases interfaces from bridges and VRFs of ours that they don't belong to, be
 // it that their new one could not be made, and removes interfaces of ours that
 // are not wanted any more.
 func removeLinks(have *links, keep map[string]bool, want leafstate.State) error {
-	wanted := map[string]string{} // interface to bridge
+	wanted := map[string]string{} // interface to bridge or VRF
 	for _, seg := range want.Segments {
 		for _, p := range seg.Ports {
 			wanted[p.Interface] = bridgeName(seg.VNI)
+		}
+	}
+	for _, r := range want.Routers {
+		if r.Outside != nil && !r.Outside.Default {
+			for name := range outsideAddresses(r) {
+				wanted[name] = vrfName(r.VNI)
+			}
 		}
 	}
 	var errs []error
@@ -181,7 +199,7 @@ func removeLinks(have *links, keep map[string]bool, want leafstate.State) error 
 			}
 		}
 	}
-	if len(want.Routers) == 0 {
+	if !slices.ContainsFunc(want.Routers, func(r leafstate.Router) bool { return !inDefault(r) }) {
 		errs = append(errs, bringRules(false))
 	}
 	return errors.Join(errs...)

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vishvananda/netlink"
+
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/southbound/leafstate"
 )
@@ -32,6 +34,9 @@ const (
 // 8.4 forgets the router's MAC of a next hop that is in use.
 func vrfLines(vtep leafstate.State, r leafstate.Router) []vrfLine {
 	lines := []vrfLine{{"", fmt.Sprintf("bgp router-id %s", routerID(vtep))}}
+	if r.Outside != nil {
+		return append(lines, outsideLines(r)...)
+	}
 	for _, f := range []string{ipv4Unicast, ipv6Unicast} {
 		lines = append(lines, vrfLine{f, "redistribute connected"}, vrfLine{f, "maximum-paths 1"}, vrfLine{f, "maximum-paths ibgp 1"})
 	}
@@ -61,57 +66,107 @@ func routerID(s leafstate.State) string {
 	return fmt.Sprintf("%d.%d.%d.%d", b[0], b[1], b[2], b[3])
 }
 
-// readVRFs reads the VRFs with our names from bgpd's configuration, by L3VNI.
-func readVRFs(text string, asn uint32) map[intent.VNI][]vrfLine {
-	out := map[intent.VNI][]vrfLine{}
-	var v intent.VNI
-	family := ""
+// instances are bgpd's instances by their VRF; "" is the default one.
+type instances map[string][]vrfLine
+
+// readInstances reads bgpd's instances of an AS from its configuration. What is
+// said of single L2VNIs is left out.
+func readInstances(text string, asn uint32) instances {
+	out := instances{}
+	const none = "-"
+	at, family, inVNI := none, "", false
+	head := fmt.Sprintf("router bgp %d", asn)
 	for _, raw := range strings.Split(text, "\n") {
 		line := strings.TrimSpace(raw)
-		name, isVRF := strings.CutPrefix(line, fmt.Sprintf("router bgp %d vrf ", asn))
+		name, isHead := strings.CutPrefix(line, head)
 		switch {
-		case isVRF:
-			if v, isVRF = vniOf(name, "vrf"); isVRF {
-				out[v] = []vrfLine{}
-			}
-			family = ""
-		case v == 0 || line == "" || line == "!":
+		case isHead && (name == "" || strings.HasPrefix(name, " vrf ")):
+			at, family = strings.TrimPrefix(name, " vrf "), ""
+			out[at] = []vrfLine{}
+		case at == none || line == "" || line == "!":
+		case inVNI || strings.HasPrefix(line, "vni "):
+			inVNI = line != "exit-vni" && line != "exit-address-family"
 		case line == "exit-address-family":
 			family = ""
 		case line == "exit" || !strings.HasPrefix(raw, " "):
-			v = 0
+			at = none
 		case strings.HasPrefix(line, "address-family "):
 			family = strings.TrimPrefix(line, "address-family ")
 		default:
-			out[v] = append(out[v], vrfLine{family, line})
+			out[at] = append(out[at], vrfLine{family, line})
 		}
 	}
 	return out
 }
 
-// vrfCommands bring bgpd's configuration of a VRF from what it has to what is
-// wanted; none when they are the same. Outside of address families only the router's
-// identifier is looked at: defaults differ between versions and profiles of FRR.
-func vrfCommands(asn uint32, v intent.VNI, has, want []vrfLine, there bool) []string {
-	byFamily := map[string][]string{}
+// vrfs are the instances of VRFs with our names, by L3VNI.
+func (is instances) vrfs() map[intent.VNI][]vrfLine {
+	out := map[intent.VNI][]vrfLine{}
+	for name, lines := range is {
+		if v, ok := vniOf(name, "vrf"); ok {
+			out[v] = lines
+		}
+	}
+	return out
+}
+
+// instanceHead begins bgpd's configuration of an instance.
+func instanceHead(asn uint32, vrf string) string {
+	head := fmt.Sprintf("router bgp %d", asn)
+	if vrf != "" {
+		head += " vrf " + vrf
+	}
+	return head
+}
+
+// neighbourOf is the neighbour that a line is about, "" when it is about none.
+func neighbourOf(line string) string {
+	if f := strings.Fields(line); len(f) > 2 && f[0] == "neighbor" {
+		return f[1]
+	}
+	return ""
+}
+
+// undo is the line that takes another one back.
+func undo(line string) string {
+	if yes, isNo := strings.CutPrefix(line, "no "); isNo {
+		return yes
+	}
+	if strings.HasPrefix(line, "advertise ") {
+		line, _, _ = strings.Cut(line, " route-map ") // bgpd takes no name here
+	}
+	return "no " + line
+}
+
+// instanceCommands bring an instance from lines that it has to those that are
+// wanted; none when they are the same. Outside of address families only the
+// router's identifier and neighbours are looked at: defaults differ between
+// versions and profiles of FRR. A neighbour that is not wanted as it is goes with
+// all its lines.
+func instanceCommands(head string, has, want []vrfLine, there bool) []string {
+	byFamily, gone := map[string][]string{}, map[string]bool{}
 	for _, l := range has {
-		if !slices.Contains(want, l) && (l.family != "" || strings.HasPrefix(l.text, "bgp router-id ")) {
-			undo, isNo := strings.CutPrefix(l.text, "no ")
-			if !isNo {
-				undo = "no " + l.text
-			}
-			byFamily[l.family] = append(byFamily[l.family], undo)
+		if n := neighbourOf(l.text); n != "" && strings.Contains(l.text, " remote-as ") && !slices.Contains(want, l) {
+			gone[n] = true
+			byFamily[""] = append(byFamily[""], "no neighbor "+n)
+		}
+	}
+	stays := func(l vrfLine) bool { return slices.Contains(has, l) && !gone[neighbourOf(l.text)] }
+	for _, l := range has {
+		n := neighbourOf(l.text)
+		if !slices.Contains(want, l) && !gone[n] && (l.family != "" || n != "" || strings.HasPrefix(l.text, "bgp router-id ")) {
+			byFamily[l.family] = append(byFamily[l.family], undo(l.text))
 		}
 	}
 	for _, l := range want {
-		if !slices.Contains(has, l) {
+		if !stays(l) {
 			byFamily[l.family] = append(byFamily[l.family], l.text)
 		}
 	}
 	if there && len(byFamily) == 0 {
 		return nil
 	}
-	cs := append([]string{fmt.Sprintf("router bgp %d vrf %s", asn, vrfName(v))}, byFamily[""]...)
+	cs := append([]string{head}, byFamily[""]...)
 	for _, f := range []string{ipv4Unicast, ipv6Unicast, l2vpnEVPN} {
 		if len(byFamily[f]) > 0 {
 			cs = append(append(append(cs, "address-family "+f), byFamily[f]...), "exit-address-family")
@@ -120,10 +175,14 @@ func vrfCommands(asn uint32, v intent.VNI, has, want []vrfLine, there bool) []st
 	return append(cs, "exit")
 }
 
-// readL3VNIs reads from zebra's configuration which VRFs with our names have
-// their L3VNI.
-func readL3VNIs(text string) map[intent.VNI]bool {
-	out := map[intent.VNI]bool{}
+// l3VNIs are the L3VNIs that zebra's configuration has.
+type l3VNIs struct {
+	vrfs  map[intent.VNI]bool // VRFs with our names, and whether they have theirs
+	plain intent.VNI          // that of the default VRF; zero: none
+}
+
+func readL3VNIs(text string) l3VNIs {
+	out := l3VNIs{vrfs: map[intent.VNI]bool{}}
 	var v intent.VNI
 	for _, raw := range strings.Split(text, "\n") {
 		line := strings.TrimSpace(raw)
@@ -131,21 +190,44 @@ func readL3VNIs(text string) map[intent.VNI]bool {
 		switch {
 		case isVRF && !strings.HasPrefix(raw, " "):
 			if v, isVRF = vniOf(name, "vrf"); isVRF {
-				out[v] = false
+				out.vrfs[v] = false
 			}
 		case line == "exit-vrf":
 			v = 0
 		case v != 0 && strings.HasPrefix(line, fmt.Sprintf("vni %d", v)):
-			out[v] = true
+			out.vrfs[v] = true
+		case strings.HasPrefix(raw, "vni "):
+			_, _ = fmt.Sscanf(raw, "vni %d", &out.plain)
 		}
 	}
 	return out
 }
 
+// hasL3VNI reports whether a router has its L3VNI.
+func (l l3VNIs) has(r leafstate.Router) bool {
+	if inDefault(r) {
+		return l.plain == r.VNI
+	}
+	return l.vrfs[r.VNI]
+}
+
+// vniLines are zebra's lines that bind an L3VNI to its VRF, and loosen it.
+type vniLines struct{ bind, loosen []string }
+
+func vniLinesOf(r leafstate.Router) vniLines {
+	in := func(line string) []string {
+		if inDefault(r) {
+			return []string{line}
+		}
+		return []string{"vrf " + vrfName(r.VNI), line, "exit-vrf"}
+	}
+	return vniLines{in(fmt.Sprintf("vni %d", r.VNI)), in(fmt.Sprintf("no vni %d", r.VNI))}
+}
+
 // configureVRFs brings FRR's part of the routers in line, those that are to go
 // excepted. What FRR refuses of one is its own trouble.
-func (s *Switch) configureVRFs(ctx context.Context, want leafstate.State, rs *routers) {
-	all := rs.usable()
+func (s *Switch) configureVRFs(ctx context.Context, want leafstate.State, rs *routers, have *links) {
+	all := slices.DeleteFunc(slices.Clone(want.Routers), func(r leafstate.Router) bool { return rs.errs[r.VNI] != nil })
 	if len(all) == 0 {
 		return
 	}
@@ -157,14 +239,26 @@ func (s *Switch) configureVRFs(ctx context.Context, want leafstate.State, rs *ro
 		}
 		return
 	}
-	l3, has := readL3VNIs(string(zebra)), readVRFs(string(bgpd), want.ASN)
+	l3, has := readL3VNIs(string(zebra)), readInstances(string(bgpd), want.ASN)
 	for _, r := range all {
-		lines, there := has[r.VNI]
-		if cs := vrfCommands(want.ASN, r.VNI, lines, vrfLines(want, r), there); len(cs) > 0 {
-			rs.fail(r.VNI, s.tell(ctx, "bgpd", cs...))
+		if r.Outside != nil {
+			rs.fail(r.VNI, s.configurePolicies(ctx, string(bgpd), want.ASN, r, have))
 		}
-		if !l3[r.VNI] {
-			rs.fail(r.VNI, s.tell(ctx, "zebra", "vrf "+vrfName(r.VNI), fmt.Sprintf("vni %d", r.VNI), "exit-vrf"))
+		if !inDefault(r) {
+			lines, there := has[vrfName(r.VNI)]
+			if cs := instanceCommands(instanceHead(want.ASN, vrfName(r.VNI)), lines, vrfLines(want, r), there); len(cs) > 0 {
+				rs.fail(r.VNI, s.tell(ctx, "bgpd", cs...))
+			}
+		}
+		if !l3.has(r) {
+			rs.fail(r.VNI, s.tell(ctx, "zebra", vniLinesOf(r).bind...))
+		}
+	}
+	if err := s.configureDefault(ctx, want, has[""], all); err != nil {
+		for _, r := range all {
+			if r.Outside != nil {
+				rs.fail(r.VNI, err)
+			}
 		}
 	}
 }
@@ -185,27 +279,36 @@ const forgetTime = 3 * time.Second
 func (s *Switch) forgetVRFs(ctx context.Context, want leafstate.State, removeDevices func() error) error {
 	keep := map[intent.VNI]bool{}
 	for _, r := range want.Routers {
-		keep[r.VNI] = true
+		keep[r.VNI] = !inDefault(r)
 	}
 	zebra, zerr := VTY(ctx, s.config.FRRDir, "zebra", "show running-config")
 	bgpd, berr := VTY(ctx, s.config.FRRDir, "bgpd", "show running-config")
 	var errs []error
-	l3, has := readL3VNIs(string(zebra)), readVRFs(string(bgpd), want.ASN)
+	l3, has := readL3VNIs(string(zebra)), readInstances(string(bgpd), want.ASN)
 	if zerr != nil || berr != nil || want.ASN == 0 {
-		l3, has = nil, nil // it is said already that FRR does not answer
+		l3, has, bgpd = l3VNIs{}, nil, nil // it is said already that FRR does not answer
 	}
-	for v, set := range l3 {
+	if l3.plain != 0 && !slices.ContainsFunc(want.Routers, func(r leafstate.Router) bool { return inDefault(r) && r.VNI == l3.plain }) {
+		if l, err := netlink.LinkByName(vxlanName(l3.plain)); err == nil && ours(l) {
+			errs = append(errs, s.tell(ctx, "zebra", fmt.Sprintf("no vni %d", l3.plain)))
+		}
+	}
+	if has[""] != nil {
+		errs = append(errs, s.configureDefault(ctx, want, has[""], want.Routers))
+	}
+	for v, set := range l3.vrfs {
 		if set && !keep[v] {
 			errs = append(errs, s.tell(ctx, "zebra", "vrf "+vrfName(v), fmt.Sprintf("no vni %d", v), "exit-vrf"))
 		}
 	}
-	for v := range has {
+	for v := range has.vrfs() {
 		if !keep[v] {
 			errs = append(errs, s.insist(ctx, "bgpd", fmt.Sprintf("no router bgp %d vrf %s", want.ASN, vrfName(v))))
 		}
 	}
+	errs = append(errs, s.forgetPolicies(ctx, string(bgpd), want))
 	errs = append(errs, removeDevices())
-	for v := range l3 {
+	for v := range l3.vrfs {
 		if !keep[v] {
 			errs = append(errs, s.insist(ctx, "zebra", "no vrf "+vrfName(v)))
 		}
