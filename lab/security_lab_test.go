@@ -72,6 +72,17 @@ func (w *site) join(vm string, groups ...string) {
 	w.put(p)
 }
 
+// groupReady waits until all edges know who is in a group of blue.
+func (w *site) groupReady(name string) {
+	w.Helper()
+	w.eventually(5*time.Second, func() error {
+		if s := w.cliGet(intent.Ref{Kind: intent.KindSecurityGroup, Tenant: "blue", Name: name}); s.Phase != intent.PhaseReady {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	})
+}
+
 // address is a VM's, of IP version 4 or 6.
 func (w *site) address(vm string, version int) netip.Addr {
 	w.Helper()
@@ -338,9 +349,11 @@ func TestTenantsSecurity(t *testing.T) {
 	t.Run("a member that comes, on another hypervisor", func(t *testing.T) {
 		w := w.in(t)
 		w.join("blue-vm6", "app")
+		w.groupReady("app")
 		w.attempts([]attempt{{"blue-vm6", "blue-vm1", "tcp", 80, true}, {"blue-vm6", "blue-vm3", "udp", 5000, true}})
 		w.join("blue-vm6")
 		w.ready(5 * time.Second)
+		w.groupReady("app") // who its members are, other edges have to know
 		w.attempts([]attempt{{"blue-vm6", "blue-vm1", "tcp", 80, false}, {"blue-vm6", "blue-vm3", "udp", 5000, false}})
 	})
 
