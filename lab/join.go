@@ -40,6 +40,11 @@ func Join(ctx context.Context, labs [2]*State, leaves ...[2]string) (*Joined, er
 	if len(leaves) == 0 || len(leaves) > joinsMost {
 		return nil, fmt.Errorf("labs %s and %s can be joined by 1 to %d links, not %d", labs[0].Name, labs[1].Name, joinsMost, len(leaves))
 	}
+	for _, s := range labs {
+		if s.Site == 0 {
+			return nil, fmt.Errorf("lab %s has no site, so its addresses may be those of another lab: bring it up with --site 1 to %d", s.Name, Sites)
+		}
+	}
 	if labs[0].Site == labs[1].Site {
 		return nil, fmt.Errorf("labs %s and %s are both of site %d, so their addresses are the same: give one of them another with --site", labs[0].Name, labs[1].Name, labs[0].Site)
 	}

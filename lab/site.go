@@ -17,24 +17,24 @@ const Sites = 4
 // siteASNs is how many AS numbers lie between those of two sites.
 const siteASNs = 20_000_000
 
-// atSite gives parameters the part of their pools that is a site's: that of the
-// first is as any lab's.
+// atSite gives parameters the part of their pools that is a site's, from 1 on. Site 0
+// has the whole of them: such a lab can't be joined, for it may use any part.
 func atSite(p fabric.Params, site int) (fabric.Params, error) {
-	if site < 0 || site >= Sites {
-		return fabric.Params{}, fmt.Errorf("site %d is outside 0..%d", site, Sites-1)
+	if site < 0 || site > Sites {
+		return fabric.Params{}, fmt.Errorf("site %d is outside 0..%d", site, Sites)
 	}
 	if site == 0 {
 		return p, nil
 	}
 	p = p.Defaults()
 	for _, n := range []*uint32{&p.ASNs.Superspine, &p.ASNs.Spine, &p.ASNs.Border, &p.ASNs.Leaf} {
-		*n += uint32(site) * siteASNs
+		*n += uint32(site-1) * siteASNs
 	}
 	for _, pool := range []*netip.Prefix{&p.Loopbacks, &p.VTEPs, &p.P2P, &p.Racks} {
-		*pool = quarter(*pool, site)
+		*pool = quarter(*pool, site-1)
 	}
 	if p.Loopbacks6.IsValid() { // P2P6 follows P2P
-		p.Loopbacks6 = quarter(p.Loopbacks6, site)
+		p.Loopbacks6 = quarter(p.Loopbacks6, site-1)
 	}
 	return p, nil
 }
@@ -66,7 +66,7 @@ func PlanSite(file *topology.File, site int) (*State, []string, error) {
 }
 
 // controllerASN is the AS of the lab's controller.
-func (s *State) controllerASN() uint32 { return 64512 + uint32(s.Site) }
+func (s *State) controllerASN() uint32 { return 64512 + uint32(max(s.Site-1, 0)) }
 
 // controllerID is the BGP identifier of the lab's controller: made from the lab's
 // name, for several labs run on one host.

@@ -9,15 +9,15 @@ import (
 	"github.com/weft-sdn/weft/topology"
 )
 
-// Further sites have no address and no AS number in common, whatever the underlay.
+// Sites have no address and no AS number in common, whatever the underlay.
 func TestSitesAreApart(t *testing.T) {
 	for _, words := range []string{"", "isis ipv6", "bgp unnumbered ipv6", "bgp ipv6"} {
-		file, err := topology.Generate(topology.GenerateParams{Name: "s", Spines: 2, Leaves: 2, HypervisorsPerLeaf: 1, Underlay: words})
+		file, err := topology.Generate(topology.GenerateParams{Name: "s", Superspines: 1, Pods: 2, Spines: 2, Leaves: 2, HypervisorsPerLeaf: 1, Underlay: words})
 		require.NoError(t, err)
 		params, err := fabric.ParamsOf(file.Graph)
 		require.NoError(t, err)
 		owner := map[any]int{}
-		for site := 1; site < Sites; site++ {
+		for site := 1; site <= Sites; site++ {
 			at, err := atSite(params, site)
 			require.NoError(t, err)
 			facts, err := fabric.Plan(file.Graph, at)
@@ -51,6 +51,6 @@ func TestSitesAreApart(t *testing.T) {
 		}
 		require.Greater(t, len(owner), Sites*10)
 	}
-	_, _, err := PlanSite(&topology.File{Graph: &topology.Graph{}}, Sites)
-	require.ErrorContains(t, err, "outside 0..3")
+	_, _, err := PlanSite(&topology.File{Graph: &topology.Graph{}}, Sites+1)
+	require.ErrorContains(t, err, "outside 0..4")
 }

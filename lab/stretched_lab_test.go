@@ -65,7 +65,7 @@ func newFabrics(t testing.TB) *fabrics {
 	labDir(t)
 	f := &fabrics{TB: t}
 	for i, path := range []string{"testdata/west.clab.yml", "testdata/east.clab.yml"} {
-		f.sites[i] = f.site(i, path)
+		f.sites[i] = f.site(i+1, path)
 	}
 	var err error
 	f.joined, err = Join(t.Context(), [2]*State{f.sites[0].State, f.sites[1].State}, [2]string{"leaf1", "leaf1"}, [2]string{"leaf2", "leaf2"})

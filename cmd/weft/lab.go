@@ -167,7 +167,7 @@ func newLabUp() *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&without, "no-controller", false, "only the underlay: no controller is started")
-	c.Flags().IntVar(&site, "site", 0, "of a lab that is to be joined with others, 0 to 3: each needs one of its own")
+	c.Flags().IntVar(&site, "site", 0, "of a lab that is to be joined with others, 1 to 4: each needs one of its own")
 	c.Flags().DurationVar(&o.Timeout, "timeout", 2*time.Minute, "give up after this time")
 	addRuntime(c, &runtime)
 	return c

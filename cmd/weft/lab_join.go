@@ -18,8 +18,8 @@ func newLabJoin() *cobra.Command {
 a leaf of each, on which eBGP tells both where the other's VTEPs are, and a link
 between the controllers. No network crosses before an Interconnect
 on both says so.`,
-		Example: `  sudo weft lab up west.clab.yml
-  sudo weft lab up east.clab.yml --site 1
+		Example: `  sudo weft lab up west.clab.yml --site 1
+  sudo weft lab up east.clab.yml --site 2
   sudo weft lab join west:leaf1 east:leaf1 west:leaf2 east:leaf2`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args)%2 != 0 {
