@@ -146,6 +146,10 @@ func TestRouters(t *testing.T) {
 	require.Error(t, a.ping(1, to))
 	require.NoError(t, a.ping(3, to))
 	r.in(b.server(2), "ip", "link", "set", "eth0", "up")
+	r.in(b.server(2), "ip", "addr", "replace", b.port(2).Addresses[1].String()+"/64", "dev", "eth0") // what went with the link
+	for _, v6 := range []bool{false, true} {
+		r.in(b.server(2), "ip", "route", "replace", "default", "via", gateway(2, v6).Addr().String())
+	}
 	for _, ip := range []netip.Addr{a.vtep(), b.vtep(), reflector} {
 		require.Error(t, a.ping(1, ip), "the underlay is not a tenant's")
 	}
