@@ -201,9 +201,9 @@ func (m *Model) compileRouter(r, was *router) {
 // notes the networks whose ports have another gateway by that.
 func (m *Model) link(r *router, changed map[intent.Ref]struct{}) {
 	vrf := r.alone
-	if leaks := m.leaks(r); len(leaks) > 0 {
+	if leaks, bridges := m.leaks(r), m.bridges(r); len(leaks)+len(bridges) > 0 {
 		with := *r.alone
-		with.Leaks = leaks
+		with.Leaks, with.Bridges = leaks, bridges
 		vrf = &with
 	}
 	if r.vrf == nil || !r.vrf.Equal(vrf) {
