@@ -17,12 +17,22 @@
 // other source MACs, IP source addresses, ARP and neighbour discovery senders,
 // and router advertisements (RFC 6105).
 //
+// A border of an external network has its VRF as that of a router, and in it BGP
+// sessions with routers that are not ours (outside.go). What they are told, what is
+// taken from them and which packets pass is held by route maps (policies.go) and by
+// nftables (outside_filter.go), each by itself enough that nothing else gets out.
+// Borders stand in for each other in the underlay when one dies, after the idea of
+// RFC 8679: see bringStandIns.
+//
 // # Own marks
 //
 // Interfaces that were made here have the alias "weft" and our names; the
 // filters are a table of their own. An interface of such a name without the
 // alias is reported and left alone. In bgpd the neighbour, the lines of the
-// address family l2vpn evpn, and nothing else, are ours.
+// address family l2vpn evpn are ours; of external networks neighbours that are
+// described as weft-VNI and what has a route map of a name that begins so; and
+// nothing else. Interfaces to routers outside have the alias "weft outside". Routes
+// have protocol 119, those of stand-ins 120.
 //
 // # Order and restart
 //
