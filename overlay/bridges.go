@@ -21,10 +21,11 @@ type Bridge struct {
 // gateway is the first vSwitch by name that has a port of the router; where another
 // vSwitch replicates for the hardware VTEP, it is that one, since broadcasts come
 // from nobody else. There is none while a vSwitch may come before by what it has not
-// reported yet, after a start.
-func (m *Model) bridges(r *router) []Bridge {
+// reported yet, after a start. The senders are the VTEPs of all vSwitches that may
+// bridge what they route to a hardware VTEP.
+func (m *Model) bridges(r *router) (out []Bridge, senders []netip.Addr) {
 	if m.hardware == 0 {
-		return nil
+		return nil, nil
 	}
 	first, on := "", map[intent.VNI]string{} // vSwitches: of the router, of each network
 	type behind struct {
@@ -34,8 +35,8 @@ func (m *Model) bridges(r *router) []Bridge {
 	var edges []behind
 	for ref := range r.gateways {
 		o := m.networks[ref]
-		if o == nil || o.Spec.Encapsulation.Full() != (intent.Encapsulation{}).Full() {
-			continue // hardware VTEPs can't have it
+		if o == nil {
+			continue
 		}
 		n := o.Spec
 		for name := range m.carriers[n.VNI] {
@@ -44,14 +45,17 @@ func (m *Model) bridges(r *router) []Bridge {
 				continue
 			}
 			switch {
-			case e.spec.Spec.HardwareVTEP != nil:
+			case e.spec.Spec.HardwareVTEP != nil && n.Encapsulation.Full() == (intent.Encapsulation{}).Full(): // it has no other
 				edges = append(edges, behind{e, n.VNI})
 			case e.spec.Spec.VSwitch != nil:
+				senders = append(senders, e.vtep())
 				first, on[n.VNI] = firstOf(first, name), firstOf(on[n.VNI], name)
 			}
 		}
 	}
-	var out []Bridge
+	if len(edges) == 0 {
+		return nil, nil
+	}
 	for _, b := range edges {
 		gateway := first
 		if b.e.serviced() > 0 && on[b.vni] != "" {
@@ -62,7 +66,8 @@ func (m *Model) bridges(r *router) []Bridge {
 		}
 	}
 	slices.SortFunc(out, func(a, b Bridge) int { return cmp.Or(cmp.Compare(a.VNI, b.VNI), a.VTEP.Compare(b.VTEP)) })
-	return out
+	slices.SortFunc(senders, netip.Addr.Compare)
+	return out, slices.Compact(senders)
 }
 
 // firstOf is the first of two names, of which the one may be empty.

@@ -49,6 +49,14 @@ func gatewayOf(t *testing.T, m *Model, node string) (gateway netip.Addr) {
 	return gateway
 }
 
+// sendersOf are those that an edge knows.
+func sendersOf(m *Model, node string) (all []netip.Addr) {
+	for _, l := range m.Local(node) {
+		all = l.Routing.VRF.Senders
+	}
+	return all
+}
+
 func TestGatewayOfAHardwareVTEP(t *testing.T) {
 	m := bridgedRouter("")
 	has(m, "tor", "eth1")
@@ -59,12 +67,14 @@ func TestGatewayOfAHardwareVTEP(t *testing.T) {
 	for _, n := range []string{"tor", "hv1", "hv2"} {
 		require.Equal(t, vtep("10.0.0.1"), gatewayOf(t, m, n), "the first by name, at %s", n)
 	}
+	require.Equal(t, []netip.Addr{vtep("10.0.0.1"), vtep("10.0.0.2")}, sendersOf(m, "tor"))
 	moved := hypervisor(1)
 	moved.Spec.VTEP = vtep("10.0.1.1")
 	m.Put(moved)
 	require.Equal(t, vtep("10.0.1.1"), gatewayOf(t, m, "tor"))
 	has(m, "hv1")
 	require.Equal(t, vtep("10.0.0.2"), gatewayOf(t, m, "hv2"), "its last port went")
+	require.Equal(t, []netip.Addr{vtep("10.0.0.2")}, sendersOf(m, "tor"))
 	has(m, "tor")
 	require.False(t, gatewayOf(t, m, "hv2").IsValid(), "nobody is behind it")
 }

@@ -103,7 +103,23 @@ func desire(in input, r *ovsdb.VTEPRows) *desired {
 	for v, s := range d.segments {
 		s.route(in, r, gateways[v], logical[logicalName(v)])
 	}
+	for _, l := range in.local {
+		if s := d.segments[l.VNI]; s != nil && l.Routing != nil {
+			s.hear(l.Routing.VRF.Senders)
+		}
+	}
 	return d
+}
+
+// hear has the switch take in what VTEPs route and bridge here that may have nothing
+// in the network: it has tunnels from those only of which there is a row. It is of the
+// MAC that the VTEP routes with, to which no station sends.
+func (s *segment) hear(senders []netip.Addr) {
+	for _, a := range senders {
+		if s.stations[intent.GatewayMAC].vtep != a {
+			s.stations[intent.RouterMAC(a)] = station{vtep: a}
+		}
+	}
 }
 
 // gateways are, by VNI, where frames for the gateway's MAC go, with its lowest IPv4

@@ -43,6 +43,15 @@ func TestGatewayIsARemoteMAC(t *testing.T) {
 	require.Equal(t, []netip.Addr{ip(5)}, s.vteps, "it replicates")
 }
 
+// A switch has tunnels only from VTEPs that rows name.
+func TestSendersAreHeard(t *testing.T) {
+	in := behind(ip(7), imet(ip(5)))
+	in.local[port("a")].Routing.VRF.Senders = []netip.Addr{ip(6), ip(7)}
+	s := desire(in, &ovsdb.VTEPRows{}).segments[100]
+	require.Equal(t, map[intent.MAC]station{intent.GatewayMAC: {ip(7), "192.168.0.1"}, intent.RouterMAC(ip(6)): {vtep: ip(6)}}, s.stations)
+	require.Equal(t, []netip.Addr{ip(5), ip(7)}, s.vteps, "broadcasts do not go there")
+}
+
 // Until all edges have reported, nobody may be appointed: what is there stays.
 func TestGatewayIsKept(t *testing.T) {
 	has := &ovsdb.VTEPRows{Logical: map[string]ovsdb.VTEPLogical{"u": {Name: "weft-100", Key: 100}},
