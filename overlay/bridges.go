@@ -10,7 +10,7 @@ import (
 
 // Bridge is a hardware VTEP with stations in a network of a router, and the vSwitch
 // that is the gateway of these: such a switch only bridges, and frames for the
-// gateway's MAC go to one VTEP that routes (centralized, RFC 9135 section 4.1).
+// gateway's MAC go to one VTEP that routes.
 type Bridge struct {
 	VNI     intent.VNI // the L2VNI
 	VTEP    netip.Addr // of the hardware VTEP
