@@ -103,7 +103,12 @@ func newRoutedSite(t testing.TB) *routedSite {
 // newVMSite is a lab of two hypervisors behind different leaves with VMs, their
 // networks and tenants, and no router yet.
 func newVMSite(t testing.TB, name string, vms []routedVM) *routedSite {
-	w := &routedSite{site: newSite(t, topology.GenerateParams{Name: name, Spines: 1, Leaves: 2, HypervisorsPerLeaf: 1}), vms: map[string]routedVM{}}
+	return newVMSiteOf(t, topology.GenerateParams{Name: name, Spines: 1, Leaves: 2, HypervisorsPerLeaf: 1}, vms)
+}
+
+// newVMSiteOf is newVMSite in another lab.
+func newVMSiteOf(t testing.TB, p topology.GenerateParams, vms []routedVM) *routedSite {
+	w := &routedSite{site: newSite(t, p), vms: map[string]routedVM{}}
 	tenants, networks := map[string]bool{}, map[intent.Ref]bool{}
 	for _, v := range vms {
 		w.vms[v.name] = v
@@ -123,11 +128,16 @@ func newVMSite(t testing.TB, name string, vms []routedVM) *routedSite {
 			return addGateway(Gateway{Interface: "eth1", Via: v.gateway(true)})
 		}))
 		w.put(v.port())
-		tap, err := probe.OpenTap(w.Namespace(v.name), "eth1", func(frame []byte, out bool) { w.see(v.name, frame, out) })
-		require.NoError(t, err)
-		t.Cleanup(tap.Close)
+		w.watch(v.name)
 	}
 	return w
+}
+
+// watch notes what comes to a VM.
+func (w *routedSite) watch(vm string) {
+	tap, err := probe.OpenTap(w.Namespace(vm), "eth1", func(frame []byte, out bool) { w.see(vm, frame, out) })
+	require.NoError(w, err)
+	w.Cleanup(tap.Close)
 }
 
 // net is the VM's network.

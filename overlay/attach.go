@@ -325,6 +325,7 @@ func (m *Model) count(node string, e *edge, v intent.VNI, by int, vtep netip.Add
 		}
 		m.settleLearned(node, e)
 		m.settleReplicators(v)
+		m.rebridge(v)
 	}
 }
 

@@ -112,6 +112,7 @@ type Model struct {
 	moved    []Moved
 	holding  bool                    // see Hold
 	serviced int                     // edges that another one replicates for
+	hardware int                     // hardware VTEPs
 	leaves   map[netip.Addr]struct{} // VTEPs of EVPN leaves
 
 	served  served
@@ -272,11 +273,13 @@ func (m *Model) Put(o intent.Object) {
 		m.putFloating(o.Ref(), o)
 	case *intent.Node:
 		e := m.edge(o.Metadata.Name)
-		was, from := e.vtep(), e.spec
+		was, from, bridged := e.vtep(), e.spec, m.hardware
 		m.serviced -= e.serviced()
+		m.hardware -= e.bridging()
 		m.setLeaf(e, false)
 		e.spec = o
 		m.serviced += e.serviced()
+		m.hardware += e.bridging()
 		m.setLeaf(e, true)
 		m.markReported(o.Metadata.Name, e)
 		m.settleSources(e)
@@ -287,6 +290,7 @@ func (m *Model) Put(o intent.Object) {
 			m.settleLearned(o.Metadata.Name, e)
 			m.touchBordersOf(o.Metadata.Name)
 		}
+		m.rebridgeAll(bridged)
 		m.settleAwaiting()
 		m.settleRouters()
 	case *intent.Interconnect:
@@ -342,6 +346,8 @@ func (m *Model) Delete(r intent.Ref) {
 			m.learn(r.Name, e, nil)
 			m.forgetRoutes(r.Name, e)
 			m.serviced -= e.serviced()
+			m.rebridgeAll(0)
+			m.hardware -= e.bridging()
 			m.setLeaf(e, false)
 			e.spec = nil
 			m.settleSources(e)
@@ -382,9 +388,14 @@ func (m *Model) Synced(node string) {
 }
 
 func (m *Model) setReported(node string, e *edge) {
+	first := !e.reported
 	e.reported = true
 	m.markReported(node, e)
+	if m.holding && first {
+		m.rebridgeAll(0)
+	}
 	m.settleAwaiting()
+	m.settleRouters()
 	if m.holding && m.AllReported() {
 		m.settleHeld()
 	}

@@ -73,6 +73,8 @@ func (m *Model) Hold(yes bool) {
 		return
 	}
 	m.holding = yes
+	m.rebridgeAll(0)
+	m.settleRouters()
 	if !yes {
 		m.settleHeld()
 	}

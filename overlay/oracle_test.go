@@ -64,6 +64,7 @@ const (
 	oracleOutside                                                        = 2 // external networks
 	lastL3VNI                                                            = firstL3VNI + oracleRouters + oracleOutside + 1
 	oracleFloating                                                       = 5
+	oracleHardware                                                       = "hv4" // the hypervisors from this one on are hardware VTEPs instead
 )
 
 func (w *world) hv() int      { return 1 + w.IntN(oracleNodes) }
@@ -87,6 +88,9 @@ func (w *world) step() string {
 	switch w.IntN(22) {
 	case 0:
 		n := hypervisor(w.hv())
+		if n.Metadata.Name >= oracleHardware {
+			return w.put(hardware(n, n.Metadata.Name > oracleHardware))
+		}
 		if w.IntN(2) == 0 {
 			n.Spec.VTEP = netip.AddrFrom4([4]byte{10, 0, 1, n.Spec.VTEP.As4()[3]})
 		}
@@ -152,6 +156,15 @@ func (w *world) step() string {
 		return w.putTenant()
 	}
 	return w.route()
+}
+
+// hardware makes a hypervisor a hardware VTEP, which replicates itself or not.
+func hardware(n *intent.Node, serviced bool) *intent.Node {
+	n.Spec.VSwitch, n.Spec.HardwareVTEP = nil, &intent.HardwareVTEP{}
+	if serviced {
+		n.Spec.HardwareVTEP.Replication = serviceNode
+	}
+	return n
 }
 
 // putTenant puts the tenant, which may limit its ports.

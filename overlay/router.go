@@ -201,9 +201,11 @@ func (m *Model) compileRouter(r, was *router) {
 // notes the networks whose ports have another gateway by that.
 func (m *Model) link(r *router, changed map[intent.Ref]struct{}) {
 	vrf := r.alone
-	if leaks := m.leaks(r); len(leaks) > 0 {
+	leaks := m.leaks(r)
+	bridges, senders := m.bridges(r)
+	if len(leaks)+len(bridges)+len(senders) > 0 {
 		with := *r.alone
-		with.Leaks = leaks
+		with.Leaks, with.Bridges, with.Senders = leaks, bridges, senders
 		vrf = &with
 	}
 	if r.vrf == nil || !r.vrf.Equal(vrf) {

@@ -27,6 +27,10 @@ type VRF struct {
 	Subnets []Subnet   // of its networks, by prefix
 	Routes  []Route    // static routes, by prefix
 	Leaks   []Leak     // what it has of others, by their L3VNIs
+	Bridges []Bridge   // hardware VTEPs with stations in its networks, by L2VNI and VTEP
+	// Senders are, where there are hardware VTEPs, all VTEPs that bridge to them what
+	// they route.
+	Senders []netip.Addr
 	// External says that it is that of an external network: its subnets are the
 	// pools, and what routers advertise there.
 	External bool
@@ -87,7 +91,7 @@ func (v *VRF) Equal(o *VRF) bool {
 	}
 	return v.Router == o.Router && v.VNI == o.VNI && v.External == o.External && slices.Equal(v.Subnets, o.Subnets) && slices.EqualFunc(v.Routes, o.Routes, func(a, b Route) bool {
 		return a.Prefix == b.Prefix && a.Blackhole == b.Blackhole && slices.Equal(a.Hops, b.Hops)
-	}) && slices.EqualFunc(v.Leaks, o.Leaks, Leak.equal)
+	}) && slices.EqualFunc(v.Leaks, o.Leaks, Leak.equal) && slices.Equal(v.Bridges, o.Bridges) && slices.Equal(v.Senders, o.Senders)
 }
 
 // Equal reports whether two gateways are the same in all; nil is equal to nil only.

@@ -287,11 +287,15 @@ func (m *Model) countOnLeaves(old Attachment, was bool, now Attachment, is bool)
 
 // at is the gateway on an edge. Only vSwitches can look something up in another
 // VRF than the packet's: an EVPN leaf has one L3VNI for all that it sends from one.
+// Hardware VTEPs need to know who is gateway for them.
 func (r *Routing) at(e *edge) *Routing {
-	if r == nil || len(r.VRF.Leaks) == 0 || e.spec.Spec.VSwitch != nil {
+	if r == nil || len(r.VRF.Leaks)+len(r.VRF.Bridges)+len(r.VRF.Senders) == 0 || e.spec.Spec.VSwitch != nil {
 		return r
 	}
 	vrf := *r.VRF
 	vrf.Leaks = nil
+	if e.bridging() == 0 {
+		vrf.Bridges, vrf.Senders = nil, nil
+	}
 	return &Routing{VRF: &vrf, Gateways: r.Gateways, Sources: r.Sources}
 }

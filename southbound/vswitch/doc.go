@@ -39,6 +39,10 @@
 //
 // The IP frames of a port go only through the tables that it uses.
 //
+// Stations behind a hardware VTEP have this edge as gateway if it is appointed: table
+// 0 answers for the gateway's addresses into the tunnel, and has what is for its MAC go
+// to table 24 as if a port had sent it, from where it comes from no port.
+//
 // Register 0 is 1 for what came out of a tunnel; that never enters a tunnel
 // again (split horizon), but for what this edge routes by a static route.
 // Nothing is learned. To the controller go announcements of ports in standby, and,

@@ -32,7 +32,7 @@ func (s *connection) keep(x *comparison, away overlay.Away) bool {
 	}
 	left := x.unknown[:0]
 	for _, u := range x.unknown {
-		if cookies[u.flow.Cookie] && (u.flow.Table == tableARP || u.flow.Table == tableND) {
+		if cookies[u.flow.Cookie] && (u.flow.Table == tableARP || u.flow.Table == tableND) || isBridge(u.flow) {
 			s.keptFlows[u.key] = u.flow
 		}
 		if _, ok := s.keptFlows[u.key]; !ok {

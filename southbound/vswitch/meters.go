@@ -13,7 +13,8 @@ import (
 	"github.com/weft-sdn/weft/southbound/openflow"
 )
 
-// metersOf are the meters of local ports and of their tenants, by number.
+// metersOf are the meters of local ports and of their tenants, and that of stations
+// behind hardware VTEPs, by number.
 func (p pipeline) metersOf(local map[intent.Ref]overlay.LocalPort) map[uint32]openflow.Meter {
 	out := map[uint32]openflow.Meter{}
 	for _, m := range p.tenants.meters() {
@@ -21,6 +22,10 @@ func (p pipeline) metersOf(local map[intent.Ref]overlay.LocalPort) map[uint32]op
 	}
 	for _, l := range local {
 		for _, m := range p.meters(l) {
+			out[m.ID] = m
+		}
+		if l.Routing != nil {
+			m := p.bridgeMeter()
 			out[m.ID] = m
 		}
 	}

@@ -1,6 +1,8 @@
 package vswitch
 
 import (
+	"net/netip"
+
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/overlay"
 	"github.com/weft-sdn/weft/overlay/evpn"
@@ -47,13 +49,19 @@ func (p pipeline) answerND(v intent.VNI, r evpn.Row) openflow.Flow {
 	return flow(tableND, 100, macCookie(v, r.MAC),
 		openflow.NewMatch(openflow.Metadata(uint64(v)), openflow.EthType(etherIPv6), openflow.IPProto(protoICMP6),
 			openflow.ICMPv6Type(icmp6NeighborSolicitation), openflow.NDTarget(r.IP)),
-		openflow.NewInstructions(openflow.Apply(
-			openflow.Move(openflow.FieldEthSrc, openflow.FieldEthDst),
-			openflow.SetField(openflow.EthSrc(r.MAC)),
-			openflow.Move(openflow.FieldIPv6Src, openflow.FieldIPv6Dst),
-			openflow.SetField(openflow.IPv6Src(r.IP)),
-			openflow.SetField(openflow.ICMPv6Type(icmp6NeighborAdvertisement)),
-			openflow.SetField(openflow.NDReserved(ndSolicitedOverride)),
-			openflow.SetField(openflow.NDOptionsType(ndOptionTargetLinkLayer)),
-		), openflow.GotoTable(tableNDReply)))
+		openflow.NewInstructions(openflow.Apply(advertise(r.MAC, r.IP)...), openflow.GotoTable(tableNDReply)))
+}
+
+// advertise turns a solicitation into the advertisement that a MAC has the address,
+// but for the target link-layer address.
+func advertise(m intent.MAC, a netip.Addr) []openflow.Action {
+	return []openflow.Action{
+		openflow.Move(openflow.FieldEthSrc, openflow.FieldEthDst),
+		openflow.SetField(openflow.EthSrc(m)),
+		openflow.Move(openflow.FieldIPv6Src, openflow.FieldIPv6Dst),
+		openflow.SetField(openflow.IPv6Src(a)),
+		openflow.SetField(openflow.ICMPv6Type(icmp6NeighborAdvertisement)),
+		openflow.SetField(openflow.NDReserved(ndSolicitedOverride)),
+		openflow.SetField(openflow.NDOptionsType(ndOptionTargetLinkLayer)),
+	}
 }

@@ -107,6 +107,7 @@ var (
 		{VRF: &outside, Prefixes: everywhere, Sources: []netip.Prefix{netip.MustParsePrefix("fd00::/64")}},
 	}
 	onLeaves = overlay.Leak{VRF: &services, Prefixes: leaks[0].Prefixes, Sources: leaks[0].Sources, Leaf: true}
+	bridging = overlay.VRF{Router: vrf.Router, VNI: 5000, Subnets: vrf.Subnets, Bridges: []overlay.Bridge{{VNI: 100, VTEP: other, Gateway: self}, {VNI: 101, VTEP: other, Gateway: other}}}
 	sharing  = overlay.VRF{Router: vrf.Router, VNI: 5000, Subnets: vrf.Subnets, Leaks: leaks}
 )
 
@@ -163,6 +164,7 @@ func TestGoldenFlows(t *testing.T) {
 		{"a local port without addresses behind a gateway", pipe.port(routed(local(2), nil))},
 		{"a local port that is a next hop", pipe.port(routed(local(5, "192.168.0.5"), []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("fd77::/64")}))},
 		{"a router", pipe.vrf(&vrf.VRF, true)},
+		{"stations behind a hardware VTEP, whose gateway is here", pipe.bridged(&bridging)},
 		{"what a router has of another one, and of the outside", pipe.leaks(&sharing)},
 		{"the same of a router that has stations on leaves", pipe.leak(5000, onLeaves)},
 		{"that other one, without ports here", pipe.vrf(&services, false)},
@@ -196,7 +198,7 @@ func TestNoTwoFlowsOfOneKey(t *testing.T) {
 	n := 0
 	for _, fs := range [][]openflow.Flow{pipe.base(), pipe.network(100), pipe.network(101), pipe.port(local(1, "192.168.0.1", "fd00::1")),
 		pipe.port(local(2, "192.168.0.2", "fd00::2")), pipe.port(local(3)),
-		pipe.gateway(100, vrf.routing(100)), pipe.vrf(&vrf.VRF, true), pipe.leaks(&sharing), pipe.fromLeaves(5000, onLeaves), pipe.vrf(&services, false), pipe.vrf(&outside, false), pipe.port(routed(local(6, "192.168.0.6"), []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")})),
+		pipe.gateway(100, vrf.routing(100)), pipe.vrf(&vrf.VRF, true), pipe.bridged(&bridging), pipe.leaks(&sharing), pipe.fromLeaves(5000, onLeaves), pipe.vrf(&services, false), pipe.vrf(&outside, false), pipe.port(routed(local(6, "192.168.0.6"), []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")})),
 		pipe.routed(5000, hostTo(evpn.HostKey(intent.MAC{2, 0, 0, 0, 0, 9}, netip.MustParseAddr("192.168.1.9")), other, 101, intent.RouterMAC(other))),
 		pipe.port(limited(told(local(4, "192.168.0.4", "fd00::4"), ""), overlay.QoS{Out: overlay.Limit{Rate: 1, Burst: 1}, In: overlay.Limit{Rate: 1, Burst: 1}, Mark: true})),
 		pipe.port(limited(told(local(5), ""), overlay.QoS{Mark: true})),

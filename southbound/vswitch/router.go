@@ -64,6 +64,7 @@ func (p pipeline) vrf(v *overlay.VRF, home bool) []openflow.Flow {
 	}
 	if home {
 		fs = append(append(fs, p.router(v)...), p.leaks(v)...)
+		fs = append(fs, p.bridged(v)...)
 	}
 	if v.External {
 		fs = append(fs, p.outsiders(v.VNI)...)

@@ -91,7 +91,7 @@ func (s *connection) bringRouting(c *changes, next routing) {
 	}
 	for v := range next.vrfs { // what left went with its cookie
 		if !s.done.alike(next, v) {
-			c.replace(s.done.vrf(s.pipe, v), next.vrf(s.pipe, v))
+			c.replace(s.done.vrf(s.pipe, v), s.notKept(next.vrf(s.pipe, v)))
 		}
 	}
 }
@@ -205,7 +205,7 @@ func (s *connection) icmpAnswer(p openflow.PacketIn) (openflow.PacketOut, bool) 
 	v, _ := p.Value(openflow.FieldMetadata)
 	l, ok := s.portAt(p.InPort, intent.VNI(v))
 	if !ok {
-		return openflow.PacketOut{}, false
+		return s.bridgeAnswer(p, intent.VNI(v), uint32(reason))
 	}
 	f := icmpError(l, uint32(reason), p.Data)
 	if f == nil {

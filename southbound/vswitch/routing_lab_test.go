@@ -41,6 +41,9 @@ func TestDriverFollowsRouters(t *testing.T) {
 		{Prefix: netip.MustParsePrefix("fd77::/16"), NextHops: []intent.NextHop{{Port: "d"}}},
 		{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Blackhole: true},
 	}
+	tor, racked := node(9, ""), port("s", "web", 6)
+	tor.Metadata.Name, tor.Spec.VSwitch, tor.Spec.HardwareVTEP = "tor", nil, &intent.HardwareVTEP{}
+	racked.Spec.Binding = intent.Binding{Node: "tor", Interface: "eth1"}
 	steps := []struct {
 		name string
 		do   func(m *overlay.Model)
@@ -50,6 +53,12 @@ func TestDriverFollowsRouters(t *testing.T) {
 		{"networks have subnets", func(m *overlay.Model) { m.Put(web); m.Put(db) }, nil, []string{"meter:"}},
 		{"a router joins one network", func(m *overlay.Model) { m.Put(router(5000, nil, "web")) }, []string{"meter:1031", "reg5"}, []string{"0xc8->tun_id"}},
 		{"and another, which is elsewhere", func(m *overlay.Model) { m.Put(router(5000, nil, "web", "db")) }, []string{"0x1388->tun_id", "06:77:0a:00:00:02->eth_dst"}, []string{"0xc8->tun_id"}},
+		{"a hardware VTEP has a station, whose gateway is here", func(m *overlay.Model) {
+			m.Put(tor)
+			m.Put(racked)
+			m.Observe("tor", []overlay.Interface{{Name: "eth1", OFPort: 1}})
+		}, []string{"tun_src=10.0.0.9", "set_field:10.0.0.9->tun_dst", "meter:261027"}, nil},
+		{"the station is gone", func(m *overlay.Model) { m.Delete(racked.Ref()); m.Delete(tor.Ref()) }, nil, []string{"tun_src=10.0.0.9"}},
 		{"static routes", func(m *overlay.Model) { m.Put(router(5000, routes, "web", "db")) }, []string{"multipath(symmetric_l3l4+udp", "0xc8->tun_id", "ip,in_port=1,dl_src=02:00:00:00:00:01 actions"}, nil},
 		{"a next hop is nowhere", func(m *overlay.Model) {
 			m.Observe("hv2", []overlay.Interface{{Name: "tapc", IfaceID: "c", OFPort: 1}})

@@ -99,7 +99,77 @@ func desire(in input, r *ovsdb.VTEPRows) *desired {
 	for v, rows := range in.rows {
 		d.segments[v] = compile(in, r, rows, logical[logicalName(v)])
 	}
+	gateways := in.gateways()
+	for v, s := range d.segments {
+		s.route(in, r, gateways[v], logical[logicalName(v)])
+	}
+	for _, l := range in.local {
+		if s := d.segments[l.VNI]; s != nil && l.Routing != nil {
+			s.hear(l.Routing.VRF.Senders)
+		}
+	}
 	return d
+}
+
+// hear has the switch take in what VTEPs route and bridge here that may have nothing
+// in the network: it has tunnels from those only of which there is a row. It is of the
+// MAC that the VTEP routes with, to which no station sends.
+func (s *segment) hear(senders []netip.Addr) {
+	for _, a := range senders {
+		if s.stations[intent.GatewayMAC].vtep != a {
+			s.stations[intent.RouterMAC(a)] = station{vtep: a}
+		}
+	}
+}
+
+// gateways are, by VNI, where frames for the gateway's MAC go, with its lowest IPv4
+// address.
+func (in input) gateways() map[intent.VNI]station {
+	out := map[intent.VNI]station{}
+	for _, l := range in.local {
+		if l.Routing == nil || out[l.VNI].vtep.IsValid() {
+			continue
+		}
+		for _, b := range l.Routing.VRF.Bridges {
+			if b.VNI == l.VNI && b.VTEP == in.vtep {
+				out[l.VNI] = station{b.Gateway, lowest4(l.Routing.Gateways)}
+			}
+		}
+	}
+	return out
+}
+
+// lowest4 is the lowest IPv4 address, empty when there is none.
+func lowest4(as []netip.Addr) string {
+	var low netip.Addr
+	for _, a := range as {
+		if a.Is4() && (!low.IsValid() || a.Less(low)) {
+			low = a
+		}
+	}
+	if !low.IsValid() {
+		return ""
+	}
+	return low.String()
+}
+
+// route leads to the gateway: its MAC by a row of this switch alone, and what goes to
+// all, as requests for the MAC do, to its VTEP too, which needs no port in the network.
+// While an edge has not reported, what the switch has is right.
+func (s *segment) route(in input, r *ovsdb.VTEPRows, to station, uuid string) {
+	have, had := r.Ucast[uuid][intent.GatewayMAC]
+	switch _, known := s.stations[intent.GatewayMAC]; {
+	case to.vtep.IsValid():
+	case had && !known && !in.unreported.None() && have.VTEP != in.vtep:
+		to = station{have.VTEP, have.IP}
+	default:
+		return
+	}
+	s.stations[intent.GatewayMAC] = to
+	if s.mode == sourceNode && !slices.Contains(s.vteps, to.vtep) {
+		s.vteps = append(s.vteps, to.vtep)
+		slices.SortFunc(s.vteps, netip.Addr.Compare)
+	}
 }
 
 // compile makes a segment. Its logical switch has a UUID if it is there.

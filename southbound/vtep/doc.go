@@ -6,6 +6,7 @@
 // go to are the locator set of the row unknown-dst in Mcast_Macs_Remote: all of
 // them (replication_mode source_node), or the one vSwitch that replicates for
 // this switch (service_node; RFC 9574 calls that AR-LEAF and AR-REPLICATOR).
+// The gateway's MAC is behind the vSwitch that is appointed (overlay.Bridge).
 // What the switch learns, Ucast_Macs_Local, it tells the segment table. The BFD
 // state of tunnels (RFC 5880) is read where somebody enabled it.
 //
