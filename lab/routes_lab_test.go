@@ -338,6 +338,9 @@ func (w *site) requireUpdates(path string) {
 	w.Logf("%s: frames with UPDATEs of IMET routes %d, of MAC/IP routes %d", filepath.Base(path), imet, macIP)
 	require.NotZero(w, imet)
 	require.NotZero(w, macIP)
-	require.Zero(w, read("_ws.malformed"), "malformed, by tshark's word")
+	if n := read("_ws.malformed"); n > 0 {
+		out, _ := exec.Command("tshark", "-r", path, "-d", "tcp.port==1179,bgp", "-Y", "_ws.malformed", "-V", "-x").Output()
+		require.Zero(w, n, "malformed, by tshark's word:\n%s", out)
+	}
 	require.Zero(w, read(`bgp && _ws.expert.severity >= "Error"`), "errors, by tshark's word")
 }
