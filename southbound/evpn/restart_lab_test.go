@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -32,9 +33,11 @@ const childEnv = "WEFT_EVPN_CHILD"
 // child says what the other process is.
 type child struct {
 	Keeper *KeeperConfig
-	Peer   Peer
-	MACs   []byte // last octets of the MACs that are announced
-	Fabric bool   // the peer is another fabric's
+	// Injector reads what to inject from its standard input, a JSON list a line.
+	Injector *InjectorConfig
+	Peer     Peer
+	MACs     []byte // last octets of the MACs that are announced
+	Fabric   bool   // the peer is another fabric's
 }
 
 func TestMain(m *testing.M) {
@@ -58,6 +61,10 @@ func (c child) run() error {
 	if c.Keeper != nil {
 		c.Keeper.Logger = log
 		return NewKeeper(*c.Keeper).Run(ctx)
+	}
+	if c.Injector != nil {
+		c.Injector.Logger = log
+		return inject(ctx, *c.Injector)
 	}
 	if c.Fabric {
 		return c.runFabric(ctx, log)
@@ -145,6 +152,7 @@ func (b *bench) until(what string, ok func() bool) {
 // process runs in a namespace.
 type process struct {
 	cmd *exec.Cmd
+	in  io.WriteCloser
 	mu  sync.Mutex
 	out bytes.Buffer
 }
@@ -172,6 +180,8 @@ func (b *bench) start(ns, name string, env string, args ...string) *process {
 	require.NoError(b.t, err)
 	defer log.Close()
 	p := &process{cmd: exec.Command("ip", append([]string{"netns", "exec", ns}, args...)...)}
+	p.in, err = p.cmd.StdinPipe()
+	require.NoError(b.t, err)
 	p.cmd.Stdout, p.cmd.Stderr = p, log
 	p.cmd.Env = append(os.Environ(), env)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
