@@ -42,6 +42,10 @@ type InjectorConfig struct {
 //	  neighbor 10.0.0.2 activate
 //	  neighbor 10.0.0.2 route-map NOTHING out
 //	  maximum-paths ibgp 64
+//
+// and zebra "no zebra nexthop kernel enable" (see package frr): with nexthop objects
+// zebra 8.4 uses a group again that lost a member while its link was down, and a leaf
+// that is let go has one next hop of its ECMP.
 type Injector struct {
 	cfg  InjectorConfig
 	wake chan struct{} // one place: something was set
