@@ -23,7 +23,7 @@ func (a *app) describeACL(ctx context.Context, cl *client.Client, acl intent.Ref
 		fmt.Fprintf(a.out, "Counters:   of %s\n", strings.Join(c.Devices, ", "))
 	}
 	for _, m := range c.Missing {
-		fmt.Fprintf(a.out, "  without   %s: %s\n", m.Device, m.Why)
+		fmt.Fprintf(a.out, "  without   %s: %s\n", m.Node, m.Why)
 	}
 	t := table{header: []string{"RULE", "WHAT", "PACKETS", "BYTES"}}
 	for _, r := range c.Rules {

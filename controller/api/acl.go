@@ -40,9 +40,9 @@ func (s *Server) aclCounters(ctx context.Context, in *aclInput) (*aclOutput, err
 	rest := func(c southbound.FlowCount) client.PolicyRest {
 		return client.PolicyRest{Action: string(intent.Deny), Packets: c.Packets, Bytes: c.Bytes}
 	}
-	out := client.ACLCounters{Devices: append([]string{}, c.Devices...), Missing: []client.ACLMissing{}, Rules: []client.ACLRuleCount{}, Ingress: rest(c.Count.In), Egress: rest(c.Count.Out)}
+	out := client.ACLCounters{Devices: append([]string{}, c.Devices...), Missing: []client.MissingCount{}, Rules: []client.ACLRuleCount{}, Ingress: rest(c.Count.In), Egress: rest(c.Count.Out)}
 	for _, m := range c.Missing {
-		out.Missing = append(out.Missing, client.ACLMissing{Device: m.Device, Why: m.Why})
+		out.Missing = append(out.Missing, client.MissingCount{Node: m.Device, Why: m.Why})
 	}
 	for i, r := range c.ACL.Rules {
 		out.Rules = append(out.Rules, client.ACLRuleCount{Index: i, Rule: r.String(), Packets: c.Count.Rules[i].Packets, Bytes: c.Count.Rules[i].Bytes})

@@ -33,7 +33,7 @@ func TestACLCounters(t *testing.T) {
 	}
 	got, err := c.ACLCounters(t.Context(), ref("edge"))
 	require.NoError(t, err)
-	require.Equal(t, client.ACLCounters{Devices: []string{"hv1", "hv2"}, Missing: []client.ACLMissing{{Device: "tor1", Why: "it counts nothing"}},
+	require.Equal(t, client.ACLCounters{Devices: []string{"hv1", "hv2"}, Missing: []client.MissingCount{{Node: "tor1", Why: "it counts nothing"}},
 		Rules:   []client.ACLRuleCount{{Index: 0, Rule: "deny ingress tcp to port 22", Packets: 3, Bytes: 300}},
 		Ingress: client.PolicyRest{Action: "deny", Packets: 1, Bytes: 100}, Egress: client.PolicyRest{Action: "deny", Packets: 2, Bytes: 200}}, got)
 	_, err = c.ACLCounters(t.Context(), ref("late"))

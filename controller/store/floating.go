@@ -96,24 +96,14 @@ func family(a netip.Addr) string {
 // wayOut checks that the router of a port's network leads to the external
 // network of a floating IP.
 func (w *write) wayOut(ctx context.Context, f *intent.Faults, field string, i *intent.FloatingIP, p *intent.Port) error {
-	key := w.s.keys.onRouter(p.NetworkRef())
-	resp, err := w.s.client.Get(ctx, key, clientv3.WithRev(w.rev))
-	if err != nil {
-		return fmt.Errorf("read the router of %s: %w", p.NetworkRef(), err)
-	}
-	if len(resp.Kvs) == 0 {
-		f.Add(field, "%s is on %s, which is on no router: put it on one with spec.external.network %s", p.Ref(), p.NetworkRef(), i.Spec.External)
-		return nil
-	}
-	o, err := w.at(ctx, decodeRef(resp.Kvs[0].Value))
+	r, err := w.routerOf(ctx, p.NetworkRef())
 	if err != nil {
 		return err
 	}
-	r, ok := o.(*intent.Router)
-	if !ok {
-		return fmt.Errorf("key %s of the store names %s, which does not exist", key, decodeRef(resp.Kvs[0].Value))
+	if r == nil {
+		f.Add(field, "%s is on %s, which is on no router: put it on one with spec.external.network %s", p.Ref(), p.NetworkRef(), i.Spec.External)
+		return nil
 	}
-	w.deps = append(w.deps, unchanged(w.s.keys.object(r.Ref()), r))
 	if r.Spec.External.Ref() != i.ExternalRef() {
 		f.Add(field, "%s is behind %s, which does not lead to %s: give that router spec.external.network %s", p.Ref(), r.Ref(), i.ExternalRef(), i.Spec.External)
 	}

@@ -140,28 +140,38 @@ func joins(r *intent.Router, network string) bool {
 	return slices.ContainsFunc(r.Spec.Networks, func(n intent.RouterNetwork) bool { return n.Network == network })
 }
 
+// routerOf is the router that a network is on, nil when it is on none. The write is
+// done only if that is still so.
+func (w *write) routerOf(ctx context.Context, network intent.Ref) (*intent.Router, error) {
+	key := w.s.keys.onRouter(network)
+	resp, err := w.s.client.Get(ctx, key, clientv3.WithRev(w.rev))
+	if err != nil {
+		return nil, fmt.Errorf("read the router of %s: %w", network, err)
+	}
+	if len(resp.Kvs) == 0 {
+		w.deps = append(w.deps, clientv3.Compare(clientv3.CreateRevision(key), "=", 0))
+		return nil, nil
+	}
+	o, err := w.at(ctx, decodeRef(resp.Kvs[0].Value))
+	if err != nil {
+		return nil, err
+	}
+	r, ok := o.(*intent.Router)
+	if !ok {
+		return nil, fmt.Errorf("key %s of the store names %s, which does not exist", key, decodeRef(resp.Kvs[0].Value))
+	}
+	w.deps = append(w.deps, unchanged(w.s.keys.object(r.Ref()), r))
+	return r, nil
+}
+
 // routed checks the subnets of a network against the router that it is on: its
 // other networks, its gateways, its next hops. The router's addresses in the
 // network become those of the new subnets.
 func (w *write) routed(ctx context.Context, n *intent.Network) error {
-	key := w.s.keys.onRouter(n.Ref())
-	resp, err := w.s.client.Get(ctx, key, clientv3.WithRev(w.rev))
-	if err != nil {
-		return fmt.Errorf("read the router of %s: %w", n.Ref(), err)
-	}
-	if len(resp.Kvs) == 0 {
-		w.deps = append(w.deps, clientv3.Compare(clientv3.CreateRevision(key), "=", 0))
-		return nil
-	}
-	o, err := w.at(ctx, decodeRef(resp.Kvs[0].Value))
-	if err != nil {
+	r, err := w.routerOf(ctx, n.Ref())
+	if r == nil {
 		return err
 	}
-	r, ok := o.(*intent.Router)
-	if !ok {
-		return fmt.Errorf("key %s of the store names %s, which does not exist", key, decodeRef(resp.Kvs[0].Value))
-	}
-	w.deps = append(w.deps, unchanged(w.s.keys.object(r.Ref()), r))
 	nets := map[string]*intent.Network{n.Metadata.Name: n}
 	for i, rn := range r.Spec.Networks {
 		if rn.Network == n.Metadata.Name {

@@ -1,7 +1,6 @@
 package vswitch
 
 import (
-	"encoding/binary"
 	"net/netip"
 
 	"github.com/weft-sdn/weft/controller/intent"
@@ -65,11 +64,11 @@ func aclRule(number uint32, index int, r intent.ACLRule) []openflow.Flow {
 			put(family.ip...)
 			continue
 		}
-		details := aclDetails(proto, r)
-		for _, f := range details {
+		each := details(proto, r.SourcePorts, r.Ports, r.ICMPType, r.ICMPCode)
+		for _, f := range each {
 			put(with(append(f, openflow.IPProto(proto))...)...)
 		}
-		switch bare := len(details) == 1 && len(details[0]) == 0; {
+		switch bare := all(each); {
 		case r.Action != intent.Allow || bare && !family.six:
 		case family.six:
 			put(with(openflow.IPProto(protoFragment), openflow.LaterFragment())...)
@@ -91,52 +90,4 @@ func ends(r intent.ACLRule, six bool) []openflow.Field {
 	add(openflow.FieldIPv4Src, openflow.FieldIPv6Src, r.Source)
 	add(openflow.FieldIPv4Dst, openflow.FieldIPv6Dst, r.Destination)
 	return fs
-}
-
-// aclDetails are the matches of a rule's ports or ICMP type: one that matches all
-// when it has none. Later fragments of IPv4 look as if their type was zero.
-func aclDetails(proto uint8, r intent.ACLRule) [][]openflow.Field {
-	if r.ICMPType != nil {
-		t, c := openflow.ICMPType, openflow.ICMPCode
-		if proto == protoICMP6 {
-			t, c = openflow.ICMPv6Type, openflow.ICMPv6Code
-		}
-		fs := []openflow.Field{t(*r.ICMPType)}
-		if *r.ICMPType == 0 && proto == protoICMP {
-			fs = append(fs, openflow.NotLaterFragment())
-		}
-		if r.ICMPCode != nil {
-			fs = append(fs, c(*r.ICMPCode))
-		}
-		return [][]openflow.Field{fs}
-	}
-	var out [][]openflow.Field
-	for _, s := range portFields(sourcePort[proto], r.SourcePorts) {
-		for _, d := range portFields(destinationPort[proto], r.Ports) {
-			out = append(out, append(s[:len(s):len(s)], d...))
-		}
-	}
-	return out
-}
-
-var (
-	sourcePort      = map[uint8]func(uint16) openflow.Field{protoTCP: openflow.TCPSrc, protoUDP: openflow.UDPSrc, protoSCTP: openflow.SCTPSrc}
-	destinationPort = map[uint8]func(uint16) openflow.Field{protoTCP: openflow.TCPDst, protoUDP: openflow.UDPDst, protoSCTP: openflow.SCTPDst}
-)
-
-// portFields match a range of ports, as few masked values as that takes; all ports
-// by one empty match.
-func portFields(port func(uint16) openflow.Field, r intent.PortRange) [][]openflow.Field {
-	if r.IsZero() {
-		return [][]openflow.Field{nil}
-	}
-	var out [][]openflow.Field
-	for _, m := range maskedPorts(r) {
-		f := port(m.value)
-		if m.mask != 0xffff {
-			f = f.Masked(binary.BigEndian.AppendUint16(nil, m.mask))
-		}
-		out = append(out, []openflow.Field{f})
-	}
-	return out
 }

@@ -296,17 +296,14 @@ func (g *guard) rule(number uint32, r overlay.PolicyRule) []openflow.Flow {
 			continue
 		}
 		is := append(family.ip, openflow.IPProto(proto))
-		detail := transport(proto, r.SecurityRule)
-		for _, f := range detail {
+		each := details(proto, intent.PortRange{}, r.Ports, r.ICMPType, r.ICMPCode)
+		for _, f := range each {
 			put(append(is[:len(is):len(is)], f...)...)
-		}
-		if len(detail) == 0 {
-			put(is...)
 		}
 		if family.six {
 			is[len(is)-1] = openflow.IPProto(protoFragment)
 		}
-		if family.six || len(detail) > 0 {
+		if family.six || !all(each) {
 			put(append(is, openflow.LaterFragment())...)
 		}
 	}
@@ -334,26 +331,48 @@ func otherSide(d filter, a netip.Addr) openflow.Field {
 	return openflow.IPv6Dst(a)
 }
 
-// transport are the matches of a rule's ports, or of its ICMP type; empty when it
-// has none.
-func transport(proto uint8, r intent.SecurityRule) [][]openflow.Field {
-	if r.ICMPType != nil {
+// details are the matches of a rule's ports or ICMP type: one that matches all when
+// it has neither. Later fragments of IPv4 look as if their type was zero.
+func details(proto uint8, source, destination intent.PortRange, icmpType, icmpCode *uint8) [][]openflow.Field {
+	if icmpType != nil {
 		t, c := openflow.ICMPType, openflow.ICMPCode
 		if proto == protoICMP6 {
 			t, c = openflow.ICMPv6Type, openflow.ICMPv6Code
 		}
-		fs := []openflow.Field{t(*r.ICMPType)}
-		if r.ICMPCode != nil {
-			fs = append(fs, c(*r.ICMPCode))
+		fs := []openflow.Field{t(*icmpType)}
+		if *icmpType == 0 && proto == protoICMP {
+			fs = append(fs, openflow.NotLaterFragment())
+		}
+		if icmpCode != nil {
+			fs = append(fs, c(*icmpCode))
 		}
 		return [][]openflow.Field{fs}
 	}
-	if r.Ports.IsZero() {
-		return nil
-	}
-	port := map[uint8]func(uint16) openflow.Field{protoTCP: openflow.TCPDst, protoUDP: openflow.UDPDst, protoSCTP: openflow.SCTPDst}[proto]
 	var out [][]openflow.Field
-	for _, m := range maskedPorts(r.Ports) {
+	for _, s := range portFields(sourcePort[proto], source) {
+		for _, d := range portFields(destinationPort[proto], destination) {
+			out = append(out, append(s[:len(s):len(s)], d...))
+		}
+	}
+	return out
+}
+
+// all reports whether details match whatever the ports and the type.
+func all(details [][]openflow.Field) bool { return len(details) == 1 && len(details[0]) == 0 }
+
+var (
+	sourcePort      = map[uint8]func(uint16) openflow.Field{protoTCP: openflow.TCPSrc, protoUDP: openflow.UDPSrc, protoSCTP: openflow.SCTPSrc}
+	destinationPort = map[uint8]func(uint16) openflow.Field{protoTCP: openflow.TCPDst, protoUDP: openflow.UDPDst, protoSCTP: openflow.SCTPDst}
+)
+
+// portFields match a range of ports, as few masked values as that takes; all ports
+// by one empty match.
+func portFields(port func(uint16) openflow.Field, r intent.PortRange) [][]openflow.Field {
+	if r.IsZero() {
+		return [][]openflow.Field{nil}
+	}
+	var out [][]openflow.Field
+	for _, m := range maskedPorts(r) {
 		f := port(m.value)
 		if m.mask != 0xffff {
 			f = f.Masked(binary.BigEndian.AppendUint16(nil, m.mask))

@@ -217,7 +217,7 @@ func (p *planner) unbindableACL(name string) {
 }
 
 // yields reports whether what differs on a network is left to the driver of another
-// switch of the database for now, see take.
+// switch of the database, as long as take says.
 func (p *planner) yields(v intent.VNI) bool {
 	rank := p.rank(p.byName[logicalName(v)])
 	if rank == 0 {
@@ -238,10 +238,8 @@ func (p *planner) yields(v intent.VNI) bool {
 // aclStays reports whether a port of this switch stays bound to an ACL.
 func (p *planner) aclStays(uuid string) bool {
 	for _, port := range p.r.Switch.Ports {
-		for vlan, u := range port.ACLs {
-			if _, leaves := p.res.change.UnbindACL[port.UUID][vlan]; u == uuid && !leaves {
-				return true
-			}
+		if stays(port.ACLs, p.res.change.UnbindACL[port.UUID], uuid) {
+			return true
 		}
 	}
 	return false

@@ -224,10 +224,19 @@ func (p *planner) surplus() {
 // switch.
 func (p *planner) boundHere(uuid string) bool {
 	for _, port := range p.r.Switch.Ports {
-		for vlan, u := range port.Bindings {
-			if _, leaves := p.res.change.Unbind[port.UUID][vlan]; u == uuid && !leaves {
-				return true
-			}
+		if stays(port.Bindings, p.res.change.Unbind[port.UUID], uuid) {
+			return true
+		}
+	}
+	return false
+}
+
+// stays reports whether one of a port's bindings, by VLAN, is to a row and does not
+// leave.
+func stays(bindings, leave map[int]string, uuid string) bool {
+	for vlan, u := range bindings {
+		if _, leaves := leave[vlan]; u == uuid && !leaves {
+			return true
 		}
 	}
 	return false

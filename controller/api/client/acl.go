@@ -10,7 +10,7 @@ import (
 // together.
 type ACLCounters struct {
 	Devices []string       `json:"devices" nullable:"false" doc:"Devices whose counters these are, together"`
-	Missing []ACLMissing   `json:"missing" nullable:"false" doc:"Devices with ports of its networks whose counters are missing"`
+	Missing []MissingCount `json:"missing" nullable:"false" doc:"Devices with ports of its networks whose counters are missing"`
 	Rules   []ACLRuleCount `json:"rules" nullable:"false" doc:"The rules in their order"`
 	Ingress PolicyRest     `json:"ingress" doc:"What enters and no rule matches"`
 	Egress  PolicyRest     `json:"egress" doc:"What leaves and no rule matches"`
@@ -23,12 +23,6 @@ type ACLRuleCount struct {
 	Rule    string `json:"rule" doc:"The rule in words" example:"deny ingress tcp from 192.0.2.0/24 to port 22"`
 	Packets uint64 `json:"packets" doc:"Packets that the rule decided on"`
 	Bytes   uint64 `json:"bytes" doc:"Their bytes, whole frames"`
-}
-
-// ACLMissing is a device whose counters are missing, and why.
-type ACLMissing struct {
-	Device string `json:"device"`
-	Why    string `json:"why"`
 }
 
 // ACLCounters asks what the rules of a network ACL have decided on.
