@@ -85,9 +85,16 @@ func (l *leaf) route(v intent.VNI, to netip.Addr) string {
 // routed to by the L3VNI, both ways.
 func (r *rig) routed(v intent.VNI, a, b *leaf, from, to int) {
 	r.t.Helper()
+	r.routedWhile(func() {}, v, a, b, from, to)
+}
+
+// routedWhile calls audit each time it looks.
+func (r *rig) routedWhile(audit func(), v intent.VNI, a, b *leaf, from, to int) {
+	r.t.Helper()
 	for i, ip := range b.port(to).Addresses {
 		back := a.port(from).Addresses[i]
 		r.wait(fmt.Sprintf("%s and %s are routed to by L3VNI %d", ip, back, v), func() error {
+			audit()
 			if err := a.ping(from, ip); err != nil {
 				return err
 			}
@@ -181,6 +188,10 @@ func TestTamperedRoutersAreMended(t *testing.T) {
 	a.sw = New(a.sw.config)
 	a.mustRoute(a.routed()) // an agent that starts takes over what it finds
 	require.Equal(t, config, a.vty("bgpd", "show running-config"))
+	audit := func() { // as the agents do every few seconds
+		a.mustRoute(a.routed())
+		b.mustRoute(b.routed())
+	}
 	for _, c := range []struct{ what, tamper, check, want string }{
 		{"address removed", "ip addr del 192.168.1.254/24 dev br100", "ip -o addr show br100", "192.168.1.254/24"},
 		{"address added", "ip addr add 192.168.77.1/24 dev br100", "ip -o addr show br100", "192.168.1.254/24"},
@@ -192,6 +203,7 @@ func TestTamperedRoutersAreMended(t *testing.T) {
 		{"last route removed", "ip route del unreachable default table 16782216 metric 4278198272", "ip route show table 16782216", "unreachable default"},
 		{"local rule back", "ip rule add pref 0 lookup local", "ip rule", "32765:\tfrom all lookup local"},
 		{"L3VNI's device gone", "ip link del vx5000", "ip -o link show vx5000", "master br5000"},
+		{"the router's MAC changed", "ip link set br5000 address 02:00:00:00:99:99", "ip -o link show br5000", intent.RouterMAC(a.vtep()).String()},
 		{"L3VNI's bridge gone", "ip link del br5000", "ip -o link show br5000", "master vrf5000"},
 		{"a segment's bridge gone", "ip link del br100", "ip -o link show br100", "master vrf5000"},
 		{"VRF gone", "ip link del vrf5000", "ip -o link show br100", "master vrf5000"},
@@ -201,14 +213,14 @@ func TestTamperedRoutersAreMended(t *testing.T) {
 		a.run(strings.Fields(c.tamper)...)
 		began := time.Now()
 		r.wait(c.what, func() error {
-			a.mustRoute(a.routed()) // as an agent does every few seconds
+			audit()
 			if out := a.run(strings.Fields(c.check)...); !strings.Contains(out, c.want) {
 				return fmt.Errorf("%q is not in %s", c.want, out)
 			}
 			return a.ping(1, b.port(2).Addresses[0])
 		})
 		mended := time.Since(began)
-		r.routed(redVNI, a, b, 1, 2)
+		r.routedWhile(audit, redVNI, a, b, 1, 2)
 		t.Logf("%s: mended after %v, all packets pass after %v", c.what, mended.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
 	}
 	require.NotContains(t, a.run("ip", "-o", "addr", "show", "br100"), "192.168.77.1")
