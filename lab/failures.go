@@ -115,15 +115,11 @@ func (t *trial) try(ctx context.Context, f Failure) (FailureResult, error) {
 		r.Link = f.Links[0].String()
 	}
 	t.after(f, &r)
-	t.record = t.streams.Start(t.opts.Interval, 2*t.opts.Patience+10*time.Second)
-	defer t.record.Stop()
-	if err := t.settle(ctx, 0, t.every(), t.short()); err != nil {
+	var err error
+	if r.Crossing, err = t.begin(ctx, f); err != nil {
 		return r, fmt.Errorf("before it: %w", err)
 	}
-	var err error
-	if r.Crossing, err = t.crossing(ctx, f); err != nil {
-		return r, err
-	}
+	defer func() { t.record.Stop() }()
 	began := t.record.Tick()
 	if err := f.fail(ctx); err != nil {
 		return r, errors.Join(err, f.mend(context.WithoutCancel(ctx)))
@@ -155,6 +151,29 @@ func (t *trial) try(ctx context.Context, f Failure) (FailureResult, error) {
 	}
 	slices.Sort(r.Faults)
 	return r, nil
+}
+
+// begin starts a recording, and counts the streams that come over what is to fail.
+// When there is none, since switches hash otherwise after the failures before, they
+// are spread anew.
+func (t *trial) begin(ctx context.Context, f Failure) (crossing int, err error) {
+	for _, last := range []bool{false, true} {
+		t.record = t.streams.Start(t.opts.Interval, 2*t.opts.Patience+10*time.Second)
+		if err = t.settle(ctx, 0, t.every(), t.short()); err == nil {
+			crossing, err = t.crossing(ctx, f)
+		}
+		if err == nil && (crossing > 0 || last || len(f.into) == 0) {
+			return crossing, nil
+		}
+		t.record.Stop()
+		if err == nil {
+			err = t.streams.Spread(ctx, t.crossings())
+		}
+		if err != nil {
+			break
+		}
+	}
+	return 0, err
 }
 
 // after works out from the graph what is cut off by a failure, and which streams

@@ -44,6 +44,7 @@ type Recording struct {
 
 	cancel context.CancelFunc
 	done   chan struct{}
+	end    sync.Once
 }
 
 func (s *Streams) record(run uint32, ticks int) *Recording {
@@ -98,19 +99,21 @@ func (r *Recording) play(ctx context.Context) {
 }
 
 // Stop ends the sending and waits until it has ended, and for what is on its way
-// as long as something comes within 50 ms.
+// as long as something comes within 50 ms. Again it does nothing.
 func (r *Recording) Stop() {
-	r.cancel()
-	<-r.done
-	for last := -1; ; {
-		n := r.arrived()
-		if n == last {
-			break
+	r.end.Do(func() {
+		r.cancel()
+		<-r.done
+		for last := -1; ; {
+			n := r.arrived()
+			if n == last {
+				break
+			}
+			last = n
+			time.Sleep(50 * time.Millisecond)
 		}
-		last = n
-		time.Sleep(50 * time.Millisecond)
-	}
-	r.streams.now.Store(nil)
+		r.streams.now.Store(nil)
+	})
 }
 
 func (r *Recording) arrived() int {
