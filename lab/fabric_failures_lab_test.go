@@ -46,7 +46,11 @@ func TestFabricFailures(t *testing.T) {
 	w := siteOf(t, rackedFile(t, topology.GenerateParams{Name: "failures", Spines: 4, Leaves: 6, ServersPerLeaf: 1}))
 	w.put(w.objects...)
 	w.ready(60 * time.Second)
-	o := FailureOptions{Weft: w.weft, Calm: 300 * time.Millisecond}
+	o := FailureOptions{Weft: w.weft, Calm: 300 * time.Millisecond, Told: func(r FailureResult) {
+		for _, f := range r.Faults {
+			t.Errorf("%s of %s: %s", r.Kind, r.What, f)
+		}
+	}}
 	rep, err := TryFailures(t.Context(), w.State, w.failures(), o)
 	require.NotNil(t, rep, "%v", err)
 	var out bytes.Buffer
@@ -69,25 +73,22 @@ func (w *site) failures() []Failure {
 		return n
 	}
 	list := []Failure{{Kind: NodeCrash, What: "the controller, for good", fail: func(context.Context) error { return Kill(w.State, controllerNode, true) }, mend: func(context.Context) error { return nil }}}
-	var fabric []Link
-	for _, l := range w.Links {
-		if a, b := node(l.A.Node), node(l.B.Node); a.Role.Switch() && b.Role.Switch() {
-			fabric = append(fabric, l)
-			list = append(list, w.linkDown(l, l.A), w.linkDown(l, l.B))
-		}
-	}
+	fabric := slices.DeleteFunc(slices.Clone(w.Links), func(l Link) bool { return !node(l.A.Node).Role.Switch() || !node(l.B.Node).Role.Switch() })
 	require.Len(w, fabric, 24)
+	list = append(list, w.leafCutOff("leaf3", fabric), w.halves(fabric))
+	for _, d := range []string{"bgpd", "bfdd", "zebra"} {
+		list = append(list, w.daemonCrash(node("spine1"), d))
+	}
+	list = append(list, w.oneWayLoss(fabric[5], fabric[5].A), w.oneWayLoss(fabric[5], fabric[5].B))
 	for _, n := range w.Nodes {
 		if n.Role == intent.RoleSpine {
 			list = append(list, w.nodeCut(n), w.nodeCrash(n, w.weft))
 		}
 	}
-	list = append(list, w.oneWayLoss(fabric[5], fabric[5].A), w.oneWayLoss(fabric[5], fabric[5].B))
-	for _, d := range []string{"bgpd", "bfdd", "zebra"} {
-		list = append(list, w.daemonCrash(node("spine1"), d))
+	for _, l := range fabric {
+		list = append(list, w.linkDown(l, l.A), w.linkDown(l, l.B))
 	}
-	list = append(list, w.leafCutOff("leaf3", fabric))
-	return append(list, w.halves(fabric))
+	return list
 }
 
 // leafCutOff takes all links to spines of a leaf down. The others then have no route
@@ -95,31 +96,46 @@ func (w *site) failures() []Failure {
 func (w *site) leafCutOff(leaf string, fabric []Link) Failure {
 	f := w.linksDown(leaf+" from all spines", slices.DeleteFunc(slices.Clone(fabric), func(l Link) bool { return l.A.Node != leaf && l.B.Node != leaf })...)
 	spec := w.specOf(leaf)
-	f.during = func(context.Context) error {
-		for _, n := range w.Nodes {
-			if n.Router == nil || n.Name == leaf {
-				continue
-			}
-			routes := w.fib(n.Name)
-			for _, p := range []netip.Prefix{netip.PrefixFrom(spec.VTEP, 32), netip.PrefixFrom(spec.Loopback, 32)} {
-				if legs, ok := routes[p]; ok {
-					return fmt.Errorf("%s still has a route to %s, by %v", n.Name, p, legs)
+	f.during = func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+		defer cancel()
+		var left string
+		err := until(ctx, 50*time.Millisecond, nil, func() (bool, error) {
+			left = ""
+			for _, n := range w.Nodes {
+				if n.Router != nil && n.Name != leaf && left == "" {
+					left = w.leftOf(n, spec)
 				}
 			}
-			if !n.EVPN {
-				continue
-			}
-			out, err := exec.Command("bridge", "-n", w.Namespace(n.Name), "fdb", "show").CombinedOutput()
-			if err != nil {
-				return fmt.Errorf("read the FDB of %s: %w: %s", n.Name, err, out)
-			}
-			if strings.Contains(string(out), "dst "+spec.VTEP.String()+" ") {
-				return fmt.Errorf("%s still has MAC addresses behind %s: %s", n.Name, spec.VTEP, out)
-			}
+			return left == "", nil
+		})
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, left)
 		}
 		return nil
 	}
 	return f
+}
+
+// leftOf says what a switch still has of a leaf: a route, or MAC addresses behind it.
+func (w *site) leftOf(n Node, leaf intent.NodeSpec) string {
+	routes := w.fib(n.Name)
+	for _, p := range []netip.Prefix{netip.PrefixFrom(leaf.VTEP, 32), netip.PrefixFrom(leaf.Loopback, 32)} {
+		if legs, ok := routes[p]; ok {
+			return fmt.Sprintf("%s still has a route to %s, by %v", n.Name, p, legs)
+		}
+	}
+	if !n.EVPN {
+		return ""
+	}
+	out, err := exec.Command("bridge", "-n", w.Namespace(n.Name), "fdb", "show").CombinedOutput()
+	require.NoError(w, err, "%s", out)
+	for _, l := range strings.Split(string(out), "\n") {
+		if strings.Contains(l, "dst "+leaf.VTEP.String()+" ") {
+			return fmt.Sprintf("%s still has %s", n.Name, l)
+		}
+	}
+	return ""
 }
 
 // halves parts the fabric in two, each of three leaves and two spines.

@@ -231,8 +231,8 @@ func (s *State) nodeCrash(n Node, weft string) Failure {
 	}
 }
 
-// daemonCrash kills a daemon. Its routes are what zebra makes of them, and for zebra
-// the kernel.
+// daemonCrash kills a daemon, and starts it again as watchfrr does: with zebra all of
+// them, for bgpd tells a new zebra nothing of the routes that it has (FRR 8.4).
 func (s *State) daemonCrash(n Node, daemon string) Failure {
 	f := Failure{Kind: DaemonCrash, What: daemon + " of " + n.Name, Node: n.Name, into: s.endsOf(n.Name)}
 	if daemon == "bgpd" && n.Router.Sessions > 0 || daemon == "isisd" {
@@ -246,10 +246,14 @@ func (s *State) daemonCrash(n Node, daemon string) Failure {
 		return stop([]Process{p}, 0)
 	}
 	f.mend = func(ctx context.Context) error {
-		if daemon == "zebra" {
-			_ = os.Remove(filepath.Join(s.NodeDir(n.Name), "zserv.api"))
-		}
 		r := &run{state: s, progress: silent{}}
+		if daemon == "zebra" {
+			if err := stop(s.daemonsOf(n), 0); err != nil {
+				return err
+			}
+			_ = os.Remove(filepath.Join(s.NodeDir(n.Name), "zserv.api"))
+			return r.startRouter(ctx, n)
+		}
 		if err := r.startFRR(ctx, n, daemon); err != nil {
 			return err
 		}
@@ -259,6 +263,18 @@ func (s *State) daemonCrash(n Node, daemon string) Failure {
 		return r.configure(ctx, n)
 	}
 	return f
+}
+
+// daemonsOf are the running daemons of a switch's FRR.
+func (s *State) daemonsOf(n Node) (ps []Process) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.Processes {
+		if p.Node == n.Name && slices.Contains(n.Router.Daemons, p.Name) {
+			ps = append(ps, p)
+		}
+	}
+	return ps
 }
 
 // processOf is a running process of a node.
