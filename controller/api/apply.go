@@ -87,7 +87,7 @@ func (s *Server) unguarded(ctx context.Context, objects []intent.Object, at []in
 	for _, o := range objects {
 		after[o.Ref()] = o
 	}
-	err, refused := s.guard(ctx, after)
+	refused, err := s.guard(ctx, after)
 	if err == nil || len(refused) == 0 {
 		return objects, at, err
 	}

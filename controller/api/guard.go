@@ -22,18 +22,18 @@ var wired = []intent.Kind{intent.KindNode, intent.KindLink}
 
 // guard refuses edits of the fabric that would leave ports without a way: those on
 // nodes that are cut off or go, and drains that take the last way between two
-// leaves. It judges by what is there when it is asked. The second result are
-// the edits to which the refusal applies.
-func (s *Server) guard(ctx context.Context, after edits) (error, []intent.Ref) {
+// leaves. It judges by what is there when it is asked. The result are the edits
+// to which the refusal applies.
+func (s *Server) guard(ctx context.Context, after edits) ([]intent.Ref, error) {
 	changed, err := s.rewired(ctx, after)
 	if err != nil || len(changed) == 0 {
-		return err, nil
+		return nil, err
 	}
 	var before, then []intent.Object
 	for _, k := range wired {
 		l, err := s.cfg.Store.List(ctx, k, store.ListOptions{})
 		if err != nil {
-			return err, nil
+			return nil, err
 		}
 		before = append(before, l.Objects...)
 	}
@@ -51,7 +51,7 @@ func (s *Server) guard(ctx context.Context, after edits) (error, []intent.Ref) {
 	}
 	loss := fabric.Lost(fabric.Wire(before), fabric.Wire(then))
 	if p := s.orphans(after, changed, loss); p != nil {
-		return p, changed
+		return changed, p
 	}
 	return nil, nil
 }
@@ -70,7 +70,7 @@ func (s *Server) mayDelete(ctx context.Context, ref intent.Ref) error {
 	for _, r := range all.Deleted {
 		after[r] = nil
 	}
-	err, _ = s.guard(ctx, after)
+	_, err = s.guard(ctx, after)
 	return err
 }
 

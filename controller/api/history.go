@@ -111,7 +111,7 @@ func (s *Server) mayRollBack(ctx context.Context, d store.Difference) error {
 		return &client.Problem{Type: client.TypeOrphans, Title: "Ports would be cut off", Status: http.StatusConflict, Users: used[:min(len(used), shown)],
 			Detail: fmt.Sprintf("revision %d had no %s, which %s in use now: unplug what is behind, or force it", d.Revision, some(used), areOrIs(len(used)))}
 	}
-	err, _ := s.guard(ctx, after)
+	_, err := s.guard(ctx, after)
 	return err
 }
 

@@ -226,7 +226,7 @@ func (s *Server) putIf(ctx context.Context, o intent.Object, in *PutParams) (sto
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.StoreTimeout)
 	defer cancel()
 	if !in.Force {
-		if err, _ := s.guard(ctx, edits{o.Ref(): o}); err != nil {
+		if _, err := s.guard(ctx, edits{o.Ref(): o}); err != nil {
 			return store.PutResult{}, err
 		}
 	}

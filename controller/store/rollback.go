@@ -99,7 +99,6 @@ type backward struct {
 	rev  int64
 	last *mvccpb.KeyValue // the journal, when it was read
 	keys []restored
-	n    int // transactions
 }
 
 // restored is a key that is to be as it was.
