@@ -74,7 +74,8 @@ type devices struct {
 	tenant  engine.EdgeCounts[southbound.TenantCount] // of tenant t
 	acl     engine.ACLCounters                        // of the ACL that is called edge
 	flows   []southbound.FlowLine
-	mute    error // why no device can be asked
+	at      map[string][]intent.Ref // ports on a node
+	mute    error                   // why no device can be asked
 }
 
 func newDevices() *devices {
@@ -123,6 +124,8 @@ func (d *devices) SwitchPorts(node string) ([]switchstate.Port, time.Time, bool)
 	}
 	return d.wired[len(d.wired)-1].Ports, time.Unix(7, 0).UTC(), true
 }
+
+func (d *devices) PortsAt(node string) []intent.Ref { return d.at[node] }
 
 func (d *devices) Cabling() engine.Cabling { return d.cabling }
 
