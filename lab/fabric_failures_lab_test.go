@@ -46,7 +46,7 @@ func TestFabricFailures(t *testing.T) {
 	w := siteOf(t, rackedFile(t, topology.GenerateParams{Name: "failures", Spines: 4, Leaves: 6, ServersPerLeaf: 1}))
 	w.put(w.objects...)
 	w.ready(60 * time.Second)
-	o := FailureOptions{Weft: w.weft, Calm: 300 * time.Millisecond, Told: func(r FailureResult) {
+	o := FailureOptions{Weft: w.weft, Calm: 200 * time.Millisecond, Told: func(r FailureResult) {
 		for _, f := range r.Faults {
 			t.Errorf("%s of %s: %s", r.Kind, r.What, f)
 		}

@@ -12,14 +12,14 @@ import (
 
 // Print writes the table, a line for each failure.
 func (r *FailureReport) Print(w io.Writer) error {
-	fmt.Fprintf(w, "lab %s, %s: %d streams, a datagram each every %s. Gaps are the longest of any stream that had a way left.\n", r.Lab, r.Underlay, r.Streams, r.Interval)
+	fmt.Fprintf(w, "lab %s, %s: %d streams, a datagram each every %s. Gaps are the longest of any stream that had a way left; pauses are the sender's own, by which gaps look longer.\n", r.Lab, r.Underlay, r.Streams, r.Interval)
 	for _, n := range r.Notes {
 		fmt.Fprintf(w, "note: %s\n", n)
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "FAILURE\tOF\tSTREAMS ON IT\tHIT\tLOST\tGAP\tMENDED: LOST\tGAP\tALL ROUTES AGAIN\tCUT OFF")
+	fmt.Fprintln(t, "FAILURE\tOF\tSTREAMS ON IT\tHIT\tLOST\tGAP\tPAUSE\tMENDED: LOST\tGAP\tALL ROUTES AGAIN\tCUT OFF")
 	for _, f := range r.Results {
-		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%s\t%d\t%s\t%s\t%s\n", f.Kind, f.What, f.Crossing, f.Down.Hit, f.Down.Lost, gap(f.Down), f.Up.Lost, gap(f.Up), f.Healed.Round(10*time.Millisecond), f.cutOff())
+		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%s\t%s\t%d\t%s\t%s\t%s\n", f.Kind, f.What, f.Crossing, f.Down.Hit, f.Down.Lost, gap(f.Down), f.Down.Pause.Round(time.Millisecond), f.Up.Lost, gap(f.Up), f.Healed.Round(10*time.Millisecond), f.cutOff())
 	}
 	if err := t.Flush(); err != nil {
 		return err

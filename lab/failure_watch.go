@@ -194,7 +194,7 @@ func (t *trial) heal(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, t.opts.Patience)
 	defer cancel()
 	var why string
-	err := until(ctx, 20*time.Millisecond, nil, func() (bool, error) {
+	err := until(ctx, 50*time.Millisecond, nil, func() (bool, error) {
 		now, err := t.read()
 		if err != nil {
 			return false, err
