@@ -24,6 +24,7 @@ import (
 	"github.com/weft-sdn/weft/controller/engine"
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/controller/store"
+	"github.com/weft-sdn/weft/fabric/load"
 	"github.com/weft-sdn/weft/southbound"
 	"github.com/weft-sdn/weft/southbound/switchstate"
 )
@@ -61,6 +62,9 @@ func TestMain(m *testing.M) {
 type devices struct {
 	wired   []switchstate.Report
 	cabling engine.Cabling
+	loads   []switchstate.Load
+	load    engine.FabricLoad
+	matrix  load.Matrix
 	mu      sync.Mutex
 	say     func(intent.Object) *intent.Status
 	changed chan struct{}
@@ -123,6 +127,21 @@ func (d *devices) SwitchPorts(node string) ([]switchstate.Port, time.Time, bool)
 	}
 	return d.wired[len(d.wired)-1].Ports, time.Unix(7, 0).UTC(), true
 }
+
+func (d *devices) TakeLoad(node string, r switchstate.Load) (a switchstate.LoadAnswer, ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.loads = append(d.loads, r)
+	return switchstate.LoadAnswer{Tunnels: true, Every: time.Second}, node == "leaf1"
+}
+
+func (d *devices) Load(time.Duration) engine.FabricLoad { return d.load }
+
+func (d *devices) LoadHistory(_, port string, _ time.Duration) ([]load.Sample, bool) {
+	return []load.Sample{{Time: time.Unix(60, 0).UTC(), Rate: 8}}, port == "eth1"
+}
+
+func (d *devices) Matrix(time.Duration) load.Matrix { return d.matrix }
 
 func (d *devices) Cabling() engine.Cabling { return d.cabling }
 
