@@ -78,7 +78,8 @@ type devices struct {
 	tenant  engine.EdgeCounts[southbound.TenantCount] // of tenant t
 	acl     engine.ACLCounters                        // of the ACL that is called edge
 	flows   []southbound.FlowLine
-	mute    error // why no device can be asked
+	at      map[string][]intent.Ref // ports on a node
+	mute    error                   // why no device can be asked
 }
 
 func newDevices() *devices {
@@ -128,20 +129,7 @@ func (d *devices) SwitchPorts(node string) ([]switchstate.Port, time.Time, bool)
 	return d.wired[len(d.wired)-1].Ports, time.Unix(7, 0).UTC(), true
 }
 
-func (d *devices) TakeLoad(node string, r switchstate.Load) (a switchstate.LoadAnswer, ok bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.loads = append(d.loads, r)
-	return switchstate.LoadAnswer{Tunnels: true, Every: time.Second}, node == "leaf1"
-}
-
-func (d *devices) Load(time.Duration) engine.FabricLoad { return d.load }
-
-func (d *devices) LoadHistory(_, port string, _ time.Duration) ([]load.Sample, bool) {
-	return []load.Sample{{Time: time.Unix(60, 0).UTC(), Rate: 8}}, port == "eth1"
-}
-
-func (d *devices) Matrix(time.Duration) load.Matrix { return d.matrix }
+func (d *devices) PortsAt(node string) []intent.Ref { return d.at[node] }
 
 func (d *devices) Cabling() engine.Cabling { return d.cabling }
 

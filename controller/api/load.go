@@ -55,13 +55,13 @@ type loadOutput struct{ Body switchstate.LoadAnswer }
 
 type fabricLoadOutput struct{ Body client.FabricLoad }
 
-type historyInput struct {
+type portLoadInput struct {
 	Name       string `path:"name" doc:"Switch"`
 	Port       string `path:"port" doc:"Port"`
 	Resolution string `query:"resolution" default:"10s" doc:"1s, 10s, 1m or 5m"`
 }
 
-type historyOutput struct{ Body client.LoadHistory }
+type portLoadOutput struct{ Body client.LoadHistory }
 
 type matrixOutput struct{ Body client.Matrix }
 
@@ -81,7 +81,7 @@ func (s *Server) registerLoad() {
 	huma.Register(s.api, huma.Operation{OperationID: "getPortLoad", Method: http.MethodGet, Path: "/v1/nodes/{name}/switch/ports/{port}/load", Tags: []string{"Operation"},
 		Summary:     "What a port of a switch sent, over time",
 		Description: "Kept in memory: the last minute by seconds, ten minutes by 10 s, an hour by minutes, a day by 5 min.",
-		Errors:      []int{http.StatusUnprocessableEntity, http.StatusNotFound}}, s.loadHistory)
+		Errors:      []int{http.StatusUnprocessableEntity, http.StatusNotFound}}, s.portLoad)
 	huma.Register(s.api, huma.Operation{OperationID: "getMatrix", Method: http.MethodGet, Path: "/v1/fabric/matrix", Tags: []string{"Operation"},
 		Summary:     "Traffic matrix between VTEPs, as measured",
 		Description: "What leaves count of packets in tunnels that leave by their uplinks, by outer addresses and VNI. What stays on a leaf is not in it.",
@@ -119,7 +119,7 @@ func (s *Server) fabricLoad(ctx context.Context, in *windowInput) (*fabricLoadOu
 	return &fabricLoadOutput{out}, nil
 }
 
-func (s *Server) loadHistory(ctx context.Context, in *historyInput) (*historyOutput, error) {
+func (s *Server) portLoad(ctx context.Context, in *portLoadInput) (*portLoadOutput, error) {
 	d, err := time.ParseDuration(in.Resolution)
 	known := false
 	for _, r := range load.Resolutions() {
@@ -137,7 +137,7 @@ func (s *Server) loadHistory(ctx context.Context, in *historyInput) (*historyOut
 	for _, p := range points {
 		out.Points = append(out.Points, client.LoadPoint{Time: p.Time, Rate: p.Rate})
 	}
-	return &historyOutput{out}, nil
+	return &portLoadOutput{out}, nil
 }
 
 func (s *Server) matrix(ctx context.Context, in *windowInput) (*matrixOutput, error) {

@@ -14,6 +14,21 @@ import (
 	"github.com/weft-sdn/weft/topology"
 )
 
+func (d *devices) TakeLoad(node string, r switchstate.Load) (a switchstate.LoadAnswer, ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.loads = append(d.loads, r)
+	return switchstate.LoadAnswer{Tunnels: true, Every: time.Second}, node == "leaf1"
+}
+
+func (d *devices) Load(time.Duration) engine.FabricLoad { return d.load }
+
+func (d *devices) LoadHistory(_, port string, _ time.Duration) ([]load.Sample, bool) {
+	return []load.Sample{{Time: time.Unix(60, 0).UTC(), Rate: 8}}, port == "eth1"
+}
+
+func (d *devices) Matrix(time.Duration) load.Matrix { return d.matrix }
+
 // What switches count reaches who measures, and what is measured is told.
 func TestLoad(t *testing.T) {
 	b := newBench(t)

@@ -32,6 +32,13 @@ type Store interface {
 	Delete(ctx context.Context, r intent.Ref, opt store.DeleteOptions) (store.DeleteResult, error)
 	// Compact forgets history and gives its space back.
 	Compact(ctx context.Context) error
+	Past
+}
+
+// Past is the history of a Store, and the way back.
+type Past interface {
+	History(ctx context.Context, o store.HistoryOptions) (store.History, error)
+	Rollback(ctx context.Context, rev int64, opt store.RollbackOptions) (store.Difference, error)
 }
 
 // Reader is the reading half of a Store.
@@ -62,6 +69,8 @@ type Status interface {
 	Routes(intent.VNI) []engine.Route
 	TakeSwitch(node string, r switchstate.Report) bool
 	Cabling() engine.Cabling
+	// PortsAt lists the ports on a node, or bound or moving to it.
+	PortsAt(node string) []intent.Ref
 	SwitchPorts(node string) (ports []switchstate.Port, at time.Time, ok bool)
 	// PortCounters asks a port's edge what it has counted; its error is
 	// engine.ErrNowhere, engine.ErrUncounted or a *southbound.OpError.
@@ -147,6 +156,7 @@ func New(cfg Config) *Server {
 	s.registerACL()
 	s.registerApply()
 	s.registerStore()
+	s.registerHistory()
 	s.registerAgent()
 	s.registerLoad()
 	s.registerDocs()
