@@ -45,13 +45,12 @@ func (d *drawing) markOf(l Link) (m Mark, ok bool) {
 	return m, ok
 }
 
-// labels writes the links' labels, above the lines: a third of the way from the lower
-// end, where the lines of one switch are apart.
+// labels writes the links' labels on the lines, those of one switch at different heights.
 func (d *drawing) labels(b *bytes.Buffer) {
 	if d.marks == nil {
 		return
 	}
-	parallel := map[[2]string]int{}
+	of := map[string]int{} // links of each lower end so far
 	for _, l := range d.graph.Links {
 		from, to := d.boxes[l.A.Node], d.boxes[l.B.Node]
 		if from == nil || to == nil {
@@ -60,9 +59,8 @@ func (d *drawing) labels(b *bytes.Buffer) {
 		if from.y > to.y || from.y == to.y && from.x > to.x {
 			from, to = to, from
 		}
-		pair := [2]string{from.node.Name, to.node.Name}
-		n := parallel[pair]
-		parallel[pair]++
+		n := of[to.node.Name]
+		of[to.node.Name]++
 		m, ok := d.markOf(l)
 		if !ok || m.Label == "" || to.stacked {
 			continue
@@ -72,14 +70,14 @@ func (d *drawing) labels(b *bytes.Buffer) {
 	}
 }
 
-// labelAt is the place of a link's label; the n-th of parallel links.
+// labelAt is the place of a link's label, the n-th of those of its lower end.
 func labelAt(from, to *box, n int) (x, y float64) {
 	if from.y == to.y {
 		return (from.x + to.x) / 2, from.y + boxHeight + 22 + float64(n)*10
 	}
 	top, bottom := from.y+boxHeight, to.y
-	const up = 0.3
-	return to.x + (from.x-to.x)*up, bottom + (top-bottom)*up + float64(n)*10
+	up := 0.14 + 0.18*float64(n%4)
+	return to.x + (from.x-to.x)*up, bottom + (top-bottom)*up
 }
 
 // legend writes what the colours mean.
