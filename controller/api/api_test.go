@@ -124,7 +124,8 @@ func (d *devices) SwitchPorts(node string) ([]switchstate.Port, time.Time, bool)
 	return d.wired[len(d.wired)-1].Ports, time.Unix(7, 0).UTC(), true
 }
 
-func (d *devices) Cabling() engine.Cabling { return d.cabling }
+func (d *devices) Cabling() engine.Cabling       { return d.cabling }
+func (d *devices) Reporting() []engine.Reporting { return nil }
 
 func (d *devices) ClearAlarm(id string) error {
 	switch id {

@@ -203,6 +203,27 @@ func (w *wiring) portsOf(node string) (ports []switchstate.Port, at time.Time, o
 	return nil, time.Time{}, false
 }
 
+// Reporting is a switch that reports.
+type Reporting struct {
+	Node, Serial string
+	Ports        []switchstate.Port
+}
+
+// Reporting lists the switches of which agents report now, by name.
+func (e *Engine) Reporting() []Reporting {
+	w := e.wiring
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []Reporting
+	for node, s := range w.switches {
+		if w.now().Sub(s.at) <= silentAfter {
+			out = append(out, Reporting{node, s.serial, s.ports})
+		}
+	}
+	slices.SortFunc(out, func(a, b Reporting) int { return strings.Compare(a.Node, b.Node) })
+	return out
+}
+
 // watchWiring keeps the alarms of cables until ctx ends.
 func (e *Engine) watchWiring(ctx context.Context) {
 	tick := time.NewTicker(wiringEvery)

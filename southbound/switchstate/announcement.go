@@ -1,6 +1,7 @@
 package switchstate
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -31,6 +32,12 @@ type Address struct {
 	Interface string       `json:"interface" maxLength:"64"`
 	Address   netip.Prefix `json:"address"`
 }
+
+// Causes why a controller does not take what an agent tells.
+var (
+	ErrNoNode  = errors.New("there is no such node")
+	ErrRefused = errors.New("the credential is refused")
+)
 
 // Admission answers an Announcement.
 type Admission struct {
