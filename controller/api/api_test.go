@@ -217,7 +217,7 @@ func newBench(t *testing.T, change ...func(*Config)) *bench {
 func newBenchAlone(t *testing.T, change ...func(*Config)) *bench {
 	t.Helper()
 	b := &bench{t: t, store: openStore(t), devices: newDevices()}
-	cfg := Config{Store: b.store, Status: b.devices, Version: "test", Heartbeat: 50 * time.Millisecond}
+	cfg := Config{Store: b.store, Status: b.devices, Boxes: engine.New(engine.Config{}), Version: "test", Heartbeat: 50 * time.Millisecond}
 	for _, f := range change {
 		f(&cfg)
 	}
