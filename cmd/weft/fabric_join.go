@@ -15,7 +15,7 @@ func newFabricUnknown(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "unknown", Short: "List the switches that announce themselves and are no nodes", Args: cobra.NoArgs,
 		Long: `List the switches whose agents announce themselves and for which the intent has no
-place, with what each waits for. One that is silent for 30 s is not listed any more.`,
+place, with what each waits for. One that is silent for 10 s is not listed any more.`,
 		Example: `  weft fabric unknown
   weft fabric unknown -o json`,
 		RunE: func(c *cobra.Command, _ []string) error {

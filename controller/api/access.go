@@ -79,12 +79,14 @@ func (s *Server) agentsOnly(ctx huma.Context, next func(huma.Context)) {
 		return
 	}
 	shown := bearer(ctx.Header("Authorization"))
-	right := c.held && subtle.ConstantTimeCompare([]byte(store.HashSecret(shown)), []byte(c.Hash)) == 1
+	right := c.held && c.Hash != "" && subtle.ConstantTimeCompare([]byte(store.HashSecret(shown)), []byte(c.Hash)) == 1
 	switch {
 	case right || !c.held && !s.cfg.RequireTokens:
 		next(ctx)
 	case !c.held:
 		s.refuse(ctx, refusedToken(ctx.Context(), "no box has joined as "+node+", and this controller wants join tokens: start the agent with --token-file, or admit the box"))
+	case !c.Revoked.IsZero():
+		s.refuse(ctx, refusedToken(ctx.Context(), "the credential of "+node+" was revoked, and no box has joined as it since"))
 	case shown == "":
 		s.refuse(ctx, refusedToken(ctx.Context(), node+" has joined as the box with serial "+c.Serial+", and this request shows no credential: another agent runs as "+node+", or this one lost its --state-dir"))
 	default:

@@ -23,7 +23,7 @@ func (s *Server) registerDiscovery() {
 				out.Body.Switches = append(out.Body.Switches, client.Discovered{Announcement: u.Announcement})
 			}
 			for _, r := range s.cfg.Status.Reporting() {
-				out.Body.Switches = append(out.Body.Switches, client.Discovered{Known: true,
+				out.Body.Switches = append(out.Body.Switches, client.Discovered{Role: r.Role,
 					Announcement: switchstate.Announcement{Node: r.Node, Serial: r.Serial, Ports: r.Ports}})
 			}
 			return out, nil

@@ -178,6 +178,12 @@ func (j *joining) enrol(ctx context.Context, node string) error {
 	holder, held := j.by[node]
 	live, reports := j.cfg.Boxes.LiveBox(node)
 	appointed := spec.Serial == j.a.Serial
+	if held && !holder.Revoked.IsZero() {
+		if j.a.Token == "" && (j.named || holder.Serial == j.a.Serial) {
+			return taken(ctx, fmt.Sprintf("the credential of %s was revoked: give this box a join token, or admit it with `weft fabric admit %s --as %s`", node, j.a.Serial, node))
+		}
+		held, reports = false, false // what reported under it does no longer
+	}
 	switch {
 	case held && holder.Serial == j.a.Serial && j.a.Token == "":
 		return taken(ctx, fmt.Sprintf("%s has joined as the box with serial %s, and this one says the same serial number but does not show that box's credential: give it a join token, or revoke the credential with `weft fabric revoke %s`", node, holder.Serial, node))
@@ -235,6 +241,7 @@ func (s *Server) admit(ctx context.Context, in *admitInput) (*admissionOutput, e
 		return nil, s.fail(ctx, err)
 	}
 	live, reports := s.cfg.Boxes.LiveBox(node)
+	held = held && holder.Revoked.IsZero()
 	if !in.Body.Replace && (held && holder.Serial != u.Serial || reports && live != "" && live != u.Serial) {
 		return nil, taken(ctx, takenBy(node, cmp.Or(holder.Serial, live), u.Serial))
 	}

@@ -158,6 +158,14 @@ func TestJoinAsAnotherBox(t *testing.T) {
 
 	require.NoError(t, j.client().Revoke(t.Context(), "leaf1"))
 	require.ErrorContains(t, j.client().Revoke(t.Context(), "leaf1"), "there is no credential to revoke")
+	for _, c := range []*client.Client{j.client(), j.box("A")} {
+		require.ErrorContains(t, j.report(c, "leaf1", "A"), "the credential of leaf1 was revoked, and no box has joined as it since")
+	}
+	for _, a := range []switchstate.Announcement{{Serial: "A", Node: "leaf1"}, {Serial: "X", Node: "leaf1"}} {
+		_, message, status = j.announce(a)
+		require.Equal(t, 409, status)
+		require.Contains(t, message, "the credential of leaf1 was revoked: give this box a join token, or admit it")
+	}
 	node, _, _ = j.announce(switchstate.Announcement{Serial: "B", Node: "leaf1", Token: j.token("")})
 	require.Equal(t, "leaf1", node)
 	require.ErrorIs(t, j.report(j.box("A"), "leaf1", "A"), switchstate.ErrRefused)

@@ -22,7 +22,7 @@ import (
 const (
 	unknownMost     = 1024
 	unknownFromMost = 64
-	unknownAfter    = 30 * time.Second
+	unknownAfter    = silentAfter
 )
 
 // ErrManyUnknown says that no more switches are taken that are no nodes.

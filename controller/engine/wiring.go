@@ -206,6 +206,7 @@ func (w *wiring) portsOf(node string) (ports []switchstate.Port, at time.Time, o
 // Reporting is a switch that reports.
 type Reporting struct {
 	Node, Serial string
+	Role         intent.Role
 	Ports        []switchstate.Port
 }
 
@@ -217,7 +218,7 @@ func (e *Engine) Reporting() []Reporting {
 	var out []Reporting
 	for node, s := range w.switches {
 		if w.now().Sub(s.at) <= silentAfter {
-			out = append(out, Reporting{node, s.serial, s.ports})
+			out = append(out, Reporting{node, s.serial, w.nodes[node].role, s.ports})
 		}
 	}
 	slices.SortFunc(out, func(a, b Reporting) int { return strings.Compare(a.Node, b.Node) })

@@ -49,6 +49,8 @@ type Credential struct {
 	Joined time.Time `json:"joined"`
 	// Token is the id of the join token that was used; empty when none was.
 	Token string `json:"token,omitempty"`
+	// Revoked is when it was: it has no hash then, and nothing is the node's.
+	Revoked time.Time `json:"revoked,omitzero"`
 	// Revision is the store's; zero for one that is not stored yet.
 	Revision int64 `json:"-"`
 }
@@ -195,7 +197,7 @@ func (s *Store) Credential(ctx context.Context, node string) (c Credential, ok b
 		return c, false, nil
 	}
 	if err := json.Unmarshal(r.Kvs[0].Value, &c); err != nil {
-		return c, false, fmt.Errorf("read the credential of %s: %w: revoke it with `weft fabric revoke %s`", node, err, node)
+		return c, false, fmt.Errorf("read the credential of %s: %w: delete the node and create it again", node, err)
 	}
 	c.Revision = r.Kvs[0].ModRevision
 	return c, true, nil
@@ -272,11 +274,32 @@ func (s *Store) whyNot(ctx context.Context, c Credential, secret string) error {
 	return fmt.Errorf("join as %s: %w: another box has joined as it meanwhile", c.Node, ErrNameTaken)
 }
 
-// Revoke takes a node's credential away; ok is false when it has none.
+// Revoke takes a node's credential away: no box is the node until another one joins, or
+// the same one anew. ok is false when the node has none.
 func (s *Store) Revoke(ctx context.Context, node string) (ok bool, err error) {
-	r, err := s.client.Delete(ctx, s.keys.credential(node))
+	ref := intent.Ref{Kind: intent.KindNode, Name: node}
+	err = retry(ctx, ref, func() error {
+		c, held, err := s.Credential(ctx, node)
+		if ok = held && c.Revoked.IsZero(); err != nil || !ok {
+			return err
+		}
+		c.Hash, c.Revoked = "", s.now().UTC()
+		b, err := json.Marshal(c)
+		if err != nil {
+			return err
+		}
+		key := s.keys.credential(node)
+		r, err := s.client.Txn(ctx).If(at(key, c.Revision)).Then(clientv3.OpPut(key, string(b))).Commit()
+		if err != nil {
+			return wrong(err)
+		}
+		if !r.Succeeded {
+			return errRaced
+		}
+		return nil
+	})
 	if err != nil {
-		return false, fmt.Errorf("revoke the credential of %s: %w", node, wrong(err))
+		return false, fmt.Errorf("revoke the credential of %s: %w", node, err)
 	}
-	return r.Deleted > 0, nil
+	return ok, nil
 }

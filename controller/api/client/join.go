@@ -74,7 +74,7 @@ type Discovery struct {
 // Discovered is a switch that reports.
 type Discovered struct {
 	switchstate.Announcement
-	Known bool `json:"known,omitempty" doc:"It is a node already, of the name in node"`
+	Role intent.Role `json:"role,omitempty" doc:"It is a node already, of the name in node, with this role"`
 }
 
 // Announce announces a switch that is no node yet. The client's credential is the
