@@ -74,7 +74,8 @@ type devices struct {
 	tenant  engine.EdgeCounts[southbound.TenantCount] // of tenant t
 	acl     engine.ACLCounters                        // of the ACL that is called edge
 	flows   []southbound.FlowLine
-	mute    error // why no device can be asked
+	at      map[string][]intent.Ref // ports on a node
+	mute    error                   // why no device can be asked
 }
 
 func newDevices() *devices {
@@ -124,8 +125,10 @@ func (d *devices) SwitchPorts(node string) ([]switchstate.Port, time.Time, bool)
 	return d.wired[len(d.wired)-1].Ports, time.Unix(7, 0).UTC(), true
 }
 
-func (d *devices) Cabling() engine.Cabling       { return d.cabling }
-func (d *devices) Reporting() []engine.Reporting { return nil }
+func (d *devices) PortsAt(node string) []intent.Ref { return d.at[node] }
+func (d *devices) Reporting() []engine.Reporting    { return nil }
+
+func (d *devices) Cabling() engine.Cabling { return d.cabling }
 
 func (d *devices) ClearAlarm(id string) error {
 	switch id {

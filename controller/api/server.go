@@ -34,6 +34,13 @@ type Store interface {
 	Delete(ctx context.Context, r intent.Ref, opt store.DeleteOptions) (store.DeleteResult, error)
 	// Compact forgets history and gives its space back.
 	Compact(ctx context.Context) error
+	Past
+}
+
+// Past is the history of a Store, and the way back.
+type Past interface {
+	History(ctx context.Context, o store.HistoryOptions) (store.History, error)
+	Rollback(ctx context.Context, rev int64, opt store.RollbackOptions) (store.Difference, error)
 }
 
 // Credentials bind nodes to the boxes that joined as them.
@@ -84,6 +91,8 @@ type Status interface {
 	Cabling() engine.Cabling
 	// Reporting lists the switches of which agents report now, by name.
 	Reporting() []engine.Reporting
+	// PortsAt lists the ports on a node, or bound or moving to it.
+	PortsAt(node string) []intent.Ref
 	SwitchPorts(node string) (ports []switchstate.Port, at time.Time, ok bool)
 	// PortCounters asks a port's edge what it has counted; its error is
 	// engine.ErrNowhere, engine.ErrUncounted or a *southbound.OpError.
@@ -173,6 +182,7 @@ func New(cfg Config) *Server {
 	s.registerACL()
 	s.registerApply()
 	s.registerStore()
+	s.registerHistory()
 	s.registerAgent()
 	s.registerJoin()
 	s.registerTokens()

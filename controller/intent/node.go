@@ -56,7 +56,18 @@ type NodeSpec struct {
 	MAC    MAC    `json:"mac,omitzero" yaml:"mac,omitempty" doc:"MAC address of a port of that box, instead of its serial number, or beside it"`
 	// EVPN makes the node a BGP EVPN leaf.
 	EVPN *EVPN `json:"evpn,omitempty" yaml:"evpn,omitempty" doc:"How the controller and a BGP EVPN leaf speak"`
+	// Maintenance has a switch's neighbours leave it before it is worked on.
+	Maintenance Maintenance `json:"maintenance,omitempty" yaml:"maintenance,omitempty" doc:"drain: other switches are to use the ways around this one (RFC 8326)" enum:"drain"`
 }
+
+// Maintenance is what is to be done with a switch before people work on it.
+type Maintenance string
+
+// MaintenanceDrain leads traffic around the switch.
+const MaintenanceDrain Maintenance = "drain"
+
+// Drains reports whether traffic is to be led around the node.
+func (s *NodeSpec) Drains() bool { return s.Maintenance == MaintenanceDrain }
 
 // Edge reports whether the controller serves the node as an end of tunnels.
 func (s *NodeSpec) Edge() bool { return s.VSwitch != nil || s.HardwareVTEP != nil || s.EVPN != nil }

@@ -311,6 +311,11 @@ func (n *Node) Validate() error {
 	if n.Spec.MAC.Multicast() {
 		f.Add("spec.mac", "%s is a multicast address", n.Spec.MAC)
 	}
+	if m := n.Spec.Maintenance; m != "" && m != MaintenanceDrain {
+		f.Add("spec.maintenance", "%q is not known: use drain, or leave it out", m)
+	} else if m != "" && !n.Spec.Role.Switch() {
+		f.Add("spec.maintenance", "is for switches of the underlay only, and the role is %s", n.Spec.Role)
+	}
 	if n.Spec.VTEP.IsValid() && (n.Spec.VTEP.IsUnspecified() || n.Spec.VTEP.IsMulticast()) {
 		f.Add("spec.vtep", "%s is not a unicast address", n.Spec.VTEP)
 	}

@@ -110,6 +110,7 @@ type PutOptions struct {
 	// TypeNotApplied tells why they did not within Timeout (30 s when zero).
 	Wait    bool
 	Timeout time.Duration
+	Force   bool // also when ports would be cut off
 }
 
 // PutResult is what a Put stored.
@@ -126,6 +127,7 @@ func (c *Client) Put(ctx context.Context, o intent.Object, opt PutOptions) (PutR
 	}
 	q := url.Values{}
 	setBool(q, "dryRun", opt.DryRun)
+	setBool(q, "force", opt.Force)
 	setWait(q, opt.Wait, opt.Timeout)
 	h := http.Header{"Content-Type": {"application/json"}}
 	setIfMatch(h, opt.IfMatch)
@@ -170,6 +172,7 @@ type DeleteOptions struct {
 	IfMatch int64 // revision at which the object must be; 0 for any
 	Cascade bool  // delete what belongs to the object too
 	DryRun  bool  // check only
+	Force   bool  // also when ports would be cut off
 }
 
 // Delete removes an object and, with Cascade, what belongs to it; it tells what it
@@ -178,6 +181,7 @@ func (c *Client) Delete(ctx context.Context, r intent.Ref, opt DeleteOptions) ([
 	q, h := url.Values{}, http.Header{}
 	setBool(q, "cascade", opt.Cascade)
 	setBool(q, "dryRun", opt.DryRun)
+	setBool(q, "force", opt.Force)
 	setIfMatch(h, opt.IfMatch)
 	_, b, err := c.do(ctx, http.MethodDelete, Path(r), q, h, nil)
 	if err != nil {
