@@ -138,7 +138,7 @@ func (o agentOptions) run(ctx context.Context) error {
 				}
 			}
 		}
-		agent := &agent.Agent{Node: node, Serial: o.serial, Controller: cl, Switch: sw, Tables: linux.NewTables(), Wires: linux.NewWires(node, o.log), Logger: o.log}
+		agent := &agent.Agent{Node: node, Serial: o.serial, Controller: cl, Switch: sw, Tables: linux.NewTables(), Wires: linux.NewWires(node, o.log), Counting: linux.NewCounting(), Logger: o.log}
 		o.log.Info("serving", "node", node, "controller", o.controller)
 		err := agent.Run(ctx)
 		if !errors.Is(err, switchstate.ErrNoNode) && !errors.Is(err, switchstate.ErrRefused) {

@@ -66,7 +66,7 @@ func TestAgentEndsWithoutANode(t *testing.T) {
 	for _, cause := range []error{switchstate.ErrNoNode, switchstate.ErrRefused} {
 		synctest.Test(t, func(t *testing.T) {
 			w := &world{spine: true, rewired: make(chan struct{}, 1), changed: make(chan struct{}, 1), away: true}
-			a := &Agent{Node: "leaf1", Controller: w, Switch: w, Tables: w, Wires: wires{w}, Logger: slog.New(slog.DiscardHandler)}
+			a := &Agent{Node: "leaf1", Controller: w, Switch: w, Tables: w, Wires: wires{w}, Counting: w, Logger: slog.New(slog.DiscardHandler)}
 			done := make(chan error, 1)
 			go func() { done <- a.Run(t.Context()) }()
 			time.Sleep(time.Minute)
