@@ -52,6 +52,8 @@ type NodeSpec struct {
 	HardwareVTEP *HardwareVTEP `json:"hardwareVTEP,omitempty" yaml:"hardwareVTEP,omitempty" doc:"How to reach a switch with the hardware_vtep schema"`
 	// EVPN makes the node a BGP EVPN leaf.
 	EVPN *EVPN `json:"evpn,omitempty" yaml:"evpn,omitempty" doc:"How the controller and a BGP EVPN leaf speak"`
+	// Injection makes a leaf one that can be steered.
+	Injection *Injection `json:"injection,omitempty" yaml:"injection,omitempty" doc:"How the controller announces routes to a leaf that are for it alone; without, nothing is steered there"`
 }
 
 // Edge reports whether the controller serves the node as an end of tunnels.

@@ -305,6 +305,7 @@ func (n *Node) Validate() error {
 		}
 	}
 	f.evpn(n)
+	f.injection(n)
 	if n.Spec.VTEP.IsValid() && (n.Spec.VTEP.IsUnspecified() || n.Spec.VTEP.IsMulticast()) {
 		f.Add("spec.vtep", "%s is not a unicast address", n.Spec.VTEP)
 	}
