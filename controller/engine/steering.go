@@ -196,45 +196,37 @@ func (s *steerer) bring(ctx context.Context, now time.Time) {
 
 // planned plans the policies as they are. The caller holds the lock.
 func (s *steerer) planned(down steering.Failure, now time.Time) steerPlan {
-	p := steerPlan{down: down, unfit: map[string]error{}, taken: map[string]int64{}}
-	var policies []steering.Policy
+	p := steerPlan{taken: map[string]int64{}}
+	var next time.Time
+	frozen := ""
 	for _, name := range slices.Sorted(maps.Keys(s.policies)) {
 		o := s.policies[name]
-		policies = append(policies, steering.Policy{Name: name, Spec: o.Spec})
-		if u := o.Spec.Until; u.After(now) && (p.next.IsZero() || u.Before(p.next)) {
-			p.next = u
-		}
-		if o.Spec.Freeze && o.Spec.Active(now) && p.frozen == "" {
-			p.frozen = name
-		}
-	}
-	if len(policies) == 0 {
-		return p
-	}
-	graph, facts := fabric.Stated(slices.Collect(maps.Values(s.nodes)), slices.Collect(maps.Values(s.links)))
-	p.facts = facts
-	if p.network, p.err = steering.NewNetwork(graph, steering.Capacities{Default: defaultCapacity}); p.err != nil {
-		return p
-	}
-	if p.frozen != "" {
-		p.taken = maps.Clone(s.plan.taken)
-		if p.taken == nil {
-			p.taken = map[string]int64{}
-		}
-		p.taken[p.frozen] = s.policies[p.frozen].Metadata.Revision
-		p.planned.Routes, p.err = p.network.Alive(s.plan.planned.Routes, p.downIn())
-		return p
-	}
-	for name, o := range s.policies {
 		p.taken[name] = o.Metadata.Revision
+		if u := o.Spec.Until; u.After(now) && (next.IsZero() || u.Before(next)) {
+			next = u
+		}
+		if o.Spec.Freeze && o.Spec.Active(now) && frozen == "" {
+			frozen = name
+		}
 	}
-	var rules *steering.Rules
-	if rules, p.unfit, p.err = steering.Fit(p.network, policies, now); p.err != nil {
-		return p
+	taken := p.taken
+	if len(s.policies) > 0 {
+		var rules *steering.Rules
+		p, rules, p.err = rulesFor(s.policies, slices.Collect(maps.Values(s.nodes)), slices.Collect(maps.Values(s.links)), now)
+		switch p.down = down; {
+		case p.err != nil:
+		case frozen != "":
+			at := taken[frozen]
+			if taken = maps.Clone(s.plan.taken); taken == nil {
+				taken = map[string]int64{}
+			}
+			taken[frozen] = at
+			p.planned.Routes, p.err = p.network.Alive(s.plan.planned.Routes, p.downIn())
+		default:
+			p.plan(rules, s.chosen)
+		}
 	}
-	var err error
-	p.planned, err = rules.PlanChosen(facts, s.chosen, p.downIn(), steering.Settings{})
-	p.take(err)
+	p.down, p.taken, p.next, p.frozen = down, taken, next, frozen
 	return p
 }
 
