@@ -76,7 +76,7 @@ func newSteerOff(a *app) *cobra.Command {
 			for _, name := range args {
 				refs = append(refs, steeringRef(name))
 			}
-			return a.delete(c.Context(), cl, refs, false, false)
+			return a.delete(c.Context(), cl, refs, deleting{})
 		},
 	}
 }

@@ -170,6 +170,13 @@ func (s *steerer) bring(ctx context.Context, now time.Time) {
 		}
 	}
 	down, heard := s.engine.wiring.down(switches)
+	for _, name := range switches {
+		if s.nodes[name].Spec.Drains() {
+			down.Nodes = append(down.Nodes, name)
+		}
+	}
+	slices.Sort(down.Nodes)
+	down.Nodes = slices.Compact(down.Nodes)
 	if s.loaded.IsZero() {
 		s.loaded = now
 	}
@@ -344,7 +351,6 @@ func (w *wiring) down(switches []string) (f steering.Failure, heard bool) {
 			}
 		}
 	}
-	slices.Sort(f.Nodes)
 	slices.Sort(f.Links)
 	return f, heard
 }

@@ -117,6 +117,14 @@ func (s *SteeringPolicySpec) Action() string {
 	return ""
 }
 
+// Via are the next switches of a pin or weights, in order.
+func (s *SteeringPolicySpec) Via() []string {
+	if s.Pin != nil {
+		return s.Pin.Via
+	}
+	return slices.Sorted(maps.Keys(s.Weight))
+}
+
 // Active reports whether the policy does something at a time.
 func (s *SteeringPolicySpec) Active(now time.Time) bool {
 	return !s.Suspended && (s.Until.IsZero() || s.Until.After(now))

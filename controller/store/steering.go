@@ -46,6 +46,14 @@ func (w *write) steering(ctx context.Context, p *intent.SteeringPolicy, have fun
 		f.Add("spec", "the fabric can't be steered: %v", err)
 		return f.Err()
 	}
+	for _, via := range p.Spec.Via() {
+		if network.drained[via] {
+			f.Add("spec", "%s is drained: no traffic is sent by it (weft fabric undrain %s)", via, via)
+		}
+	}
+	if err := f.Err(); err != nil {
+		return err
+	}
 	policies := []steering.Policy{{Name: p.Metadata.Name, Spec: p.Spec}}
 	err = w.each(ctx, intent.KindSteeringPolicy, func(o intent.Object) {
 		if o, ok := o.(*intent.SteeringPolicy); ok && o.Metadata.Name != p.Metadata.Name {
@@ -56,13 +64,13 @@ func (w *write) steering(ctx context.Context, p *intent.SteeringPolicy, have fun
 		return err
 	}
 	// What does not fit any longer, of those that there are, is no fault of this one.
-	if _, err := steering.Compile(network, policies[:1], w.s.now()); err != nil {
+	if _, err := steering.Compile(network.Network, policies[:1], w.s.now()); err != nil {
 		f.Add("spec", "%v", err)
 		return f.Err()
 	}
-	others, _, err := steering.Fit(network, policies[1:], w.s.now())
+	others, _, err := steering.Fit(network.Network, policies[1:], w.s.now())
 	if err == nil {
-		_, err = steering.Compile(network, append(policies[:1], others.Policies()...), w.s.now())
+		_, err = steering.Compile(network.Network, append(policies[:1], others.Policies()...), w.s.now())
 	}
 	if err != nil {
 		f.Add("spec", "%v", err)
@@ -70,8 +78,14 @@ func (w *write) steering(ctx context.Context, p *intent.SteeringPolicy, have fun
 	return f.Err()
 }
 
+// switches are the fabric, and which of them are drained.
+type switches struct {
+	*steering.Network
+	drained map[string]bool
+}
+
 // switches reads the fabric. Capacities don't matter for what is checked.
-func (w *write) switches(ctx context.Context) (*steering.Network, error) {
+func (w *write) switches(ctx context.Context) (*switches, error) {
 	var nodes []*intent.Node
 	var links []*intent.Link
 	for _, k := range []intent.Kind{intent.KindNode, intent.KindLink} {
@@ -87,8 +101,14 @@ func (w *write) switches(ctx context.Context) (*steering.Network, error) {
 			return nil, err
 		}
 	}
+	out := &switches{drained: map[string]bool{}}
+	for _, n := range nodes {
+		out.drained[n.Metadata.Name] = n.Spec.Drains()
+	}
 	graph, _ := fabric.Stated(nodes, links)
-	return steering.NewNetwork(graph, steering.Capacities{Default: 1})
+	var err error
+	out.Network, err = steering.NewNetwork(graph, steering.Capacities{Default: 1})
+	return out, err
 }
 
 // each reads the objects of a kind that can be read, at the revision of this attempt.
