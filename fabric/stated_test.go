@@ -11,7 +11,7 @@ import (
 
 // What is planned and registered is stated again: the same addresses and links.
 func TestStatedIsWhatWasRegistered(t *testing.T) {
-	file, err := topology.Generate(topology.GenerateParams{Spines: 2, Leaves: 3, HypervisorsPerLeaf: 2})
+	file, err := topology.Generate(topology.GenerateParams{Name: "stated", Spines: 2, Leaves: 3, HypervisorsPerLeaf: 2})
 	require.NoError(t, err)
 	planned, err := Plan(file.Graph, Params{})
 	require.NoError(t, err)
