@@ -24,10 +24,18 @@ func newAgentCommand(a *app) *cobra.Command {
 		Use:   "agent",
 		Short: "Run the agent of a switch, on the switch",
 		Long: `Run the agent of a switch, on the switch: a Linux switch with FRR. It reports the
-ports and, by LLDP (IEEE 802.1AB), who is at their other ends. On an EVPN leaf it
-keeps the bridges, VXLAN devices and filters of the networks that have ports here,
-and the EVPN part of bgpd, and reports what the kernel has. The underlay's
-configuration is left as it is. Stopping the agent stops no packet.`,
+ports and, by LLDP (IEEE 802.1AB), who is at their other ends.
+
+Where the controller has a Fabric, the agent puts the switch's part of the underlay in
+place: addresses and MTU of the fabric's ports, settings of the kernel, and FRR, of
+which it changes only what differs. It keeps the last good state in --state-dir, and
+starts from it when the controller is away. Every two seconds it looks whether all is
+as it was left, mends what somebody changed, and tells. Without a Fabric the underlay
+is left as it is.
+
+On an EVPN leaf it keeps the bridges, VXLAN devices and filters of the networks that
+have ports here, and the EVPN part of bgpd, and reports what the kernel has. Stopping
+the agent stops no packet.`,
 		Example: `  weft agent --node leaf1 --controller http://192.0.2.10:8470`,
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -44,6 +52,7 @@ configuration is left as it is. Stopping the agent stops no packet.`,
 	f.String("controller", "", "the controller's API, as a URL")
 	f.String("frr-dir", "/var/run/frr", "directory of the command sockets of FRR's daemons")
 	f.String("keeper", "", "address of the keeper with which bgpd is to peer, as 127.0.0.2; with the controllers themselves by default")
+	f.String("state-dir", "/var/lib/weft-agent", "folder of the last good state; \"\" to keep none")
 	f.String("log-level", "info", "debug, info, warn or error")
 	return c
 }
@@ -80,7 +89,16 @@ func (a *app) agent(ctx context.Context) error {
 		}
 	}
 	sw := linux.New(config)
-	agent := &agent.Agent{Node: node, Controller: cl, Switch: sw, Tables: linux.NewTables(), Wires: linux.NewWires(node, log), Logger: log}
+	var disk *agent.Disk
+	if dir := a.config.GetString("state-dir"); dir != "" {
+		disk = &agent.Disk{Dir: dir}
+	}
+	box, err := disk.Box()
+	if err != nil {
+		log.Warn("another agent can't be told from this one after a restart", "err", err)
+	}
+	agent := &agent.Agent{Node: node, Controller: cl, Switch: sw, Tables: linux.NewTables(), Wires: linux.NewWires(node, log), Logger: log,
+		Underlay: linux.NewUnderlay(config.FRRDir, log), Disk: disk, Box: box}
 	log.Info("serving", "node", node, "controller", at)
 	if err := agent.Run(ctx); !errors.Is(err, context.Canceled) {
 		return err

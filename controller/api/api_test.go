@@ -24,6 +24,7 @@ import (
 	"github.com/weft-sdn/weft/controller/engine"
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/controller/store"
+	"github.com/weft-sdn/weft/fabric/device"
 	"github.com/weft-sdn/weft/southbound"
 	"github.com/weft-sdn/weft/southbound/switchstate"
 )
@@ -105,14 +106,30 @@ func (d *devices) Routes(intent.VNI) []engine.Route {
 	return d.routes
 }
 
-func (d *devices) TakeSwitch(node string, r switchstate.Report) bool {
+func (d *devices) TakeSwitch(node string, r switchstate.Report) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if node != "leaf1" {
-		return false
+		return engine.ErrNoNode
+	}
+	if has := (switchstate.Box{ID: "1"}); r.Box.ID != "" && r.Box != has {
+		return &engine.TakenError{Node: node, Has: has, Wanted: r.Box}
 	}
 	d.wired = append(d.wired, r)
-	return true
+	return nil
+}
+
+func (d *devices) SwitchState(ctx context.Context, node string, box switchstate.Box, since uint64) (switchstate.State, error) {
+	switch {
+	case node != "leaf1":
+		return switchstate.State{}, engine.ErrNoNode
+	case box.ID != "1":
+		return switchstate.State{}, &engine.TakenError{Node: node, Has: switchstate.Box{ID: "1"}, Wanted: box}
+	case since == 7:
+		<-ctx.Done()
+		return switchstate.State{}, ctx.Err()
+	}
+	return switchstate.State{Version: switchstate.Version, Revision: 7, Hash: "abc", Device: device.State{Hostname: node}}, nil
 }
 
 func (d *devices) SwitchPorts(node string) ([]switchstate.Port, time.Time, bool) {

@@ -60,7 +60,12 @@ type Status interface {
 	ClearAlarm(id string) error
 	// Routes lists a network's segment table.
 	Routes(intent.VNI) []engine.Route
-	TakeSwitch(node string, r switchstate.Report) bool
+	// TakeSwitch takes an agent's report; its error is engine.ErrNoNode or an
+	// *engine.TakenError.
+	TakeSwitch(node string, r switchstate.Report) error
+	// SwitchState waits for a state of another revision than since; its error is
+	// engine.ErrNoNode, an *engine.TakenError or the context's.
+	SwitchState(ctx context.Context, node string, box switchstate.Box, since uint64) (switchstate.State, error)
 	Cabling() engine.Cabling
 	SwitchPorts(node string) (ports []switchstate.Port, at time.Time, ok bool)
 	// PortCounters asks a port's edge what it has counted; its error is
