@@ -40,17 +40,17 @@ func (s *Server) registerAgent() {
 	huma.Register(s.api, huma.Operation{OperationID: "getLeafState", Method: http.MethodGet, Path: "/v1/nodes/{name}/leaf", Tags: []string{"Agents"},
 		Summary:     "State that a leaf is to have",
 		Description: "Waits for a state of another revision than since; 204 when there was none for a while. The first answer comes after the agent's first report.",
-		Errors:      []int{http.StatusNotFound},
-		Responses:   map[string]*huma.Response{"204": {Description: "Nothing changed: ask again"}}}, s.leafState)
+		Errors:      []int{http.StatusUnauthorized, http.StatusNotFound}, Middlewares: huma.Middlewares{s.agentsOnly},
+		Responses: map[string]*huma.Response{"204": {Description: "Nothing changed: ask again"}}}, s.leafState)
 	huma.Register(s.api, huma.Operation{OperationID: "reportLeaf", Method: http.MethodPost, Path: "/v1/nodes/{name}/leaf/report", Tags: []string{"Agents"},
-		Summary: "Tell what a leaf has", MaxBodyBytes: 256 << 20, Errors: []int{http.StatusNotFound}}, s.reportLeaf)
+		Summary: "Tell what a leaf has", MaxBodyBytes: 256 << 20, Errors: []int{http.StatusUnauthorized, http.StatusNotFound}, Middlewares: huma.Middlewares{s.agentsOnly}}, s.reportLeaf)
 	huma.Register(s.api, huma.Operation{OperationID: "getSwitchState", Method: http.MethodGet, Path: "/v1/nodes/{name}/state", Tags: []string{"Agents"},
 		Summary:     "State that a switch is to have as a part of the underlay",
 		Description: "Waits for a state of another revision than since; 204 when there was none for a while, as where there is no Fabric.",
-		Errors:      []int{http.StatusNotFound},
-		Responses:   map[string]*huma.Response{"204": {Description: "Nothing changed: ask again"}}}, s.switchState)
+		Errors:      []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusConflict}, Middlewares: huma.Middlewares{s.agentsOnly},
+		Responses: map[string]*huma.Response{"204": {Description: "Nothing changed: ask again"}}}, s.switchState)
 	huma.Register(s.api, huma.Operation{OperationID: "reportSwitch", Method: http.MethodPost, Path: "/v1/nodes/{name}/switch/report", Tags: []string{"Agents"},
-		Summary: "Tell what ports a switch has, who is at their other ends, and which state is in place", MaxBodyBytes: 16 << 20, Errors: []int{http.StatusNotFound, http.StatusConflict}}, s.reportSwitch)
+		Summary: "Tell what ports a switch has, who is at their other ends, and which state is in place", MaxBodyBytes: 16 << 20, Errors: []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusConflict}, Middlewares: huma.Middlewares{s.agentsOnly}}, s.reportSwitch)
 }
 
 type switchInput struct {
@@ -78,9 +78,9 @@ func noAgent(ctx context.Context, node string, err error) *client.Problem {
 }
 
 type stateInput struct {
-	Name  string `path:"name" doc:"Node"`
-	Since uint64 `query:"since" doc:"Revision of the state that the agent has; the answer waits for another one"`
-	Box   string `query:"box" doc:"Number of the agent's box, as in its reports"`
+	Name   string `path:"name" doc:"Node"`
+	Since  uint64 `query:"since" doc:"Revision of the state that the agent has; the answer waits for another one"`
+	Serial string `query:"serial" doc:"Serial number of the box"`
 }
 
 type stateOutput struct {
@@ -91,7 +91,7 @@ type stateOutput struct {
 func (s *Server) switchState(ctx context.Context, in *stateInput) (*stateOutput, error) {
 	wait, cancel := s.agentWait(ctx)
 	defer cancel()
-	state, err := s.cfg.Status.SwitchState(wait, in.Name, switchstate.Box{ID: in.Box}, in.Since)
+	state, err := s.cfg.Status.SwitchState(wait, in.Name, in.Serial, in.Since)
 	var taken *engine.TakenError
 	switch {
 	case errors.Is(err, engine.ErrNoNode) || errors.As(err, &taken):

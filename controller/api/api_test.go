@@ -25,6 +25,7 @@ import (
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/controller/store"
 	"github.com/weft-sdn/weft/fabric/device"
+	"github.com/weft-sdn/weft/fabric/load"
 	"github.com/weft-sdn/weft/southbound"
 	"github.com/weft-sdn/weft/southbound/switchstate"
 )
@@ -62,6 +63,9 @@ func TestMain(m *testing.M) {
 type devices struct {
 	wired   []switchstate.Report
 	cabling engine.Cabling
+	loads   []switchstate.Load
+	load    engine.FabricLoad
+	matrix  load.Matrix
 	mu      sync.Mutex
 	say     func(intent.Object) *intent.Status
 	changed chan struct{}
@@ -75,7 +79,8 @@ type devices struct {
 	tenant  engine.EdgeCounts[southbound.TenantCount] // of tenant t
 	acl     engine.ACLCounters                        // of the ACL that is called edge
 	flows   []southbound.FlowLine
-	mute    error // why no device can be asked
+	at      map[string][]intent.Ref // ports on a node
+	mute    error                   // why no device can be asked
 }
 
 func newDevices() *devices {
@@ -112,19 +117,19 @@ func (d *devices) TakeSwitch(node string, r switchstate.Report) error {
 	if node != "leaf1" {
 		return engine.ErrNoNode
 	}
-	if has := (switchstate.Box{ID: "1"}); r.Box.ID != "" && r.Box != has {
-		return &engine.TakenError{Node: node, Has: has, Wanted: r.Box}
+	if r.Serial == "stranger" {
+		return &engine.TakenError{Node: node, Has: "1", Wanted: r.Serial}
 	}
 	d.wired = append(d.wired, r)
 	return nil
 }
 
-func (d *devices) SwitchState(ctx context.Context, node string, box switchstate.Box, since uint64) (switchstate.State, error) {
+func (d *devices) SwitchState(ctx context.Context, node, serial string, since uint64) (switchstate.State, error) {
 	switch {
 	case node != "leaf1":
 		return switchstate.State{}, engine.ErrNoNode
-	case box.ID != "1":
-		return switchstate.State{}, &engine.TakenError{Node: node, Has: switchstate.Box{ID: "1"}, Wanted: box}
+	case serial == "stranger":
+		return switchstate.State{}, &engine.TakenError{Node: node, Has: "1", Wanted: serial}
 	case since == 7:
 		<-ctx.Done()
 		return switchstate.State{}, ctx.Err()
@@ -140,6 +145,9 @@ func (d *devices) SwitchPorts(node string) ([]switchstate.Port, time.Time, bool)
 	}
 	return d.wired[len(d.wired)-1].Ports, time.Unix(7, 0).UTC(), true
 }
+
+func (d *devices) PortsAt(node string) []intent.Ref { return d.at[node] }
+func (d *devices) Reporting() []engine.Reporting    { return nil }
 
 func (d *devices) Cabling() engine.Cabling { return d.cabling }
 
@@ -233,7 +241,7 @@ func newBench(t *testing.T, change ...func(*Config)) *bench {
 func newBenchAlone(t *testing.T, change ...func(*Config)) *bench {
 	t.Helper()
 	b := &bench{t: t, store: openStore(t), devices: newDevices()}
-	cfg := Config{Store: b.store, Status: b.devices, Version: "test", Heartbeat: 50 * time.Millisecond}
+	cfg := Config{Store: b.store, Status: b.devices, Boxes: engine.New(engine.Config{}), Version: "test", Heartbeat: 50 * time.Millisecond}
 	for _, f := range change {
 		f(&cfg)
 	}

@@ -38,12 +38,12 @@ var ErrNoNode = errors.New("there is no such node")
 // TakenError says that another box is the node already.
 type TakenError struct {
 	Node        string
-	Has, Wanted switchstate.Box
+	Has, Wanted string // serial numbers
 }
 
 // Error names both boxes and says what to do.
 func (e *TakenError) Error() string {
-	return fmt.Sprintf("node %s has an agent, on box %s, and box %s wants to be it too: give one of them another name with --node, or stop its agent", e.Node, e.Has, e.Wanted)
+	return fmt.Sprintf("node %s has an agent, on the box with serial number %s, and the box with serial number %s wants to be it too: give one of them another name with --node, or stop its agent", e.Node, e.Has, e.Wanted)
 }
 
 // underlay plans the fabric from the objects, and knows which switch has put its state
@@ -65,11 +65,11 @@ type underlay struct {
 
 // agentView is what a switch's agent says.
 type agentView struct {
-	box      switchstate.Box
+	serial   string    // of its box
 	at       time.Time // heard last
 	reported bool      // it told of the underlay
 	status   switchstate.Underlay
-	other    switchstate.Box // that was refused last
+	other    string // serial number of the box that was refused last
 	refused  time.Time
 }
 
@@ -170,24 +170,22 @@ func (u *underlay) plan() (changed bool, err error) {
 
 // hear takes that a box speaks for a node. One box does at a time: another one may
 // when the first has said nothing for a while.
-func (u *underlay) hear(node string, box switchstate.Box) (*agentView, error) {
+func (u *underlay) hear(node, serial string) (*agentView, error) {
 	v, now := u.switches[node], u.now()
 	switch {
 	case v == nil:
-		v = &agentView{box: box}
+		v = &agentView{}
 		u.switches[node] = v
-	case box.ID == "" || v.box.ID == "" || box.ID == v.box.ID:
-		if box.Host != "" || v.box.ID == "" {
-			v.box = box
-		}
+	case serial == "" || v.serial == "" || serial == v.serial:
+	case u.nodes[node] != nil && serial == u.nodes[node].Spec.Serial: // it takes the place of another
 	case now.Sub(v.at) <= silentAfter:
-		if v.other.ID != box.ID || box.Host != "" {
-			v.other = box
-		}
-		v.refused = now
-		return nil, &TakenError{Node: node, Has: v.box, Wanted: v.other}
+		v.other, v.refused = serial, now
+		return nil, &TakenError{Node: node, Has: v.serial, Wanted: serial}
 	default:
-		*v = agentView{box: box}
+		*v = agentView{}
+	}
+	if serial != "" {
+		v.serial = serial
 	}
 	v.at = now
 	return v, nil
@@ -198,7 +196,7 @@ func (u *underlay) hear(node string, box switchstate.Box) (*agentView, error) {
 func (u *underlay) take(node string, r switchstate.Report) (repaired []switchstate.Repair, changed bool, err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	v, err := u.hear(node, r.Box)
+	v, err := u.hear(node, r.Serial)
 	if err != nil {
 		return nil, false, err
 	}
@@ -211,7 +209,7 @@ func (u *underlay) take(node string, r switchstate.Report) (repaired []switchsta
 // SwitchState waits until the state that a switch is to have as a part of the
 // underlay is of another revision than since. Its error is ErrNoNode, a *TakenError,
 // or ctx's.
-func (e *Engine) SwitchState(ctx context.Context, node string, box switchstate.Box, since uint64) (switchstate.State, error) {
+func (e *Engine) SwitchState(ctx context.Context, node, serial string, since uint64) (switchstate.State, error) {
 	u := e.underlay
 	for {
 		u.mu.Lock()
@@ -219,7 +217,7 @@ func (e *Engine) SwitchState(ctx context.Context, node string, box switchstate.B
 		var err error
 		if !known {
 			err = ErrNoNode
-		} else if _, err = u.hear(node, box); err == nil {
+		} else if _, err = u.hear(node, serial); err == nil {
 			if s, ok := u.states[node]; ok && s.Revision != since {
 				u.mu.Unlock()
 				return s, nil
@@ -300,7 +298,7 @@ func (e *Engine) judgeIdentities() {
 	var ended []string
 	for node, v := range u.switches {
 		if !v.refused.IsZero() && u.now().Sub(v.refused) > silentAfter {
-			v.refused, v.other = time.Time{}, switchstate.Box{}
+			v.refused, v.other = time.Time{}, ""
 			ended = append(ended, node)
 		}
 	}

@@ -17,6 +17,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"time"
@@ -36,7 +37,8 @@ type Controller interface {
 	ReportSwitch(ctx context.Context, node string, r switchstate.Report) (leaf bool, err error)
 	// SwitchState waits for a state of another revision than since; ok is false when
 	// there was none for a while.
-	SwitchState(ctx context.Context, node, box string, since uint64) (s switchstate.State, ok bool, err error)
+	SwitchState(ctx context.Context, node, serial string, since uint64) (s switchstate.State, ok bool, err error)
+	ReportLoad(ctx context.Context, node string, r switchstate.Load) (switchstate.LoadAnswer, error)
 }
 
 // Switch is the switch that the agent runs on; *linux.Switch is one.
@@ -70,16 +72,17 @@ type Wires interface {
 // Agent serves one switch.
 type Agent struct {
 	Node       string
+	Serial     string // of the box
 	Controller Controller
 	Switch     Switch
 	Tables     Tables
 	Wires      Wires
+	Counting   Counting
 	Logger     *slog.Logger
 	// Underlay configures the switch as a part of the underlay; nil leaves that to
-	// somebody else. Disk keeps its last good state. Box names the box.
+	// somebody else. Disk keeps its last good state.
 	Underlay Underlay
 	Disk     *Disk
-	Box      switchstate.Box
 
 	state   leafstate.State // as wanted; of revision 0 until the controller told
 	applied uint64
@@ -101,7 +104,8 @@ const (
 	gatherTime = time.Millisecond // a route changes several tables
 )
 
-// Run works until ctx ends; it returns ctx's error.
+// Run works until ctx ends, and returns ctx's error, or until the controller does not
+// know the switch by this name: then switchstate.ErrNoNode or ErrRefused is the cause.
 func (a *Agent) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	leaf := make(chan bool)
@@ -111,6 +115,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.Underlay != nil {
 		g.Go(func() error { return a.runUnderlay(ctx) })
 	}
+	g.Go(func() error { return a.tellLoad(ctx) })
 	g.Go(func() error { return a.whileLeaf(ctx, leaf) })
 	return g.Wait()
 }
@@ -122,7 +127,7 @@ func (a *Agent) tellWires(ctx context.Context, leaf chan<- bool) error {
 	defer beat.Stop()
 	for lost := false; ; {
 		r, err := a.Wires.Report()
-		r.Box = a.Box
+		r.Serial = a.Serial
 		var repairs int
 		r.Underlay, repairs = a.underlay.report()
 		var is bool
@@ -134,6 +139,9 @@ func (a *Agent) tellWires(ctx context.Context, leaf chan<- bool) error {
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if errors.Is(err, switchstate.ErrNoNode) || errors.Is(err, switchstate.ErrRefused) {
+			return err
 		}
 		if (err != nil) != lost {
 			if lost = err != nil; lost {

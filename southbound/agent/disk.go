@@ -1,14 +1,11 @@
 package agent
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/weft-sdn/weft/southbound/switchstate"
 )
@@ -20,11 +17,8 @@ import (
 // either of them. A file that was torn nevertheless is found by its hash.
 type Disk struct{ Dir string }
 
-// Names of files.
-const (
-	stateFile = "state.json"
-	boxFile   = "box"
-)
+// stateFile is the name of the file.
+const stateFile = "state.json"
 
 // Load reads the state; nil when there is none.
 func (d *Disk) Load() (*switchstate.State, error) {
@@ -92,27 +86,4 @@ func (d *Disk) replace(name string, b []byte) error {
 		return err
 	}
 	return errors.Join(dir.Sync(), dir.Close())
-}
-
-// Box names the box: by a number that is made at the first run of the agent and kept.
-// When it can't be kept it is another one at each run.
-func (d *Disk) Box() (switchstate.Box, error) {
-	host, _ := os.Hostname()
-	box := switchstate.Box{Host: host}
-	if d != nil {
-		b, err := os.ReadFile(filepath.Join(d.Dir, boxFile))
-		if box.ID = strings.TrimSpace(string(b)); err == nil && box.ID != "" {
-			return box, nil
-		}
-	}
-	var id [8]byte
-	_, _ = rand.Read(id[:]) // it never fails
-	box.ID = hex.EncodeToString(id[:])
-	if d == nil {
-		return box, nil
-	}
-	if err := d.replace(boxFile, []byte(box.ID+"\n")); err != nil {
-		return box, fmt.Errorf("the box's number can't be kept: %w", err)
-	}
-	return box, nil
 }

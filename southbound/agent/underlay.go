@@ -107,7 +107,7 @@ func (a *Agent) note(err error) {
 func (a *Agent) fetchUnderlay(ctx context.Context, wanted chan switchstate.State) error {
 	since, lost := uint64(0), false
 	for {
-		s, ok, err := a.Controller.SwitchState(ctx, a.Node, a.Box.ID, since)
+		s, ok, err := a.Controller.SwitchState(ctx, a.Node, a.Serial, since)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}

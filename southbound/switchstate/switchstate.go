@@ -67,25 +67,10 @@ type Repair struct {
 	What string    `json:"what" doc:"What was found, and where"`
 }
 
-// Box names the box that an agent runs on, whatever node it takes itself for.
-type Box struct {
-	ID   string `json:"id" doc:"Same for all runs of the agent on one box"`
-	Host string `json:"host,omitempty" doc:"Host name, for people"`
-}
-
-// String names the box for people.
-func (b Box) String() string {
-	if b.Host == "" {
-		return b.ID
-	}
-	return b.ID + " (" + b.Host + ")"
-}
-
 // Report is what a switch says of itself.
 type Report struct {
-	Ports []Port `json:"ports" nullable:"false" doc:"Ethernet ports, by name"`
-	// Box tells two agents apart that report as one node.
-	Box      Box      `json:"box,omitzero"`
+	Serial   string   `json:"serial,omitempty" doc:"Serial number of the box" maxLength:"128"`
+	Ports    []Port   `json:"ports" nullable:"false" doc:"Ethernet ports, by name"`
 	Underlay Underlay `json:"underlay,omitzero"`
 }
 
