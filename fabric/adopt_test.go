@@ -59,12 +59,11 @@ func TestAdoptKeepsNumbers(t *testing.T) {
 	}
 	running := runningAs(facts)
 	got := Adopt(topology.Discover(found), running)
-	// How the fabric is to be planned, and what of it is behind leaves, only its
-	// operator knows.
+	// How the fabric is to be planned only its operator knows.
 	want := slices.DeleteFunc(Intent(facts), func(o intent.Object) bool { return o.Ref().Kind == intent.KindFabric })
 	for _, o := range want {
 		if n, ok := o.(*intent.Node); ok {
-			n.Spec.Serial, n.Spec.Rack = "SN-"+n.Metadata.Name, netip.Prefix{}
+			n.Spec.Serial = "SN-" + n.Metadata.Name
 		}
 	}
 	require.ElementsMatch(t, turned(want), turned(got))
