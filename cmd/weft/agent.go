@@ -81,9 +81,15 @@ func (a *app) agent(ctx context.Context) error {
 	}
 	sw := linux.New(config)
 	agent := &agent.Agent{Node: node, Controller: cl, Switch: sw, Tables: linux.NewTables(), Wires: linux.NewWires(node, log), Logger: log}
+	agent.Routing = newRouting(node, cl, config)
 	log.Info("serving", "node", node, "controller", at)
 	if err := agent.Run(ctx); !errors.Is(err, context.Canceled) {
 		return err
 	}
 	return nil
+}
+
+// newRouting reports a switch's routing.
+func newRouting(node string, cl *client.Client, c linux.Config) *agent.Routing {
+	return &agent.Routing{Node: node, Controller: cl, Underlay: linux.NewUnderlay(c.FRRDir, c.Logger), Logger: c.Logger}
 }

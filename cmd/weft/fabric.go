@@ -14,7 +14,7 @@ func newFabricCommand(a *app) *cobra.Command {
 		Example: `  weft fabric render dc.clab.yml --out configs
   weft fabric cabling
   weft fabric neighbours leaf1`}
-	c.AddCommand(newFabricRender(a), newFabricCabling(a), newFabricNeighbours(a))
+	c.AddCommand(newFabricRender(a), newFabricCabling(a), newFabricNeighbours(a), newFabricRouting(a))
 	return c
 }
 

@@ -55,10 +55,14 @@ type switchOutput struct{ Body client.SwitchReported }
 
 func (s *Server) reportSwitch(ctx context.Context, in *switchInput) (*switchOutput, error) {
 	if !s.cfg.Status.TakeSwitch(in.Name, in.Body) {
-		return nil, &client.Problem{Type: client.TypeNotFound, Title: "Not found", Status: http.StatusNotFound, Instance: instance(ctx),
-			Detail: "there is no node " + in.Name + ": give the agent the name of the switch's Node object with --node, or create it"}
+		return nil, noNode(ctx, in.Name)
 	}
 	return &switchOutput{client.SwitchReported{Leaf: s.cfg.Status.Leaf(in.Name) != nil}}, nil
+}
+
+func noNode(ctx context.Context, node string) *client.Problem {
+	return &client.Problem{Type: client.TypeNotFound, Title: "Not found", Status: http.StatusNotFound, Instance: instance(ctx),
+		Detail: "there is no node " + node + ": give the agent the name of the switch's Node object with --node, or create it"}
 }
 
 func noLeaf(ctx context.Context, node string) *client.Problem {

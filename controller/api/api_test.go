@@ -24,6 +24,7 @@ import (
 	"github.com/weft-sdn/weft/controller/engine"
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/controller/store"
+	"github.com/weft-sdn/weft/fabric/paths"
 	"github.com/weft-sdn/weft/southbound"
 	"github.com/weft-sdn/weft/southbound/switchstate"
 )
@@ -59,6 +60,8 @@ func TestMain(m *testing.M) {
 
 // devices says what devices would.
 type devices struct {
+	routing map[string]switchstate.RoutingReport
+	paths   paths.Result
 	wired   []switchstate.Report
 	cabling engine.Cabling
 	mu      sync.Mutex

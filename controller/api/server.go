@@ -62,6 +62,7 @@ type Status interface {
 	Routes(intent.VNI) []engine.Route
 	TakeSwitch(node string, r switchstate.Report) bool
 	Cabling() engine.Cabling
+	Underlay
 	SwitchPorts(node string) (ports []switchstate.Port, at time.Time, ok bool)
 	// PortCounters asks a port's edge what it has counted; its error is
 	// engine.ErrNowhere, engine.ErrUncounted or a *southbound.OpError.

@@ -61,6 +61,7 @@ type Engine struct {
 	readers   readers
 	wakes     wakes
 	wiring    *wiring
+	underlay  *underlay
 
 	mu       sync.RWMutex
 	model    *overlay.Model
@@ -95,7 +96,7 @@ func New(c Config) *Engine {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	e := &Engine{
-		config: c, log: c.Logger, events: newRing(eventsKept), moves: newMoveQueue(), wakes: newWakes(), wiring: newWiring(),
+		config: c, log: c.Logger, events: newRing(eventsKept), moves: newMoveQueue(), wakes: newWakes(), wiring: newWiring(), underlay: newUnderlay(),
 		model: overlay.NewModel(), objects: map[intent.Ref]int64{}, members: map[intent.Ref]map[intent.Ref]struct{}{}, sessions: map[string]*session{}, ending: map[string]*session{}, moving: map[intent.Ref]*moving{}, trims: map[intent.VNI]struct{}{},
 		changed: make(chan struct{}),
 	}
@@ -238,6 +239,7 @@ func (e *Engine) put(o intent.Object) {
 		e.regroup(e.model.Port(p.Ref()), p)
 	}
 	e.wiring.put(o.Ref(), o)
+	e.underlay.put(o.Ref(), o)
 	e.model.Put(o)
 }
 
@@ -256,6 +258,7 @@ func (e *Engine) delete(r intent.Ref) {
 		e.regroup(e.model.Port(r), nil)
 	}
 	e.wiring.put(r, nil)
+	e.underlay.put(r, nil)
 	if r.Kind == intent.KindNode {
 		e.alarms.end(r.Name, AlarmSilent, agentObject)
 	}

@@ -201,6 +201,7 @@ func (e *Engine) watchWiring(ctx context.Context) {
 		case <-tick.C:
 		}
 		e.judgeWiring()
+		e.judgePaths()
 	}
 }
 
