@@ -91,9 +91,14 @@ func (w *site) requireAlike(file *topology.File) {
 // down, with a route that somebody wrote, and with groups and tunnels that FRR and the
 // kernel left thin; those are mended and told.
 func TestFabricPaths(t *testing.T) {
-	p := topology.GenerateParams{Name: "paths", Superspines: 2, Spines: 4, Leaves: 4, Pods: 2, HypervisorsPerLeaf: 1, HostsPerHypervisor: 0, ServersPerLeaf: 1, Tenants: []string{"blue"}}
+	p := topology.GenerateParams{Name: "paths", Superspines: 2, Spines: 4, Leaves: 4, Pods: 2, HypervisorsPerLeaf: 1, HostsPerHypervisor: 0, ServersPerLeaf: 1}
 	file, err := topology.Generate(p)
 	require.NoError(t, err)
+	for i, n := range file.Graph.Nodes {
+		if n.Name == "server1" {
+			file.Graph.Nodes[i].Labels = map[string]string{topology.LabelTenant: "blue", topology.LabelNetwork: "lan", topology.LabelAddresses: "10.0.0.1/24"}
+		}
+	}
 	w := siteOf(t, file)
 	w.requireAlike(file)
 
@@ -297,6 +302,12 @@ func (w *site) thinByObjects(t *testing.T) {
 		}
 		return nil
 	}))
+	w.eventually(30*time.Second, func() error {
+		if legs := w.fib("leaf1")[to]; !slices.Equal(legs, uplinks) {
+			return fmt.Errorf("%v", legs)
+		}
+		return nil
+	})
 	w.pathsOf("leaf1", "leaf2", alike)
 	route, err := output(t, w.State, "leaf1", "ip", "route", "show", to.String())
 	require.NoError(t, err)

@@ -93,14 +93,10 @@ func (w walk) judge(h Hop, l Leg) (Kind, string) {
 }
 
 func countOf(g *switchstate.Group) string {
-	switch n := len(hopsOf(g)); n {
-	case 0:
+	if len(hopsOf(g)) == 0 {
 		return "no next hop"
-	case 1:
-		return "1 other next hop"
-	default:
-		return fmt.Sprintf("%d other next hops", n)
 	}
+	return "others"
 }
 
 // whyDown names the link that is in the way.
@@ -179,11 +175,18 @@ func (w walk) carries(b switchstate.BGPSession) bool {
 func whyNotProgrammed(h Hop) string {
 	switch {
 	case h.kernel == nil:
-		return "it has no route there, while " + protocolWords(h.learned) + " has " + fmt.Sprint(len(h.learned.NextHops)) + " next hops"
+		return "it has no route there, while " + protocolWords(h.learned) + " has " + count(h.learned.NextHops)
 	case h.kernel.Protocol != h.learned.Protocol:
 		return fmt.Sprintf("a route to %s of protocol %s is preferred: remove it with \"ip route del %s proto %s\"", h.prefix, h.kernel.Protocol, h.prefix, h.kernel.Protocol)
 	}
-	return fmt.Sprintf("it has %d next hops and %s %d", len(h.kernel.NextHops), protocolWords(h.learned), len(h.learned.NextHops))
+	return fmt.Sprintf("it has %s and %s has %s", count(h.kernel.NextHops), protocolWords(h.learned), count(h.learned.NextHops))
+}
+
+func count(hops []switchstate.NextHop) string {
+	if len(hops) == 1 {
+		return "1 next hop"
+	}
+	return fmt.Sprintf("%d next hops", len(hops))
 }
 
 func protocolWords(g *switchstate.Group) string {

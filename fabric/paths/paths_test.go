@@ -236,7 +236,7 @@ func TestDifferences(t *testing.T) {
 		"as intended": {func(*rig) {}, nil, [4]int{2, 2, 2, 2}},
 		"a thin group in the kernel": {func(r *rig) {
 			drop(group(r.t, r.reports["leaf1"].Programmed, leaf3), "eth2")
-		}, []string{"the kernel of leaf1 lacks the next hop spine2 by eth2 to leaf3 (10.255.0.3): it has 1 next hops and BGP 2"}, [4]int{2, 2, 2, 1}},
+		}, []string{"the kernel of leaf1 lacks the next hop spine2 by eth2 to leaf3 (10.255.0.3): it has 1 next hop and BGP has 2 next hops"}, [4]int{2, 2, 2, 1}},
 		"a session that is down": {func(r *rig) {
 			s := r.reports["leaf1"]
 			drop(group(r.t, s.Learned, leaf3), "eth2")

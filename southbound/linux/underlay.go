@@ -43,6 +43,7 @@ type Underlay struct {
 	woken chan struct{}
 
 	// Of Run alone:
+	since  map[string]time.Time // of established sessions, by peer
 	doubts map[netip.Prefix]doubt
 	mends  []switchstate.Mend
 	told   string // errors, as logged last
@@ -51,7 +52,7 @@ type Underlay struct {
 // NewUnderlay returns the underlay of a switch whose FRR has its command sockets in a
 // folder. It knows nothing until it runs.
 func NewUnderlay(frrDir string, log *slog.Logger) *Underlay {
-	return &Underlay{frrDir: frrDir, log: log, woken: make(chan struct{}, 1), doubts: map[netip.Prefix]doubt{}}
+	return &Underlay{frrDir: frrDir, log: log, woken: make(chan struct{}, 1), doubts: map[netip.Prefix]doubt{}, since: map[string]time.Time{}}
 }
 
 // Changed gets a value when something of the report changed.
@@ -239,6 +240,7 @@ func (u *Underlay) readSessions(ctx context.Context, k underlay, r *switchstate.
 		for _, s := range list {
 			r.BGP = append(r.BGP, k.session(s))
 		}
+		u.steady(r.BGP)
 		return err
 	})
 	ask("bfdd", "show bfd peers json", func(text []byte) error {
@@ -261,6 +263,24 @@ func (u *Underlay) readSessions(ctx context.Context, k underlay, r *switchstate.
 	r.BFD, r.LeftOut = first(r.BFD, r.LeftOut)
 	r.ISIS, r.LeftOut = first(r.ISIS, r.LeftOut)
 	return errs
+}
+
+// clockSlack is by how much bgpd's word for since when a session is up may differ from
+// one time to the next: it counts whole seconds back from now.
+const clockSlack = 2 * time.Second
+
+// steady tells the same time of a session for as long as it is up.
+func (u *Underlay) steady(list []switchstate.BGPSession) {
+	now := map[string]time.Time{}
+	for i, s := range list {
+		if was, ok := u.since[s.Peer]; ok && s.Since.Sub(was).Abs() <= clockSlack {
+			list[i].Since = was
+		}
+		if !s.Since.IsZero() {
+			now[s.Peer] = list[i].Since
+		}
+	}
+	u.since = now
 }
 
 // absent reports whether a daemon does not run, which is no fault of reading it.
