@@ -13,8 +13,9 @@ func newFabricCommand(a *app) *cobra.Command {
 	c := &cobra.Command{Use: "fabric", Short: "Plan the underlay, and look at it: its cables and neighbours",
 		Example: `  weft fabric render dc.clab.yml --out configs
   weft fabric cabling
-  weft fabric neighbours leaf1`}
-	c.AddCommand(newFabricRender(a), newFabricCabling(a), newFabricNeighbours(a), newFabricRouting(a))
+  weft fabric neighbours leaf1
+  weft fabric load`}
+	c.AddCommand(newFabricRender(a), newFabricCabling(a), newFabricNeighbours(a), newFabricLoad(a), newFabricRouting(a))
 	return c
 }
 

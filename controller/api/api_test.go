@@ -24,6 +24,7 @@ import (
 	"github.com/weft-sdn/weft/controller/engine"
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/controller/store"
+	"github.com/weft-sdn/weft/fabric/load"
 	"github.com/weft-sdn/weft/fabric/paths"
 	"github.com/weft-sdn/weft/southbound"
 	"github.com/weft-sdn/weft/southbound/switchstate"
@@ -64,6 +65,9 @@ type devices struct {
 	paths   paths.Result
 	wired   []switchstate.Report
 	cabling engine.Cabling
+	loads   []switchstate.Load
+	load    engine.FabricLoad
+	matrix  load.Matrix
 	mu      sync.Mutex
 	say     func(intent.Object) *intent.Status
 	changed chan struct{}
@@ -77,7 +81,8 @@ type devices struct {
 	tenant  engine.EdgeCounts[southbound.TenantCount] // of tenant t
 	acl     engine.ACLCounters                        // of the ACL that is called edge
 	flows   []southbound.FlowLine
-	mute    error // why no device can be asked
+	at      map[string][]intent.Ref // ports on a node
+	mute    error                   // why no device can be asked
 }
 
 func newDevices() *devices {
@@ -126,6 +131,8 @@ func (d *devices) SwitchPorts(node string) ([]switchstate.Port, time.Time, bool)
 	}
 	return d.wired[len(d.wired)-1].Ports, time.Unix(7, 0).UTC(), true
 }
+
+func (d *devices) PortsAt(node string) []intent.Ref { return d.at[node] }
 
 func (d *devices) Cabling() engine.Cabling { return d.cabling }
 

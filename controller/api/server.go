@@ -32,6 +32,13 @@ type Store interface {
 	Delete(ctx context.Context, r intent.Ref, opt store.DeleteOptions) (store.DeleteResult, error)
 	// Compact forgets history and gives its space back.
 	Compact(ctx context.Context) error
+	Past
+}
+
+// Past is the history of a Store, and the way back.
+type Past interface {
+	History(ctx context.Context, o store.HistoryOptions) (store.History, error)
+	Rollback(ctx context.Context, rev int64, opt store.RollbackOptions) (store.Difference, error)
 }
 
 // Reader is the reading half of a Store.
@@ -63,6 +70,8 @@ type Status interface {
 	TakeSwitch(node string, r switchstate.Report) bool
 	Cabling() engine.Cabling
 	Underlay
+	// PortsAt lists the ports on a node, or bound or moving to it.
+	PortsAt(node string) []intent.Ref
 	SwitchPorts(node string) (ports []switchstate.Port, at time.Time, ok bool)
 	// PortCounters asks a port's edge what it has counted; its error is
 	// engine.ErrNowhere, engine.ErrUncounted or a *southbound.OpError.
@@ -79,6 +88,7 @@ type Status interface {
 	// controller has not taken the router, or the tenant has no limits.
 	RouterCounters(ctx context.Context, router intent.Ref) (c engine.EdgeCounts[southbound.RouterCount], ok bool)
 	TenantCounters(ctx context.Context, tenant string) (c engine.EdgeCounts[southbound.TenantCount], ok bool)
+	LoadStatus
 	// Leaf is the driver of a leaf that an agent serves, nil when there is none.
 	Leaf(node string) engine.Leaf
 }
@@ -147,7 +157,9 @@ func New(cfg Config) *Server {
 	s.registerACL()
 	s.registerApply()
 	s.registerStore()
+	s.registerHistory()
 	s.registerAgent()
+	s.registerLoad()
 	s.registerDocs()
 	s.handler = s.wrap(s.mux)
 	return s

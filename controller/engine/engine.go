@@ -62,6 +62,7 @@ type Engine struct {
 	wakes     wakes
 	wiring    *wiring
 	underlay  *underlay
+	loads     *loads
 
 	mu       sync.RWMutex
 	model    *overlay.Model
@@ -96,7 +97,7 @@ func New(c Config) *Engine {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	e := &Engine{
-		config: c, log: c.Logger, events: newRing(eventsKept), moves: newMoveQueue(), wakes: newWakes(), wiring: newWiring(), underlay: newUnderlay(),
+		config: c, log: c.Logger, events: newRing(eventsKept), moves: newMoveQueue(), wakes: newWakes(), wiring: newWiring(), underlay: newUnderlay(), loads: newLoads(),
 		model: overlay.NewModel(), objects: map[intent.Ref]int64{}, members: map[intent.Ref]map[intent.Ref]struct{}{}, sessions: map[string]*session{}, ending: map[string]*session{}, moving: map[intent.Ref]*moving{}, trims: map[intent.VNI]struct{}{},
 		changed: make(chan struct{}),
 	}
@@ -259,6 +260,7 @@ func (e *Engine) delete(r intent.Ref) {
 	}
 	e.wiring.put(r, nil)
 	e.underlay.put(r, nil)
+	e.loads.put(r, nil)
 	if r.Kind == intent.KindNode {
 		e.alarms.end(r.Name, AlarmSilent, agentObject)
 	}

@@ -22,10 +22,6 @@ const pathSettle = 5 * time.Second
 // eventMended is the reason of an event that an agent put something right by itself.
 const eventMended = "Mended"
 
-// mendsToldFor is how long ago something may have been mended to be told by a
-// controller that starts.
-const mendsToldFor = time.Minute
-
 // underlay compares the next hops that switches report with those that the graph has.
 type underlay struct {
 	mu       sync.Mutex
@@ -44,7 +40,6 @@ type routed struct {
 	seen *paths.Seen
 	hash string
 	at   time.Time
-	told time.Time // mends up to then
 }
 
 type faultKey struct {
@@ -88,21 +83,24 @@ func (u *underlay) take(node string, r switchstate.RoutingReport) (whole bool, m
 	defer u.mu.Unlock()
 	s, now := u.switches[node], u.now()
 	if s == nil {
-		s = &routed{told: now.Add(-mendsToldFor)}
+		s = &routed{}
 		u.switches[node] = s
 	}
 	s.at = now
 	if r.Routing == nil {
 		return s.hash != r.Hash, nil
 	}
-	s.hash, s.seen = r.Hash, paths.NewSeen(*r.Routing, nil)
-	u.changed = true
+	var known []switchstate.Mend // none when the controller has just started, as its events
+	if s.seen != nil {
+		known = s.seen.Routing.Mended
+	}
 	for _, m := range r.Routing.Mended {
-		if m.At.After(s.told) {
+		if !slices.Contains(known, m) {
 			mends = append(mends, m)
-			s.told = m.At
 		}
 	}
+	s.hash, s.seen = r.Hash, paths.NewSeen(*r.Routing, nil)
+	u.changed = true
 	return false, mends
 }
 

@@ -123,7 +123,7 @@ func TestTakeRouting(t *testing.T) {
 	require.False(t, ok)
 	r := routes([]string{"eth1", "eth2"}, []string{"eth1", "eth2"})
 	now := e.underlay.now()
-	r.Mended = []switchstate.Mend{{At: now.Add(-time.Hour), Object: "eth1", Message: "old"}, {At: now, Object: "eth2", Message: "new"}}
+	r.Mended = []switchstate.Mend{{At: now, Object: "eth2", Message: "first"}}
 	whole, ok := e.TakeRouting("leaf1", switchstate.RoutingReport{Hash: r.Hash()})
 	require.True(t, whole && ok)
 	e.report(t, r)
@@ -136,8 +136,10 @@ func TestTakeRouting(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, now, at)
 	require.Equal(t, r, got)
-	require.Len(t, e.Events(), 1)
-	require.Equal(t, "new", e.Events()[0].Message)
+	r.Mended = append(r.Mended, switchstate.Mend{At: now, Object: "eth1", Message: "second"})
+	e.report(t, r)
+	require.Len(t, e.Events(), 2)
+	require.Equal(t, []string{"first", "second"}, []string{e.Events()[0].Message, e.Events()[1].Message})
 }
 
 // Links that are known before their nodes, and ports that are down, make no fault of

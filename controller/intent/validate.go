@@ -305,6 +305,11 @@ func (n *Node) Validate() error {
 		}
 	}
 	f.evpn(n)
+	if m := n.Spec.Maintenance; m != "" && m != MaintenanceDrain {
+		f.Add("spec.maintenance", "%q is not known: use drain, or leave it out", m)
+	} else if m != "" && !n.Spec.Role.Switch() {
+		f.Add("spec.maintenance", "is for switches of the underlay only, and the role is %s", n.Spec.Role)
+	}
 	if n.Spec.VTEP.IsValid() && (n.Spec.VTEP.IsUnspecified() || n.Spec.VTEP.IsMulticast()) {
 		f.Add("spec.vtep", "%s is not a unicast address", n.Spec.VTEP)
 	}
@@ -365,6 +370,11 @@ func (l *Link) Validate() error {
 	}
 	if a, b := l.Spec.Endpoints[0], l.Spec.Endpoints[1]; a.Node == b.Node && a.Interface == b.Interface {
 		f.Add("spec.endpoints", "both ends are %s:%s", a.Node, a.Interface)
+	}
+	if c, ok := l.Spec.Capacity.Bits(); !ok {
+		f.Add("spec.capacity", "%q is not a rate like 500k, 10M or 1G", l.Spec.Capacity)
+	} else if l.Spec.Capacity != "" && c == 0 {
+		f.Add("spec.capacity", "is zero: leave it out to have what the ports report")
 	}
 	return f.Err()
 }

@@ -278,7 +278,7 @@ func (d *deletion) commit(ctx context.Context, root victim) error {
 			}
 			n += more.n
 		}
-		r, err := d.s.client.Txn(ctx).If(cmps...).Then(ops...).Commit()
+		r, err := d.s.deleting(ctx, cmps, ops)
 		if err != nil {
 			return fmt.Errorf("delete %s: %w", d.root, wrong(err))
 		}

@@ -5,15 +5,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
-	"time"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/southbound/leafstate"
 )
 
 // nextHop is a VTEP as next hop in a VRF, and the router's MAC by which it takes
@@ -70,22 +72,23 @@ func findTunnels(v intent.VNI, table int) (t tunnelTable, err error) {
 	return t, nil
 }
 
-// lost lists the next hops of routes by which the kernel can't send: it has no
-// MAC for them, or no VTEP for the MAC.
-func (t tunnelTable) lost() ([]netip.Addr, error) {
-	var hops []netip.Addr
+// lost are the next hops of routes by which the kernel can't send, each with one of
+// its routes: it has no MAC for them, or no VTEP for the MAC.
+func (t tunnelTable) lost() (map[netip.Addr]netip.Prefix, error) {
+	hops := map[netip.Addr]netip.Prefix{}
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
 		list, err := netlink.RouteListFiltered(family, &netlink.Route{Table: t.table}, netlink.RT_FILTER_TABLE)
 		if err != nil {
 			return nil, fmt.Errorf("read routes by %s: %w", t.bridge.Attrs().Name, err)
 		}
 		for _, r := range list {
+			prefix := prefixOf(r.Dst, family)
 			for _, h := range append(r.MultiPath, &netlink.NexthopInfo{LinkIndex: r.LinkIndex, Gw: r.Gw}) {
 				if gw, ok := netip.AddrFromSlice(h.Gw); ok && h.LinkIndex == t.bridge.Attrs().Index {
 					if gw = gw.Unmap(); family == unix.AF_INET6 && gw.Is4() {
 						gw = netip.AddrFrom16(gw.As16())
 					}
-					hops = append(hops, gw)
+					hops[gw] = prefix
 				}
 			}
 		}
@@ -93,13 +96,12 @@ func (t tunnelTable) lost() ([]netip.Addr, error) {
 	if len(hops) == 0 {
 		return nil, nil
 	}
-	slices.SortFunc(hops, netip.Addr.Compare)
-	hops = slices.Compact(hops)
 	known, err := t.neighbours()
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(hops, func(a netip.Addr) bool { return known[a] }), nil
+	maps.DeleteFunc(hops, func(a netip.Addr, _ netip.Prefix) bool { return known[a] })
+	return hops, nil
 }
 
 // neighbours are the next hops that the kernel can send to.
@@ -137,15 +139,17 @@ func (t tunnelTable) neighbours() (map[netip.Addr]bool, error) {
 // mendNextHops gives routes back the next hops that were lost: the kernel drops
 // neighbours when the MAC of a bridge changes; and zebra 8.4 may forget one that
 // is in use when bgpd replaces routes to it, as it does when the router's own MAC
-// changes.
+// changes, and does not learn it again when it gets its L3VNI anew. What bgpd has of
+// the route then tells the router's MAC. zebra writes the same, or what is newer,
+// over it; what it does not is of no use any more when the route goes.
 func (s *Switch) mendNextHops(ctx context.Context, rs *routers) {
 	for _, r := range rs.usable() {
-		rs.fail(r.VNI, s.mendNextHopsOf(ctx, r.VNI, tableOf(r), vniLinesOf(r)))
+		rs.fail(r.VNI, s.mendNextHopsOf(ctx, r))
 	}
 }
 
-func (s *Switch) mendNextHopsOf(ctx context.Context, v intent.VNI, table int, lines vniLines) error {
-	t, err := findTunnels(v, table)
+func (s *Switch) mendNextHopsOf(ctx context.Context, r leafstate.Router) error {
+	t, err := findTunnels(r.VNI, tableOf(r))
 	if err != nil {
 		return err
 	}
@@ -161,33 +165,88 @@ func (s *Switch) mendNextHopsOf(ctx context.Context, v intent.VNI, table int, li
 	if err != nil {
 		return err
 	}
-	for _, h := range all[v] {
-		if slices.Contains(lost, h.ip) {
-			if err := t.setNeighbour(h); err != nil {
-				return err
+	macs := map[netip.Addr]intent.MAC{}
+	for _, h := range all[r.VNI] {
+		macs[h.ip] = h.mac
+	}
+	var errs []error
+	for ip, prefix := range lost {
+		mac, ok := macs[ip]
+		if !ok {
+			if mac, ok, err = s.routerMAC(ctx, r, prefix, ip); err != nil {
+				errs = append(errs, err)
+			}
+			if !ok {
+				continue // the route is about to go
+			}
+			s.log.Warn("zebra forgot the router's MAC of a next hop that is in use: it is written from what bgpd knows", "l3vni", r.VNI, "vtep", ip, "mac", mac)
+		}
+		errs = append(errs, t.setTunnel(mac, ip), t.setNeighbour(nextHop{ip, mac}))
+	}
+	return errors.Join(errs...)
+}
+
+// routerMAC asks bgpd for the MAC of a route's next hop.
+func (s *Switch) routerMAC(ctx context.Context, r leafstate.Router, prefix netip.Prefix, hop netip.Addr) (intent.MAC, bool, error) {
+	family, vrf := "ipv4", ""
+	if prefix.Addr().Is6() {
+		family = "ipv6"
+	}
+	if !inDefault(r) {
+		vrf = "vrf " + vrfName(r.VNI) + " "
+	}
+	text, err := VTY(ctx, s.config.FRRDir, "bgpd", fmt.Sprintf("show bgp %s%s unicast %s json", vrf, family, prefix))
+	if err != nil {
+		return intent.MAC{}, false, err
+	}
+	return readRouterMAC(text, hop)
+}
+
+// readRouterMAC reads in bgpd's answer about a prefix the router's MAC (RFC 9135
+// section 8.1) of the path by a next hop.
+func readRouterMAC(text []byte, hop netip.Addr) (mac intent.MAC, ok bool, err error) {
+	var route struct {
+		Paths []struct {
+			ExtendedCommunity struct {
+				String string `json:"string"`
+			} `json:"extendedCommunity"`
+			Nexthops []struct {
+				IP string `json:"ip"`
+			} `json:"nexthops"`
+		} `json:"paths"`
+	}
+	if err := json.Unmarshal(text, &route); err != nil {
+		return mac, false, fmt.Errorf("read bgpd's route by %s: %w", hop, err)
+	}
+	for _, p := range route.Paths {
+		for _, h := range p.Nexthops {
+			if a, err := netip.ParseAddr(h.IP); err != nil || a.Unmap() != hop.Unmap() {
+				continue
+			}
+			for _, word := range strings.Fields(p.ExtendedCommunity.String) {
+				if text, is := strings.CutPrefix(word, "Rmac:"); is {
+					mac, err = intent.ParseMAC(text)
+					if err != nil {
+						return mac, false, fmt.Errorf("read bgpd's route by %s: %w", hop, err)
+					}
+					return mac, true, nil
+				}
 			}
 		}
 	}
-	// zebra may be at writing the rest.
-	for end := time.Now().Add(settleTime); ; {
-		if lost, err = t.lost(); err != nil || len(lost) == 0 {
-			return err
-		}
-		if time.Now().After(end) {
-			break
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-	s.log.Warn("FRR lost the router's MAC of next hops that are in use: it is given the L3VNI anew", "l3vni", v, "vteps", lost)
-	return errors.Join(s.tell(ctx, "zebra", lines.loosen...), s.tell(ctx, "zebra", lines.bind...))
+	return mac, false, nil
 }
 
-// settleTime is how long zebra may take to write next hops after it wrote routes.
-const settleTime = time.Second
+// setTunnel has the bridge and the VXLAN device send to a router's MAC by a VTEP, as
+// zebra does.
+func (t tunnelTable) setTunnel(mac intent.MAC, vtep netip.Addr) error {
+	err := netlink.NeighSet(&netlink.Neigh{LinkIndex: t.vxlan.Attrs().Index, Family: unix.AF_BRIDGE, State: netlink.NUD_REACHABLE | netlink.NUD_NOARP,
+		Flags: netlink.NTF_SELF | netlink.NTF_MASTER | netlink.NTF_EXT_LEARNED, HardwareAddr: mac[:], IP: vtep.Unmap().AsSlice()})
+	if err != nil {
+		return fmt.Errorf("write the station %s of %s: %w", mac, t.vxlan.Attrs().Name, err)
+	}
+	return nil
+}
 
 // setNeighbour writes a next hop's MAC as zebra does. The library's way makes an
 // IPv4-mapped address one of IPv4.

@@ -267,7 +267,7 @@ func (u *Underlay) readSessions(ctx context.Context, k underlay, r *switchstate.
 
 // clockSlack is by how much bgpd's word for since when a session is up may differ from
 // one time to the next: it counts whole seconds back from now.
-const clockSlack = 2 * time.Second
+const clockSlack = time.Second
 
 // steady tells the same time of a session for as long as it is up.
 func (u *Underlay) steady(list []switchstate.BGPSession) {

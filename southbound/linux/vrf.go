@@ -211,17 +211,13 @@ func (l l3VNIs) has(r leafstate.Router) bool {
 	return l.vrfs[r.VNI]
 }
 
-// vniLines are zebra's lines that bind an L3VNI to its VRF, and loosen it.
-type vniLines struct{ bind, loosen []string }
-
-func vniLinesOf(r leafstate.Router) vniLines {
-	in := func(line string) []string {
-		if inDefault(r) {
-			return []string{line}
-		}
-		return []string{"vrf " + vrfName(r.VNI), line, "exit-vrf"}
+// bindVNI are zebra's lines that bind an L3VNI to its VRF.
+func bindVNI(r leafstate.Router) []string {
+	line := fmt.Sprintf("vni %d", r.VNI)
+	if inDefault(r) {
+		return []string{line}
 	}
-	return vniLines{in(fmt.Sprintf("vni %d", r.VNI)), in(fmt.Sprintf("no vni %d", r.VNI))}
+	return []string{"vrf " + vrfName(r.VNI), line, "exit-vrf"}
 }
 
 // configureVRFs brings FRR's part of the routers in line, those that are to go
@@ -251,7 +247,7 @@ func (s *Switch) configureVRFs(ctx context.Context, want leafstate.State, rs *ro
 			}
 		}
 		if !l3.has(r) {
-			rs.fail(r.VNI, s.tell(ctx, "zebra", vniLinesOf(r).bind...))
+			rs.fail(r.VNI, s.tell(ctx, "zebra", bindVNI(r)...))
 		}
 	}
 	if err := s.configureDefault(ctx, want, has[""], all); err != nil {
