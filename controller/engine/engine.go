@@ -62,6 +62,7 @@ type Engine struct {
 	wakes     wakes
 	wiring    *wiring
 	underlay  *underlay
+	unknowns  *unknowns
 	loads     *loads
 
 	mu       sync.RWMutex
@@ -97,7 +98,7 @@ func New(c Config) *Engine {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	e := &Engine{
-		config: c, log: c.Logger, events: newRing(eventsKept), moves: newMoveQueue(), wakes: newWakes(), wiring: newWiring(), underlay: newUnderlay(), loads: newLoads(),
+		config: c, log: c.Logger, events: newRing(eventsKept), moves: newMoveQueue(), wakes: newWakes(), wiring: newWiring(), underlay: newUnderlay(), unknowns: newUnknowns(), loads: newLoads(),
 		model: overlay.NewModel(), objects: map[intent.Ref]int64{}, members: map[intent.Ref]map[intent.Ref]struct{}{}, sessions: map[string]*session{}, ending: map[string]*session{}, moving: map[intent.Ref]*moving{}, trims: map[intent.VNI]struct{}{},
 		changed: make(chan struct{}),
 	}

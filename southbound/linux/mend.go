@@ -108,15 +108,15 @@ func sourceOf(fib map[netip.Prefix]fibRoute, like frr.Route) netip.Addr {
 
 // is reports whether a leg is what zebra makes of a next hop.
 func (l fibLeg) is(h frr.NextHop) bool {
-	return l.name == h.Interface && l.via == gateway(l.via.Is4(), h.Via)
+	return l.name == h.Interface && l.via == viaIn(l.via.Is4(), h.Via)
 }
 
 // mapped stands in IPv4 routes for a neighbour that is known by its IPv6 link-local
 // address; FRR writes its MAC into the neighbour table.
 var mapped = netip.AddrFrom4([4]byte{169, 254, 0, 1})
 
-// gateway is how zebra writes a next hop into a route.
-func gateway(ipv4 bool, via netip.Addr) netip.Addr {
+// viaIn is how zebra writes a next hop into a route.
+func viaIn(ipv4 bool, via netip.Addr) netip.Addr {
 	if ipv4 && via.Is6() {
 		return mapped
 	}
@@ -172,7 +172,7 @@ func (t thin) write() error {
 		r.Src = t.have.src.AsSlice()
 	}
 	for _, h := range t.want.NextHops {
-		via := gateway(ipv4, h.Via)
+		via := viaIn(ipv4, h.Via)
 		hop := &netlink.NexthopInfo{LinkIndex: h.Index, Hops: h.Weight - 1, Gw: via.AsSlice()}
 		if h.Onlink || via == mapped {
 			hop.Flags = unix.RTNH_F_ONLINK
