@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// BFDPeer is a BFD session as bfdd tells it.
+// BFDPeer is a BFD session as bfdd tells it (RFC 5880).
 type BFDPeer struct {
 	Peer       string
 	Interface  string // where it is bound to one
@@ -21,6 +21,9 @@ type BFDPeer struct {
 	// last; "ok" when it never did.
 	Diagnostic, RemoteDiagnostic string
 }
+
+// Up reports whether both ends hear each other.
+func (p BFDPeer) Up() bool { return p.Status == "up" }
 
 // ParseBFDPeers reads what "show bfd peers json" prints: the sessions of the
 // default VRF, by interface and peer.
