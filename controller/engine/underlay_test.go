@@ -35,13 +35,13 @@ func routedEngine(t *testing.T) (e *Engine, pass func(time.Duration)) {
 // routes is what leaf1 has to the others, with the given ports to leaf2.
 func routes(learned, programmed []string) switchstate.Routing {
 	table := func(ports []string) []switchstate.Group {
-		return []switchstate.Group{legs("10.0.0.2/32", ports...), legs("10.0.0.3/32", "eth1"), legs("10.0.0.4/32", "eth2")}
+		return []switchstate.Group{over("10.0.0.2/32", ports...), over("10.0.0.3/32", "eth1"), over("10.0.0.4/32", "eth2")}
 	}
 	return switchstate.Routing{Learned: table(learned), Programmed: table(programmed),
 		BGP: []switchstate.BGPSession{{Peer: "eth1", Interface: "eth1", State: switchstate.Established}, {Peer: "eth2", Interface: "eth2", State: "Active"}}}
 }
 
-func legs(prefix string, ports ...string) switchstate.Group {
+func over(prefix string, ports ...string) switchstate.Group {
 	g := switchstate.Group{Prefixes: []netip.Prefix{netip.MustParsePrefix(prefix)}, Protocol: "bgp"}
 	for _, p := range ports {
 		g.NextHops = append(g.NextHops, switchstate.NextHop{Interface: p})
