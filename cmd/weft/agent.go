@@ -179,5 +179,5 @@ func (o agentOptions) joining(cl *client.Client, wires *linux.Wires, name string
 
 // newRouting reports a switch's routing.
 func newRouting(node string, cl *client.Client, c linux.Config) *agent.Routing {
-	return &agent.Routing{Node: node, Controller: cl, Underlay: linux.NewUnderlay(c.FRRDir, c.Logger), Logger: c.Logger}
+	return &agent.Routing{Node: node, Controller: cl, Underlay: linux.NewRouting(c.FRRDir, c.Logger), Logger: c.Logger}
 }

@@ -60,7 +60,7 @@ func (t thin) about() string {
 // differences are the routes of routing protocols that zebra believes to be in the
 // kernel, and that the kernel has with other next hops. A route of someone else's that
 // is preferred is none: that is theirs to take away.
-func differences(rib []frr.Route, k underlay) []thin {
+func differences(rib []frr.Route, k kernelRouting) []thin {
 	var out []thin
 	for _, r := range rib {
 		if !isProtocol(r.Protocol) || !r.Selected || !r.Installed || len(r.NextHops) == 0 {
@@ -125,7 +125,7 @@ func viaIn(ipv4 bool, via netip.Addr) netip.Addr {
 
 // mend writes what is doubtful for long enough, and reports whether anything was
 // written, and whether something is still doubtful.
-func (u *Underlay) mend(k underlay, rib []frr.Route, now time.Time) (mended, doubtful bool, err error) {
+func (u *Routing) mend(k kernelRouting, rib []frr.Route, now time.Time) (mended, doubtful bool, err error) {
 	var errs []error
 	was := u.doubts
 	u.doubts = map[netip.Prefix]doubt{}
@@ -190,7 +190,7 @@ func (t thin) write() error {
 }
 
 // noteRoutes tells of routes that had the same fault.
-func (u *Underlay) noteRoutes(list []thin, now time.Time) {
+func (u *Routing) noteRoutes(list []thin, now time.Time) {
 	t := list[0]
 	var what []string
 	if len(t.missing) > 0 {
@@ -208,7 +208,7 @@ func (u *Underlay) noteRoutes(list []thin, now time.Time) {
 }
 
 // note keeps what was mended for the report.
-func (u *Underlay) note(m switchstate.Mend) {
+func (u *Routing) note(m switchstate.Mend) {
 	m.At = m.At.UTC().Truncate(time.Millisecond)
 	u.log.Warn("mended: "+m.Message, "object", m.Object)
 	if u.mends = append(u.mends, m); len(u.mends) > switchstate.MendsMost {
@@ -217,7 +217,7 @@ func (u *Underlay) note(m switchstate.Mend) {
 }
 
 // mendDevices gives VXLAN devices of ours their TOS back.
-func (u *Underlay) mendDevices(k underlay, now time.Time) (mended bool, err error) {
+func (u *Routing) mendDevices(k kernelRouting, now time.Time) (mended bool, err error) {
 	var errs []error
 	for _, l := range k.links {
 		v, ok := l.(*netlink.Vxlan)
@@ -255,7 +255,7 @@ func setTOS(l netlink.Link) error {
 // all flows between two VTEPs leave by one.
 var spreading = []string{"/proc/sys/net/ipv4/fib_multipath_hash_policy", "/proc/sys/net/ipv6/fib_multipath_hash_policy"}
 
-func (u *Underlay) mendSpreading(now time.Time) (mended bool, err error) {
+func (u *Routing) mendSpreading(now time.Time) (mended bool, err error) {
 	var errs []error
 	for _, path := range spreading {
 		b, err := os.ReadFile(path)

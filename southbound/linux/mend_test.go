@@ -56,7 +56,7 @@ func TestDifferencesOfRoutes(t *testing.T) {
 		"unnumbered, as objects have it": {change(func(r *frr.Route) { r.NextHops[0].Via = ll1 }), unix.RTPROT_BGP, []fibLeg{leg("eth1", ll1), both[1]}, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			k := underlay{up: map[string]bool{"eth1": true, "eth2": true, "eth3": true}, fib: map[netip.Prefix]fibRoute{}}
+			k := kernelRouting{up: map[string]bool{"eth1": true, "eth2": true, "eth3": true}, fib: map[netip.Prefix]fibRoute{}}
 			delete(k.up, c.down)
 			if c.legs != nil {
 				k.fib[vtep2] = fibRoute{prefix: vtep2, protocol: c.protocol, metric: zebraMetric, legs: c.legs}
@@ -76,7 +76,7 @@ func TestDifferencesOfRoutes(t *testing.T) {
 func TestSourceOfALostRoute(t *testing.T) {
 	other := netip.MustParsePrefix("10.254.0.3/32")
 	src := netip.MustParseAddr("10.255.0.1")
-	k := underlay{up: map[string]bool{"eth1": true}, fib: map[netip.Prefix]fibRoute{other: {prefix: other, protocol: unix.RTPROT_BGP, src: src}}}
+	k := kernelRouting{up: map[string]bool{"eth1": true}, fib: map[netip.Prefix]fibRoute{other: {prefix: other, protocol: unix.RTPROT_BGP, src: src}}}
 	got := differences([]frr.Route{{Prefix: vtep2, Protocol: "bgp", Selected: true, Installed: true, NextHops: []frr.NextHop{{Via: spine1, Interface: "eth1"}}}}, k)
 	require.Len(t, got, 1)
 	require.Equal(t, src, got[0].have.src)
@@ -122,7 +122,7 @@ func TestReportsAreBounded(t *testing.T) {
 	sessions, left := first(make([]int, switchstate.SessionsMost+2), 3)
 	require.Len(t, sessions, switchstate.SessionsMost)
 	require.Equal(t, 5, left)
-	u := NewUnderlay("", slog.New(slog.DiscardHandler))
+	u := NewRouting("", slog.New(slog.DiscardHandler))
 	for range switchstate.MendsMost + 5 {
 		u.note(switchstate.Mend{At: time.Unix(1, 0), Object: "eth1", Message: "m"})
 	}
@@ -130,8 +130,8 @@ func TestReportsAreBounded(t *testing.T) {
 }
 
 // The same state has the same hash, and wakes nobody again.
-func TestUnderlayTellsChangesOnly(t *testing.T) {
-	u := NewUnderlay("", slog.New(slog.DiscardHandler))
+func TestRoutingTellsChangesOnly(t *testing.T) {
+	u := NewRouting("", slog.New(slog.DiscardHandler))
 	_, hash := u.Routing()
 	require.Empty(t, hash)
 	r := switchstate.Routing{BGP: []switchstate.BGPSession{{Peer: "eth1", State: "Active"}}}
@@ -150,7 +150,7 @@ func TestUnderlayTellsChangesOnly(t *testing.T) {
 // The port of a session by address is that of the link with the address.
 func TestSessionsHavePorts(t *testing.T) {
 	link, far := netip.MustParsePrefix("10.192.0.0/31"), netip.MustParsePrefix("0.0.0.0/0")
-	k := underlay{fib: map[netip.Prefix]fibRoute{link: {legs: []fibLeg{leg("eth1", netip.Addr{})}}, far: {legs: []fibLeg{leg("eth0", spine1)}}}}
+	k := kernelRouting{fib: map[netip.Prefix]fibRoute{link: {legs: []fibLeg{leg("eth1", netip.Addr{})}}, far: {legs: []fibLeg{leg("eth0", spine1)}}}}
 	require.Equal(t, "eth1", k.session(frr.Session{Peer: "10.192.0.0"}).Interface)
 	require.Equal(t, "eth2", k.session(frr.Session{Peer: "eth2"}).Interface)
 	require.Empty(t, k.session(frr.Session{Peer: "127.0.0.2"}).Interface)
@@ -159,7 +159,7 @@ func TestSessionsHavePorts(t *testing.T) {
 // bgpd counts back from now: the second since when a session is up varies, and the
 // report must not.
 func TestSessionsAreSteady(t *testing.T) {
-	u := NewUnderlay("", slog.New(slog.DiscardHandler))
+	u := NewRouting("", slog.New(slog.DiscardHandler))
 	at := time.Unix(100, 0)
 	told := func(since time.Time) time.Time {
 		list := []switchstate.BGPSession{{Peer: "eth1", Since: since}}

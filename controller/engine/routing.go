@@ -22,8 +22,8 @@ const pathSettle = 5 * time.Second
 // eventMended is the reason of an event that an agent put something right by itself.
 const eventMended = "Mended"
 
-// underlay compares the next hops that switches report with those that the graph has.
-type underlay struct {
+// routing compares the next hops that switches report with those that the graph has.
+type routing struct {
 	mu       sync.Mutex
 	nodes    map[string]paths.Node
 	switches map[string]*routed
@@ -54,12 +54,12 @@ type pathFault struct {
 	raised  string // the message of the alarm
 }
 
-func newUnderlay() *underlay {
-	return &underlay{nodes: map[string]paths.Node{}, switches: map[string]*routed{}, faults: map[faultKey]*pathFault{}, now: time.Now}
+func newRouting() *routing {
+	return &routing{nodes: map[string]paths.Node{}, switches: map[string]*routed{}, faults: map[faultKey]*pathFault{}, now: time.Now}
 }
 
 // put takes an object of the intent, or with nil its deletion.
-func (u *underlay) put(r intent.Ref, o intent.Object) {
+func (u *routing) put(r intent.Ref, o intent.Object) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	switch r.Kind {
@@ -78,7 +78,7 @@ func (u *underlay) put(r intent.Ref, o intent.Object) {
 
 // take takes a report. whole says that one with the routing itself is wanted; mends
 // are those that are new.
-func (u *underlay) take(node string, r switchstate.RoutingReport) (whole bool, mends []switchstate.Mend) {
+func (u *routing) take(node string, r switchstate.RoutingReport) (whole bool, mends []switchstate.Mend) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	s, now := u.switches[node], u.now()
@@ -105,7 +105,7 @@ func (u *underlay) take(node string, r switchstate.RoutingReport) (whole bool, m
 }
 
 // network is the intent with what switches report. The caller holds the lock.
-func (u *underlay) network(links []topology.Link, down map[topology.End]bool) *paths.Network {
+func (u *routing) network(links []topology.Link, down map[topology.End]bool) *paths.Network {
 	ports := map[string]map[string]bool{}
 	for e := range down {
 		if ports[e.Node] == nil {
@@ -123,7 +123,7 @@ func (u *underlay) network(links []topology.Link, down map[topology.End]bool) *p
 }
 
 // heard counts the switches that report.
-func (u *underlay) heard() (n int) {
+func (u *routing) heard() (n int) {
 	for _, s := range u.switches {
 		if s.seen != nil && u.now().Sub(s.at) <= silentAfter {
 			n++
@@ -134,7 +134,7 @@ func (u *underlay) heard() (n int) {
 
 // judge finds the faults that there are now, and returns the alarms that begin, have
 // other words, or end with an empty message.
-func (u *underlay) judge(links []topology.Link, down map[topology.End]bool) map[faultKey]string {
+func (u *routing) judge(links []topology.Link, down map[topology.End]bool) map[faultKey]string {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	now := u.now()
@@ -163,7 +163,7 @@ func (u *underlay) judge(links []topology.Link, down map[topology.End]bool) map[
 	return u.raise(now, map[faultKey]string{})
 }
 
-func (u *underlay) raise(now time.Time, out map[faultKey]string) map[faultKey]string {
+func (u *routing) raise(now time.Time, out map[faultKey]string) map[faultKey]string {
 	for k, f := range u.faults {
 		if now.Sub(f.since) >= pathSettle && f.raised != f.message {
 			f.raised = f.message
@@ -195,7 +195,7 @@ func (w *wiring) plan() (links []topology.Link, down map[topology.End]bool) {
 
 // judgePaths keeps the alarms of next hops.
 func (e *Engine) judgePaths() {
-	changes := e.underlay.judge(e.wiring.plan())
+	changes := e.routing.judge(e.wiring.plan())
 	keys := slices.SortedFunc(maps.Keys(changes), func(a, b faultKey) int {
 		return cmp.Or(strings.Compare(a.node, b.node), strings.Compare(a.link, b.link), strings.Compare(string(a.kind), string(b.kind)))
 	})
@@ -213,7 +213,7 @@ func (e *Engine) TakeRouting(node string, r switchstate.RoutingReport) (whole, o
 	if !ok {
 		return false, false
 	}
-	whole, mends := e.underlay.take(node, r)
+	whole, mends := e.routing.take(node, r)
 	for _, m := range mends {
 		e.events.add(southbound.Event{Severity: southbound.Warning, Device: node, Object: m.Object, Reason: eventMended, Message: m.Message})
 		e.log.Warn("mended: "+m.Message, "device", node, "object", m.Object)
@@ -224,9 +224,9 @@ func (e *Engine) TakeRouting(node string, r switchstate.RoutingReport) (whole, o
 // Routing is what a switch reported last of its routing, and when it was heard last;
 // ok is false when it has not since the controller started.
 func (e *Engine) Routing(node string) (r switchstate.Routing, at time.Time, ok bool) {
-	e.underlay.mu.Lock()
-	defer e.underlay.mu.Unlock()
-	s := e.underlay.switches[node]
+	e.routing.mu.Lock()
+	defer e.routing.mu.Unlock()
+	s := e.routing.switches[node]
 	if s == nil || s.seen == nil {
 		return r, at, false
 	}
@@ -237,9 +237,9 @@ func (e *Engine) Routing(node string) (r switchstate.Routing, at time.Time, ok b
 // or an address.
 func (e *Engine) Paths(from, to string) (paths.Result, error) {
 	links, down := e.wiring.plan()
-	e.underlay.mu.Lock()
-	n := e.underlay.network(links, down)
-	e.underlay.mu.Unlock()
+	e.routing.mu.Lock()
+	n := e.routing.network(links, down)
+	e.routing.mu.Unlock()
 	a, err := n.Resolve(from)
 	if err != nil {
 		return paths.Result{}, err

@@ -30,10 +30,10 @@ const (
 	lookAgain = 300 * time.Millisecond
 )
 
-// Underlay follows what the routing daemons and the kernel know of the underlay,
+// Routing follows what the routing daemons and the kernel know of the underlay,
 // and mends the kernel where it has not what the daemons say (see mend.go). All
 // calls must come from threads of one network namespace.
-type Underlay struct {
+type Routing struct {
 	frrDir string
 	log    *slog.Logger
 
@@ -49,25 +49,25 @@ type Underlay struct {
 	told   string // errors, as logged last
 }
 
-// NewUnderlay returns the underlay of a switch whose FRR has its command sockets in a
+// NewRouting returns the underlay of a switch whose FRR has its command sockets in a
 // folder. It knows nothing until it runs.
-func NewUnderlay(frrDir string, log *slog.Logger) *Underlay {
-	return &Underlay{frrDir: frrDir, log: log, woken: make(chan struct{}, 1), doubts: map[netip.Prefix]doubt{}, since: map[string]time.Time{}}
+func NewRouting(frrDir string, log *slog.Logger) *Routing {
+	return &Routing{frrDir: frrDir, log: log, woken: make(chan struct{}, 1), doubts: map[netip.Prefix]doubt{}, since: map[string]time.Time{}}
 }
 
 // Changed gets a value when something of the report changed.
-func (u *Underlay) Changed() <-chan struct{} { return u.woken }
+func (u *Routing) Changed() <-chan struct{} { return u.woken }
 
 // Routing is what was read last, and its hash, which is empty before the first time.
 // The caller must not change it.
-func (u *Underlay) Routing() (switchstate.Routing, string) {
+func (u *Routing) Routing() (switchstate.Routing, string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.now, u.hash
 }
 
 // Run reads and mends until ctx ends, or the kernel's messages do.
-func (u *Underlay) Run(ctx context.Context) error {
+func (u *Routing) Run(ctx context.Context) error {
 	routes, links, stop := make(chan netlink.RouteUpdate, 256), make(chan netlink.LinkUpdate, 64), make(chan struct{})
 	defer close(stop)
 	if err := netlink.RouteSubscribe(routes, stop); err != nil {
@@ -121,9 +121,9 @@ func drain[T any](messages <-chan T) {
 
 // look reads all, mends what is doubtful for long enough, and makes the report. It
 // reports whether something is to be looked at again soon.
-func (u *Underlay) look(ctx context.Context) (again bool) {
+func (u *Routing) look(ctx context.Context) (again bool) {
 	var r switchstate.Routing
-	k, err := u.readUnderlay()
+	k, err := u.readKernelRouting()
 	if err != nil {
 		r.Errors = append(r.Errors, err.Error())
 	} else {
@@ -137,7 +137,7 @@ func (u *Underlay) look(ctx context.Context) (again bool) {
 		}
 		again = doubtful
 		if mended {
-			if k, err = u.readUnderlay(); err != nil {
+			if k, err = u.readKernelRouting(); err != nil {
 				r.Errors = append(r.Errors, err.Error())
 			}
 		}
@@ -154,7 +154,7 @@ func (u *Underlay) look(ctx context.Context) (again bool) {
 }
 
 // tell makes a report the present one.
-func (u *Underlay) tell(r switchstate.Routing) {
+func (u *Routing) tell(r switchstate.Routing) {
 	if now := strings.Join(r.Errors, "; "); now != u.told {
 		if u.told = now; now != "" {
 			u.log.Warn("the underlay can't be read or mended; trying again", "err", now)
@@ -173,15 +173,15 @@ func (u *Underlay) tell(r switchstate.Routing) {
 	}
 }
 
-// underlay is what was read of the kernel.
-type underlay struct {
+// kernelRouting is what was read of the kernel.
+type kernelRouting struct {
 	links []netlink.Link
 	ports map[int]string  // by index
 	up    map[string]bool // ports with a carrier
 	fib   map[netip.Prefix]fibRoute
 }
 
-func (u *Underlay) readUnderlay() (k underlay, err error) {
+func (u *Routing) readKernelRouting() (k kernelRouting, err error) {
 	if k.links, err = netlink.LinkList(); err != nil {
 		return k, fmt.Errorf("read interfaces: %w", err)
 	}
@@ -197,7 +197,7 @@ func (u *Underlay) readUnderlay() (k underlay, err error) {
 
 // toward is the port that leads to a neighbour; empty when the address is no
 // neighbour's.
-func (k underlay) toward(a netip.Addr) string {
+func (k kernelRouting) toward(a netip.Addr) string {
 	best, bits := "", -1
 	for p, r := range k.fib {
 		if p.Contains(a) && p.Bits() > bits && len(r.legs) == 1 && !r.legs[0].via.IsValid() {
@@ -208,7 +208,7 @@ func (k underlay) toward(a netip.Addr) string {
 }
 
 // readRIB asks zebra for its routes.
-func (u *Underlay) readRIB(ctx context.Context) ([]frr.Route, error) {
+func (u *Routing) readRIB(ctx context.Context) ([]frr.Route, error) {
 	var out []frr.Route
 	for _, command := range []string{"show ip route json", "show ipv6 route json"} {
 		text, err := VTY(ctx, u.frrDir, "zebra", command)
@@ -225,7 +225,7 @@ func (u *Underlay) readRIB(ctx context.Context) ([]frr.Route, error) {
 }
 
 // readSessions asks the daemons that run for their sessions.
-func (u *Underlay) readSessions(ctx context.Context, k underlay, r *switchstate.Routing) (errs []string) {
+func (u *Routing) readSessions(ctx context.Context, k kernelRouting, r *switchstate.Routing) (errs []string) {
 	ask := func(daemon, command string, take func([]byte) error) {
 		text, err := VTY(ctx, u.frrDir, daemon, command)
 		if err == nil {
@@ -270,7 +270,7 @@ func (u *Underlay) readSessions(ctx context.Context, k underlay, r *switchstate.
 const clockSlack = time.Second
 
 // steady tells the same time of a session for as long as it is up.
-func (u *Underlay) steady(list []switchstate.BGPSession) {
+func (u *Routing) steady(list []switchstate.BGPSession) {
 	now := map[string]time.Time{}
 	for i, s := range list {
 		if was, ok := u.since[s.Peer]; ok && s.Since.Sub(was).Abs() <= clockSlack {
@@ -301,7 +301,7 @@ func first[T any](list []T, left int) ([]T, int) {
 	return list[:n:n], left + len(list) - n
 }
 
-func (k underlay) session(s frr.Session) switchstate.BGPSession {
+func (k kernelRouting) session(s frr.Session) switchstate.BGPSession {
 	out := switchstate.BGPSession{Peer: s.Peer, ASN: s.RemoteASN, State: s.State, Since: s.Since, Prefixes: s.Received, Description: s.Description}
 	if a, err := netip.ParseAddr(s.Peer); err == nil {
 		out.Interface = k.toward(a)

@@ -18,7 +18,7 @@ func routedEngine(t *testing.T) (e *Engine, pass func(time.Duration)) {
 	e = New(Config{})
 	now := time.Now()
 	e.wiring.now = func() time.Time { return now }
-	e.underlay.now = e.wiring.now
+	e.routing.now = e.wiring.now
 	for i, n := range []string{"leaf1", "leaf2", "spine1", "spine2"} {
 		spec := intent.NodeSpec{Role: intent.RoleLeaf, ASN: uint32(65001 + i), Loopback: netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)})}
 		if i > 1 {
@@ -122,7 +122,7 @@ func TestTakeRouting(t *testing.T) {
 	_, _, ok = e.Routing("leaf1")
 	require.False(t, ok)
 	r := routes([]string{"eth1", "eth2"}, []string{"eth1", "eth2"})
-	now := e.underlay.now()
+	now := e.routing.now()
 	r.Mended = []switchstate.Mend{{At: now, Object: "eth2", Message: "first"}}
 	whole, ok := e.TakeRouting("leaf1", switchstate.RoutingReport{Hash: r.Hash()})
 	require.True(t, whole && ok)
