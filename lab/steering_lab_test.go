@@ -103,6 +103,12 @@ func TestSteering(t *testing.T) {
 			probe := r.probing(r.servers)
 			r.put(steeringPolicy("the-"+c.name, c.spec))
 			took := r.steered("leaf1", to, c.legs)
+			r.eventually(patience, func() error { // by the leaf's own word
+				if s := r.cliGet(intent.Ref{Kind: intent.KindSteeringPolicy, Name: "the-" + c.name}); s.Phase != intent.PhaseReady || len(s.Steered) == 0 {
+					return errStill("%+v", s)
+				}
+				return nil
+			})
 			r.requireShares(c.want, r.shares(r.servers, "leaf1", "eth1", "eth2"), c.name)
 			r.steered("leaf2", to, ecmp) // is not meant
 			r.spinesLearnNothing()

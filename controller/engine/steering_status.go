@@ -110,8 +110,21 @@ func (s *steerer) routeStatus(r steering.Route) (intent.Phase, *intent.Reason) {
 
 // programmed are the next hops that a switch's kernel has for a prefix, as weights by
 // interface; told is false when its agent does not say.
-func (e *Engine) programmed(string, netip.Prefix) (weights map[string]int, told bool) {
-	return nil, false
+func (e *Engine) programmed(node string, p netip.Prefix) (weights map[string]int, told bool) {
+	r, at, ok := e.Routing(node)
+	if !ok || time.Since(at) > silentAfter {
+		return nil, false
+	}
+	weights = map[string]int{}
+	for _, g := range r.Programmed {
+		if !slices.Contains(g.Prefixes, p) {
+			continue
+		}
+		for _, h := range g.NextHops {
+			weights[h.Interface] += max(1, h.Weight)
+		}
+	}
+	return weights, true
 }
 
 // sameHops reports whether the kernel's legs are those that are wanted, in the same

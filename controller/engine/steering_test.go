@@ -143,6 +143,15 @@ func TestPoliciesBecomeRoutes(t *testing.T) {
 	b.reports()
 	b.requireTold("10.254.0.2/32 spine1*3 spine2*1")
 	require.Equal(t, "Pending leaf1 Unverified", b.reason(p))
+	vtep := netip.MustParsePrefix("10.254.0.2/32")
+	kernel := func(hops ...switchstate.NextHop) {
+		r := switchstate.Routing{Programmed: []switchstate.Group{{Prefixes: []netip.Prefix{vtep}, Protocol: "bgp", NextHops: hops}}}
+		b.TakeRouting("leaf1", switchstate.RoutingReport{Hash: r.Hash(), Routing: &r})
+	}
+	kernel(switchstate.NextHop{Interface: "eth1"}, switchstate.NextHop{Interface: "eth2"})
+	require.Equal(t, "Pending leaf1 Programming", b.reason(p), "the kernel has ECMP")
+	kernel(switchstate.NextHop{Interface: "eth1", Weight: 75}, switchstate.NextHop{Interface: "eth2", Weight: 25})
+	require.Equal(t, "Ready", b.reason(p))
 
 	b.reports("spine1:eth2") // to the far leaf
 	b.requireTold("10.254.0.2/32 spine2*1")
