@@ -69,8 +69,8 @@ type udpFlows struct {
 // payload is the size of a datagram; on the way they have the headers of
 // UDP, IP and Ethernet, and those of VXLAN, UDP and IP of the tunnel.
 const (
-	payload  = 1000
-	tunnelIP = payload + 8 + 20 + 14 + 8 + 8 + 20
+	payload   = 1000
+	tunnelled = payload + 8 + 20 + 14 + 8 + 8 + 20 + 14
 )
 
 // send has streams sent until the function that it returns is called.
