@@ -14,8 +14,11 @@ func newFabricCommand(a *app) *cobra.Command {
 		Example: `  weft fabric render dc.clab.yml --out configs
   weft fabric cabling
   weft fabric neighbours leaf1
-  weft fabric load`}
-	c.AddCommand(newFabricRender(a), newFabricCabling(a), newFabricNeighbours(a), newFabricLoad(a))
+  weft fabric load
+  weft fabric token create --node leaf7
+  weft fabric discover -o yaml`}
+	c.AddCommand(newFabricRender(a), newFabricCabling(a), newFabricNeighbours(a), newFabricLoad(a),
+		newFabricDiscover(a), newFabricUnknown(a), newFabricAdmit(a), newFabricRevoke(a), newFabricToken(a))
 	return c
 }
 
