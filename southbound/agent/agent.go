@@ -67,8 +67,11 @@ type Agent struct {
 	Switch     Switch
 	Tables     Tables
 	Wires      Wires
-	Counting   Counting
-	Logger     *slog.Logger
+	// Joining announces the switch, with Wires, while the controller does not know it
+	// by the node's name; all that is in place stays. Nil leaves that out.
+	Joining  *Joining
+	Counting Counting
+	Logger   *slog.Logger
 
 	state   leafstate.State // as wanted; of revision 0 until the controller told
 	applied uint64
@@ -87,8 +90,8 @@ const (
 	gatherTime = time.Millisecond // a route changes several tables
 )
 
-// Run works until ctx ends, and returns ctx's error, or until the controller does not
-// know the switch by this name: then switchstate.ErrNoNode or ErrRefused is the cause.
+// Run works until ctx ends, and returns ctx's error, or until the controller says that
+// the switch is another node, and returns a *MovedError.
 func (a *Agent) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	leaf := make(chan bool)
@@ -104,7 +107,7 @@ func (a *Agent) Run(ctx context.Context) error {
 func (a *Agent) tellWires(ctx context.Context, leaf chan<- bool) error {
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
-	for lost := false; ; {
+	for lost := ""; ; {
 		r, err := a.Wires.Report()
 		r.Serial = a.Serial
 		var is bool
@@ -114,11 +117,15 @@ func (a *Agent) tellWires(ctx context.Context, leaf chan<- bool) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if errors.Is(err, switchstate.ErrNoNode) || errors.Is(err, switchstate.ErrRefused) {
-			return err
+		wait := retryWait
+		if nameless(err) {
+			err, wait = a.rejoin(ctx, err), announceEvery
 		}
-		if (err != nil) != lost {
-			if lost = err != nil; lost {
+		if moved := (*MovedError)(nil); errors.As(err, &moved) {
+			return moved
+		}
+		if now := text(err); now != lost {
+			if lost = now; err != nil {
 				a.Logger.Warn("the ports can't be reported; trying again", "err", err)
 			} else {
 				a.Logger.Info("the ports are reported again")
@@ -126,7 +133,7 @@ func (a *Agent) tellWires(ctx context.Context, leaf chan<- bool) error {
 		}
 		again := beat.C
 		if err != nil {
-			again = time.After(retryWait)
+			again = time.After(wait)
 		} else {
 			select {
 			case leaf <- is:
