@@ -78,6 +78,7 @@ test-steering: install-test-deps build ## traffic steering: weights beside the l
 	$(GO) test -count 1 -v ./fabric/congestion ./fabric/demand ./fabric/load ./fabric/steering -rapid.checks=2000
 	$(GO) test -count 1 -run TestScripts/steer ./cmd/weft
 	$(GO) test -tags lab -count 1 -timeout 15m -v -run TestSteering ./lab
+	$(GO) test -tags lab -count 1 -timeout 5m -run TestInjection ./southbound/evpn
 
 lint: ## gofmt, go vet and staticcheck
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt: $$out"; exit 1; }

@@ -287,6 +287,7 @@ func (e *Engine) TakeSwitch(node string, r switchstate.Report) bool {
 	e.mu.RUnlock()
 	if ok {
 		e.wiring.take(node, r)
+		e.steerer.notify()
 		e.unknowns.reported(node, r.Serial)
 	}
 	return ok

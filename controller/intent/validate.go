@@ -305,6 +305,7 @@ func (n *Node) Validate() error {
 		}
 	}
 	f.evpn(n)
+	f.injection(n)
 	if s := n.Spec.Serial; s != "" && CheckSerial(s) != nil {
 		f.Add("spec.serial", "%v", CheckSerial(s))
 	}

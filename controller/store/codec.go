@@ -69,6 +69,8 @@ func encode(o intent.Object) ([]byte, error) {
 		return pack(&o.Metadata, &o.Spec)
 	case *intent.Interconnect:
 		return pack(&o.Metadata, &o.Spec)
+	case *intent.SteeringPolicy:
+		return pack(&o.Metadata, &o.Spec)
 	}
 	return nil, fmt.Errorf("%T is not an object of the store", o)
 }
@@ -100,6 +102,8 @@ func decode(r intent.Ref, value []byte, rev int64) (intent.Object, error) {
 	case *intent.FloatingIP:
 		err = unpack(r, rev, value, &o.Metadata, &o.Spec)
 	case *intent.Interconnect:
+		err = unpack(r, rev, value, &o.Metadata, &o.Spec)
+	case *intent.SteeringPolicy:
 		err = unpack(r, rev, value, &o.Metadata, &o.Spec)
 	}
 	if err != nil {
