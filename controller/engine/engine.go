@@ -64,6 +64,7 @@ type Engine struct {
 	wakes     wakes
 	wiring    *wiring
 	steerer   *steerer
+	chooser   *chooser
 	unknowns  *unknowns
 	loads     *loads
 
@@ -105,6 +106,7 @@ func New(c Config) *Engine {
 		changed: make(chan struct{}),
 	}
 	e.steerer = newSteerer(e)
+	e.chooser = newChooser(e)
 	if c.Speaker != nil {
 		e.bgp = newReflector(e, c.Speaker)
 	}
@@ -139,6 +141,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	wg.Go(func() { e.trimAll(ctx) })
 	wg.Go(func() { e.watchWiring(ctx) })
 	wg.Go(func() { e.steerer.run(ctx) })
+	wg.Go(func() { e.chooser.run(ctx) })
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		err := e.follow(ctx, func() { wait = 100 * time.Millisecond })
 		if ctx.Err() != nil {
