@@ -67,7 +67,7 @@ func (w *site) steersBySelf(file *topology.File) {
 		for from := 1; from <= 4; from++ {
 			for to := 1; to <= 4; to++ {
 				if leaf, far := fmt.Sprintf("leaf%d", from), fmt.Sprintf("leaf%d", to); from != to {
-					if legs := w.legs(leaf, nodeAddr(w, far)); legs != "eth1*75,eth2*25" {
+					if legs := w.legs(leaf, w.specOf(far).VTEP); legs != "eth1*75,eth2*25" {
 						return fmt.Errorf("%s has %s to %s", leaf, legs, far)
 					}
 				}
@@ -104,7 +104,7 @@ func (w *site) steersBySelf(file *topology.File) {
 	w.Logf("\n%s", w.cli("steer", "chosen"))
 	w.delete(intent.Ref{Kind: intent.KindSteeringPolicy, Name: "all"})
 	w.eventually(patience, func() error {
-		if legs := w.legs("leaf1", nodeAddr(w, "leaf3")); legs != "eth1*1,eth2*1" {
+		if legs := w.legs("leaf1", w.specOf("leaf3").VTEP); legs != "eth1*1,eth2*1" {
 			return fmt.Errorf("leaf1 has %s", legs)
 		}
 		return nil
