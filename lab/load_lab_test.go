@@ -15,11 +15,9 @@ import (
 
 // What 200 flows between servers on EVPN leaves and VMs on vSwitches send is what the
 // matrix has, cell by cell and tenant by tenant; what links carry is what their
-// counters say; a controller that starts anew takes no history for traffic; and the
-// optimiser does well by what is measured.
+// counters say; and a controller that starts anew takes no history for traffic.
 func TestSteeringLoad(t *testing.T) {
-	file := steeringFile(t)
-	w := siteOf(t, file)
+	w := siteOf(t, steeringFile(t))
 	w.put(w.objects...)
 	w.ready(60 * time.Second)
 	streams := []*udpFlows{
@@ -69,7 +67,6 @@ func TestSteeringLoad(t *testing.T) {
 			return err
 		})
 	})
-	t.Run("auto", func(t *testing.T) { w.in(t).steersBySelf(file) })
 }
 
 // tunnelled is what flows makes in the tunnel, in bit/s.

@@ -61,8 +61,7 @@ type udpFlows struct {
 	from, to string // hosts
 	address  string // of to
 	flows    int
-	rate     int                      // bytes of UDP payload per second
-	write    func(number int64) error // sends one; nil sends by sockets, one for each flow
+	rate     int // bytes of UDP payload per second
 }
 
 // payload is the size of a datagram; on the way they have the headers of
@@ -130,11 +129,7 @@ func (s *udpFlows) run(ctx context.Context, sockets []*net.UDPConn) {
 		case <-tick.C:
 		}
 		for due := int64(time.Since(began).Seconds() * float64(s.rate) / payload); n < due; n++ {
-			if s.write != nil {
-				_ = s.write(n) // a queue that is full shows as what is missing
-			} else {
-				_, _ = sockets[n%int64(len(sockets))].Write(body) // nobody listens: refusals are ICMP's
-			}
+			_, _ = sockets[n%int64(len(sockets))].Write(body) // nobody listens: refusals are ICMP's
 		}
 	}
 }
