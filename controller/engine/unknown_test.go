@@ -101,7 +101,7 @@ func TestUnknownBoxesAreBounded(t *testing.T) {
 	}
 	require.NoError(t, e.HoldBox(Unknown{Announcement: switchstate.Announcement{Serial: "S2", Node: "leaf1"}, Fingerprint: "of S2", Why: "there is no node leaf1"}))
 	e.put(&intent.Node{Metadata: intent.Metadata{Name: "leaf1"}, Spec: intent.NodeSpec{Role: intent.RoleLeaf}})
-	require.True(t, e.TakeSwitch("leaf1", switchstate.Report{Serial: "S1"}))
+	require.NoError(t, e.TakeSwitch("leaf1", switchstate.Report{Serial: "S1"}))
 	require.Len(t, e.UnknownBoxes(), 1, "one that reports under the name it waited for waits no longer")
 	require.Equal(t, "S2", e.UnknownBoxes()[0].Serial)
 	events := e.Events()
