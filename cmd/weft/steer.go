@@ -40,7 +40,7 @@ weights that hardware can hold.`,
 	}
 	c.AddCommand(newSteerPin(a), newSteerAvoid(a), newSteerWeight(a), newSteerAuto(a), newSteerFreeze(a))
 	c.AddCommand(newSteerList(a), newSteerShow(a), newSteerOff(a), newSteerSuspend(a, true), newSteerSuspend(a, false), newSteerExplain(a))
-	c.AddCommand(newSteerSimulate(a), newSteerPlan(a), newSteerMatrix(a))
+	c.AddCommand(newSteerSimulate(a), newSteerPlan(a), newSteerMatrix(a), newSteerChosen(a))
 	return c
 }
 

@@ -65,6 +65,7 @@ type Engine struct {
 	wiring    *wiring
 	routing   *routing
 	steerer   *steerer
+	chooser   *chooser
 	underlay  *underlay
 	unknowns  *unknowns
 	loads     *loads
@@ -107,6 +108,7 @@ func New(c Config) *Engine {
 		changed: make(chan struct{}),
 	}
 	e.steerer = newSteerer(e)
+	e.chooser = newChooser(e)
 	if c.Speaker != nil {
 		e.bgp = newReflector(e, c.Speaker)
 	}
@@ -141,6 +143,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	wg.Go(func() { e.trimAll(ctx) })
 	wg.Go(func() { e.watchWiring(ctx) })
 	wg.Go(func() { e.steerer.run(ctx) })
+	wg.Go(func() { e.chooser.run(ctx) })
 	wg.Go(func() { e.planUnderlay(ctx) })
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		err := e.follow(ctx, func() { wait = 100 * time.Millisecond })
