@@ -22,6 +22,9 @@ func isis(s device.State) string {
 	l.add(" log-adjacency-changes")
 	l.add(" lsp-gen-interval 1")
 	l.add(" spf-delay-ietf init-delay 50 short-delay 200 long-delay 1000 holddown 2000 time-to-learn 500")
+	if s.Drained {
+		l.add(" set-overload-bit")
+	}
 	if i.Statics != "" {
 		l.add(" redistribute ipv4 static level-2 route-map %s", i.Statics)
 	}
