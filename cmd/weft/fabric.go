@@ -13,8 +13,9 @@ func newFabricCommand(a *app) *cobra.Command {
 	c := &cobra.Command{Use: "fabric", Short: "Plan the underlay, and look at it: its cables and neighbours",
 		Example: `  weft fabric render dc.clab.yml --out configs
   weft fabric cabling
-  weft fabric neighbours leaf1`}
-	c.AddCommand(newFabricRender(a), newFabricCabling(a), newFabricNeighbours(a))
+  weft fabric neighbours leaf1
+  weft fabric drain spine2`}
+	c.AddCommand(newFabricRender(a), newFabricCabling(a), newFabricNeighbours(a), newFabricDrain(a), newFabricUndrain(a))
 	return c
 }
 

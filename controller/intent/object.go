@@ -224,6 +224,8 @@ type Status struct {
 	// Node status.
 	Software string `json:"software,omitempty" yaml:"software,omitempty" doc:"Node: software and version that it reports"`
 	Flows    int    `json:"flows,omitempty" yaml:"flows,omitempty" doc:"Node: our flows, read from the device"`
+	// Maintenance is how far a switch is drained.
+	Maintenance *MaintenanceStatus `json:"maintenance,omitempty" yaml:"maintenance,omitempty" doc:"Node: how far a drain has come, from the switch itself"`
 	// Session is the BGP session of an EVPN leaf.
 	Session *BGPSession `json:"session,omitempty" yaml:"session,omitempty" doc:"Node: BGP session with an EVPN leaf"`
 	// Outside are the sessions of an external network's borders.
