@@ -80,7 +80,7 @@ func (a *app) agent(ctx context.Context) error {
 		}
 	}
 	sw := linux.New(config)
-	agent := &agent.Agent{Node: node, Controller: cl, Switch: sw, Tables: linux.NewTables(), Wires: linux.NewWires(node, log), Logger: log}
+	agent := &agent.Agent{Node: node, Controller: cl, Switch: sw, Tables: linux.NewTables(), Wires: linux.NewWires(node, log), Counting: linux.NewCounting(), Logger: log}
 	log.Info("serving", "node", node, "controller", at)
 	if err := agent.Run(ctx); !errors.Is(err, context.Canceled) {
 		return err

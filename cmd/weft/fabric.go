@@ -14,8 +14,9 @@ func newFabricCommand(a *app) *cobra.Command {
 		Example: `  weft fabric render dc.clab.yml --out configs
   weft fabric cabling
   weft fabric neighbours leaf1
+  weft fabric load
   weft fabric drain spine2`}
-	c.AddCommand(newFabricRender(a), newFabricCabling(a), newFabricNeighbours(a), newFabricDrain(a), newFabricUndrain(a))
+	c.AddCommand(newFabricRender(a), newFabricCabling(a), newFabricNeighbours(a), newFabricLoad(a), newFabricDrain(a), newFabricUndrain(a))
 	return c
 }
 

@@ -24,6 +24,7 @@ import (
 	"github.com/weft-sdn/weft/controller/engine"
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/controller/store"
+	"github.com/weft-sdn/weft/fabric/load"
 	"github.com/weft-sdn/weft/southbound"
 	"github.com/weft-sdn/weft/southbound/switchstate"
 )
@@ -61,6 +62,9 @@ func TestMain(m *testing.M) {
 type devices struct {
 	wired   []switchstate.Report
 	cabling engine.Cabling
+	loads   []switchstate.Load
+	load    engine.FabricLoad
+	matrix  load.Matrix
 	mu      sync.Mutex
 	say     func(intent.Object) *intent.Status
 	changed chan struct{}

@@ -87,6 +87,7 @@ type Status interface {
 	// controller has not taken the router, or the tenant has no limits.
 	RouterCounters(ctx context.Context, router intent.Ref) (c engine.EdgeCounts[southbound.RouterCount], ok bool)
 	TenantCounters(ctx context.Context, tenant string) (c engine.EdgeCounts[southbound.TenantCount], ok bool)
+	LoadStatus
 	// Leaf is the driver of a leaf that an agent serves, nil when there is none.
 	Leaf(node string) engine.Leaf
 }
@@ -157,6 +158,7 @@ func New(cfg Config) *Server {
 	s.registerStore()
 	s.registerHistory()
 	s.registerAgent()
+	s.registerLoad()
 	s.registerDocs()
 	s.handler = s.wrap(s.mux)
 	return s

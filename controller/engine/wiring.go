@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/fabric/load"
 	"github.com/weft-sdn/weft/southbound"
 	"github.com/weft-sdn/weft/southbound/switchstate"
 	"github.com/weft-sdn/weft/topology"
@@ -36,6 +37,7 @@ const agentObject = "the agent"
 type wiring struct {
 	mu       sync.Mutex
 	links    map[intent.Ref]topology.Link
+	capacity map[intent.Ref]float64 // bit/s, of links that state it
 	switches map[string]*reported
 	faults   map[topology.CablingFault]time.Time // since when
 	raised   map[topology.CablingFault]struct{}  // as alarms
@@ -50,7 +52,7 @@ type reported struct {
 }
 
 func newWiring() *wiring {
-	return &wiring{links: map[intent.Ref]topology.Link{}, switches: map[string]*reported{}, faults: map[topology.CablingFault]time.Time{},
+	return &wiring{links: map[intent.Ref]topology.Link{}, capacity: map[intent.Ref]float64{}, switches: map[string]*reported{}, faults: map[topology.CablingFault]time.Time{},
 		raised: map[topology.CablingFault]struct{}{}, now: time.Now}
 }
 
@@ -77,15 +79,30 @@ func (w *wiring) put(r intent.Ref, o intent.Object) {
 	switch r.Kind {
 	case intent.KindLink:
 		delete(w.links, r)
+		delete(w.capacity, r)
 		if l, ok := o.(*intent.Link); ok && len(l.Spec.Endpoints) == 2 {
 			a, b := l.Spec.Endpoints[0], l.Spec.Endpoints[1]
 			w.links[r] = topology.Link{A: topology.End{Node: a.Node, Interface: a.Interface}, B: topology.End{Node: b.Node, Interface: b.Interface}, MTU: l.Spec.MTU}
+			if c, ok := l.Spec.Capacity.Bits(); ok && c > 0 {
+				w.capacity[r] = float64(c)
+			}
 		}
 	case intent.KindNode:
 		if o == nil {
 			delete(w.switches, r.Name)
 		}
 	}
+}
+
+// intended are the links of the intent.
+func (w *wiring) intended() []load.Link {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	out := make([]load.Link, 0, len(w.links))
+	for r, l := range w.links {
+		out = append(out, load.Link{A: l.A, B: l.B, Capacity: w.capacity[r]})
+	}
+	return out
 }
 
 // take takes a report. The ports are the wiring's from now on.

@@ -166,6 +166,8 @@ type Link struct {
 type LinkSpec struct {
 	Endpoints []LinkEnd `json:"endpoints" yaml:"endpoints" doc:"The two ends" minItems:"2" maxItems:"2"`
 	MTU       int       `json:"mtu,omitempty" yaml:"mtu,omitempty" doc:"MTU of the link in bytes"`
+	// Capacity is what the link's utilisation is measured against.
+	Capacity BitRate `json:"capacity,omitempty" yaml:"capacity,omitempty" doc:"Bits per second each way, such as 10G; what its ports report when left out" pattern:"^[0-9]+[kMG]?$" patternDescription:"a number of bits like 500k, 10M or 1G"`
 }
 
 // LinkEnd is one end of a cable.

@@ -371,5 +371,10 @@ func (l *Link) Validate() error {
 	if a, b := l.Spec.Endpoints[0], l.Spec.Endpoints[1]; a.Node == b.Node && a.Interface == b.Interface {
 		f.Add("spec.endpoints", "both ends are %s:%s", a.Node, a.Interface)
 	}
+	if c, ok := l.Spec.Capacity.Bits(); !ok {
+		f.Add("spec.capacity", "%q is not a rate like 500k, 10M or 1G", l.Spec.Capacity)
+	} else if l.Spec.Capacity != "" && c == 0 {
+		f.Add("spec.capacity", "is zero: leave it out to have what the ports report")
+	}
 	return f.Err()
 }

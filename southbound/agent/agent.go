@@ -29,6 +29,7 @@ type Controller interface {
 	ReportLeaf(ctx context.Context, node string, r leafstate.Report) (full bool, err error)
 	// ReportSwitch says whether the switch is a leaf that has a state.
 	ReportSwitch(ctx context.Context, node string, r switchstate.Report) (leaf bool, err error)
+	ReportLoad(ctx context.Context, node string, r switchstate.Load) (switchstate.LoadAnswer, error)
 }
 
 // Switch is the switch that the agent runs on; *linux.Switch is one.
@@ -64,6 +65,7 @@ type Agent struct {
 	Switch     Switch
 	Tables     Tables
 	Wires      Wires
+	Counting   Counting
 	Logger     *slog.Logger
 
 	state   leafstate.State // as wanted; of revision 0 until the controller told
@@ -89,6 +91,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	leaf := make(chan bool)
 	g.Go(func() error { return a.again(ctx, "LLDP failed; trying again", a.Wires.Run) })
 	g.Go(func() error { return a.tellWires(ctx, leaf) })
+	g.Go(func() error { return a.tellLoad(ctx) })
 	g.Go(func() error { return a.whileLeaf(ctx, leaf) })
 	return g.Wait()
 }

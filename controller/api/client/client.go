@@ -308,6 +308,23 @@ func (c *Client) ReportSwitch(ctx context.Context, node string, r switchstate.Re
 	return a.Leaf, nil
 }
 
+// ReportLoad tells the controller what a switch has counted.
+func (c *Client) ReportLoad(ctx context.Context, node string, r switchstate.Load) (a switchstate.LoadAnswer, err error) {
+	body, err := json.Marshal(r)
+	if err != nil {
+		return a, fmt.Errorf("report load of %s: %w", node, err)
+	}
+	h := http.Header{"Content-Type": {"application/json"}}
+	_, b, err := c.do(ctx, http.MethodPost, Path(intent.Ref{Kind: intent.KindNode, Name: node})+"/switch/load", nil, h, body)
+	if err != nil {
+		return a, err
+	}
+	if err := json.Unmarshal(b, &a); err != nil {
+		return a, fmt.Errorf("report load of %s: the controller's answer can't be read: %w", node, err)
+	}
+	return a, nil
+}
+
 // Switch is what a switch's agent reported last.
 func (c *Client) Switch(ctx context.Context, node string) (Switch, error) {
 	var out Switch
