@@ -54,8 +54,8 @@ func (d *Difference) String() string {
 	return strings.Join(parts, "; ")
 }
 
-// has reports whether a node is among those that come or go.
-func has(nodes []Node, name string) bool {
+// among reports whether a node is among those that come or go.
+func among(nodes []Node, name string) bool {
 	return slices.ContainsFunc(nodes, func(n Node) bool { return n.Name == name })
 }
 
@@ -95,7 +95,7 @@ func difference(running, plan *State) (*Difference, error) {
 	for _, l := range append(slices.Clone(d.AddedLinks), d.RemovedLinks...) {
 		for _, e := range []End{l.A, l.B} {
 			n, err := running.Node(e.Node)
-			if err == nil && n.Role == intent.RoleVTEP && !has(d.Removed, e.Node) {
+			if err == nil && n.Role == intent.RoleVTEP && !among(d.Removed, e.Node) {
 				errs = append(errs, fmt.Errorf("%s is a hardware VTEP: its cables can't be changed while it runs", e.Node))
 			}
 		}

@@ -63,7 +63,7 @@ func mgmtPort(n Node) int {
 func (c *change) plugged(ctx context.Context, at, other End) error {
 	s := c.run.state
 	n, err := s.Node(at.Node)
-	if err != nil || has(c.Added, at.Node) {
+	if err != nil || among(c.Added, at.Node) {
 		return err
 	}
 	if n.Role == intent.RoleVM || n.Role == intent.RoleServer || n.EVPN {
@@ -95,7 +95,7 @@ func (c *change) register(ctx context.Context) error {
 		return nil
 	}
 	for _, n := range c.plan.FabricNodes {
-		if has(c.Added, n.Metadata.Name) {
+		if among(c.Added, n.Metadata.Name) {
 			if err := put(n); err != nil {
 				return err
 			}
@@ -145,7 +145,7 @@ func (c *change) unregister(ctx context.Context) error {
 		}
 	}
 	for _, n := range c.running.FabricNodes {
-		if has(c.Removed, n.Metadata.Name) {
+		if among(c.Removed, n.Metadata.Name) {
 			if err := forget(n.Ref()); err != nil {
 				return err
 			}
@@ -167,7 +167,7 @@ func (c *change) remove(ctx context.Context) error {
 		errs = append(errs, s.removeNode(n))
 	}
 	s.mu.Lock()
-	s.Nodes = slices.DeleteFunc(s.Nodes, func(n Node) bool { return has(c.Removed, n.Name) })
+	s.Nodes = slices.DeleteFunc(s.Nodes, func(n Node) bool { return among(c.Removed, n.Name) })
 	s.Links = slices.DeleteFunc(s.Links, func(l Link) bool {
 		return slices.ContainsFunc(c.RemovedLinks, func(o Link) bool { return sameCable(l, o) })
 	})
@@ -179,7 +179,7 @@ func (c *change) remove(ctx context.Context) error {
 func (c *change) unplugged(ctx context.Context, at End) error {
 	s := c.run.state
 	n, err := s.Node(at.Node)
-	if err != nil || has(c.Removed, at.Node) {
+	if err != nil || among(c.Removed, at.Node) {
 		return err
 	}
 	if n.Role == intent.RoleHypervisor {

@@ -96,6 +96,9 @@ type Neighbor struct {
 	RemoteASN   uint32     `json:"remoteASN"`
 	Group       string     `json:"group"`
 	Description string     `json:"description,omitempty"`
+	// Passive waits for the neighbour to connect. One end of each session does, so
+	// that two connections never collide (RFC 4271 section 6.8).
+	Passive bool `json:"passive,omitempty"`
 }
 
 // ISIS is the IS-IS instance of the default VRF: level 2 of one area, point to

@@ -355,12 +355,12 @@ func (r *rig) bfdUp() error {
 		}
 		up := 0
 		for _, p := range peers {
-			if p.Status == "up" && p.Interval == 50 {
+			if p.Status == "up" && p.Interval == 30 {
 				up++
 			}
 		}
 		if up != want {
-			return fmt.Errorf("%s: %d of %d BFD sessions are up at 50 ms: %s", n.Name, up, want, out)
+			return fmt.Errorf("%s: %d of %d BFD sessions are up at 30 ms: %s", n.Name, up, want, out)
 		}
 	}
 	return nil
