@@ -15,8 +15,12 @@ func newFabricCommand(a *app) *cobra.Command {
   weft fabric cabling
   weft fabric neighbours leaf1
   weft fabric load
+  weft fabric token create --node leaf7
+  weft fabric discover -o yaml
   weft fabric drain spine2`}
-	c.AddCommand(newFabricRender(a), newFabricCabling(a), newFabricNeighbours(a), newFabricLoad(a), newFabricDrain(a), newFabricUndrain(a))
+	c.AddCommand(newFabricRender(a), newFabricCabling(a), newFabricNeighbours(a), newFabricLoad(a),
+		newFabricDiscover(a), newFabricUnknown(a), newFabricAdmit(a), newFabricRevoke(a), newFabricToken(a),
+		newFabricDrain(a), newFabricUndrain(a))
 	return c
 }
 

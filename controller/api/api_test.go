@@ -130,6 +130,7 @@ func (d *devices) SwitchPorts(node string) ([]switchstate.Port, time.Time, bool)
 }
 
 func (d *devices) PortsAt(node string) []intent.Ref { return d.at[node] }
+func (d *devices) Reporting() []engine.Reporting    { return nil }
 
 func (d *devices) Cabling() engine.Cabling { return d.cabling }
 
@@ -223,7 +224,7 @@ func newBench(t *testing.T, change ...func(*Config)) *bench {
 func newBenchAlone(t *testing.T, change ...func(*Config)) *bench {
 	t.Helper()
 	b := &bench{t: t, store: openStore(t), devices: newDevices()}
-	cfg := Config{Store: b.store, Status: b.devices, Version: "test", Heartbeat: 50 * time.Millisecond}
+	cfg := Config{Store: b.store, Status: b.devices, Boxes: engine.New(engine.Config{}), Version: "test", Heartbeat: 50 * time.Millisecond}
 	for _, f := range change {
 		f(&cfg)
 	}

@@ -61,6 +61,7 @@ type Engine struct {
 	readers   readers
 	wakes     wakes
 	wiring    *wiring
+	unknowns  *unknowns
 	loads     *loads
 
 	mu       sync.RWMutex
@@ -96,7 +97,7 @@ func New(c Config) *Engine {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	e := &Engine{
-		config: c, log: c.Logger, events: newRing(eventsKept), moves: newMoveQueue(), wakes: newWakes(), wiring: newWiring(), loads: newLoads(),
+		config: c, log: c.Logger, events: newRing(eventsKept), moves: newMoveQueue(), wakes: newWakes(), wiring: newWiring(), unknowns: newUnknowns(), loads: newLoads(),
 		model: overlay.NewModel(), objects: map[intent.Ref]int64{}, members: map[intent.Ref]map[intent.Ref]struct{}{}, sessions: map[string]*session{}, ending: map[string]*session{}, moving: map[intent.Ref]*moving{}, trims: map[intent.VNI]struct{}{},
 		changed: make(chan struct{}),
 	}

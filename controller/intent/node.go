@@ -50,6 +50,10 @@ type NodeSpec struct {
 	// HardwareVTEP makes the node a switch that is driven by the hardware_vtep
 	// schema.
 	HardwareVTEP *HardwareVTEP `json:"hardwareVTEP,omitempty" yaml:"hardwareVTEP,omitempty" doc:"How to reach a switch with the hardware_vtep schema"`
+	// Serial and MAC say which box the node is: one that joins without a name and
+	// has them gets this identity.
+	Serial string `json:"serial,omitempty" yaml:"serial,omitempty" doc:"Serial number of the box that the node is; a box that joins with it gets this node's identity" maxLength:"128"`
+	MAC    MAC    `json:"mac,omitzero" yaml:"mac,omitempty" doc:"MAC address of a port of that box, instead of its serial number, or beside it"`
 	// EVPN makes the node a BGP EVPN leaf.
 	EVPN *EVPN `json:"evpn,omitempty" yaml:"evpn,omitempty" doc:"How the controller and a BGP EVPN leaf speak"`
 	// Maintenance has a switch's neighbours leave it before it is worked on.

@@ -12,6 +12,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"time"
@@ -61,6 +62,7 @@ type Wires interface {
 // Agent serves one switch.
 type Agent struct {
 	Node       string
+	Serial     string // of the box
 	Controller Controller
 	Switch     Switch
 	Tables     Tables
@@ -85,7 +87,8 @@ const (
 	gatherTime = time.Millisecond // a route changes several tables
 )
 
-// Run works until ctx ends; it returns ctx's error.
+// Run works until ctx ends, and returns ctx's error, or until the controller does not
+// know the switch by this name: then switchstate.ErrNoNode or ErrRefused is the cause.
 func (a *Agent) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	leaf := make(chan bool)
@@ -103,12 +106,16 @@ func (a *Agent) tellWires(ctx context.Context, leaf chan<- bool) error {
 	defer beat.Stop()
 	for lost := false; ; {
 		r, err := a.Wires.Report()
+		r.Serial = a.Serial
 		var is bool
 		if err == nil {
 			is, err = a.Controller.ReportSwitch(ctx, a.Node, r)
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if errors.Is(err, switchstate.ErrNoNode) || errors.Is(err, switchstate.ErrRefused) {
+			return err
 		}
 		if (err != nil) != lost {
 			if lost = err != nil; lost {

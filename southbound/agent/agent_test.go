@@ -33,6 +33,7 @@ type world struct {
 	spine   bool // the switch is no leaf
 	wired   int  // reports of ports
 	rewired chan struct{}
+	refused error // what reports of ports are answered with
 	loads   []switchstate.Load
 	answer  switchstate.LoadAnswer
 	told    int // readings of the counters that were taken
@@ -50,6 +51,9 @@ func (w wires) Report() (switchstate.Report, error) {
 func (w *world) ReportSwitch(_ context.Context, _ string, r switchstate.Report) (bool, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.refused != nil {
+		return false, w.refused
+	}
 	if w.away {
 		return false, errors.New("connection refused")
 	}

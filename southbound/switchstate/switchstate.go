@@ -10,7 +10,8 @@ import "github.com/weft-sdn/weft/controller/intent"
 
 // Report is what a switch says of itself.
 type Report struct {
-	Ports []Port `json:"ports" nullable:"false" doc:"Ethernet ports, by name"`
+	Serial string `json:"serial,omitempty" doc:"Serial number of the box" maxLength:"128"`
+	Ports  []Port `json:"ports" nullable:"false" doc:"Ethernet ports, by name"`
 	// Forwarded counts what the switch passes on, and not what it sends itself.
 	Forwarded uint64 `json:"forwarded,omitempty" doc:"IP packets that the switch has passed on"`
 }

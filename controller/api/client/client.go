@@ -27,6 +27,8 @@ type Client struct {
 	endpoint string // as given
 	base     string // URL without the slash at its end
 	http     *http.Client
+	// credential goes with each request as a bearer token; none when empty.
+	credential string
 }
 
 // New returns a client of the controller at http://HOST:PORT, https://HOST:PORT
@@ -458,6 +460,9 @@ func (c *Client) request(ctx context.Context, method, path string, q url.Values,
 	}
 	for k, v := range h {
 		r.Header[k] = v
+	}
+	if c.credential != "" {
+		r.Header.Set("Authorization", "Bearer "+c.credential)
 	}
 	resp, err := c.http.Do(r)
 	if err != nil {

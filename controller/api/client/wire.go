@@ -41,6 +41,11 @@ func (p *Problem) Error() string {
 	return p.Title
 }
 
+// Is finds the causes that agents act upon.
+func (p *Problem) Is(target error) bool {
+	return target == switchstate.ErrNoNode && p.Type == TypeNotFound || target == switchstate.ErrRefused && p.Type == TypeToken
+}
+
 // GetStatus is the HTTP status.
 func (p *Problem) GetStatus() int { return p.Status }
 
