@@ -20,7 +20,7 @@ func newFabricCommand(a *app) *cobra.Command {
   weft fabric drain spine2`}
 	c.AddCommand(newFabricRender(a), newFabricCabling(a), newFabricNeighbours(a), newFabricLoad(a),
 		newFabricDiscover(a), newFabricUnknown(a), newFabricAdmit(a), newFabricRevoke(a), newFabricToken(a),
-		newFabricDrain(a), newFabricUndrain(a))
+		newFabricPlan(a), newFabricDrain(a), newFabricUndrain(a), newFabricReplace(a))
 	return c
 }
 
