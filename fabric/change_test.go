@@ -11,7 +11,7 @@ import (
 	"github.com/weft-sdn/weft/fabric/device"
 )
 
-func states(t *testing.T, f *fabric.Facts) map[string]device.State {
+func allStates(t *testing.T, f *fabric.Facts) map[string]device.State {
 	t.Helper()
 	out := map[string]device.State{}
 	for _, n := range f.Nodes {
@@ -43,7 +43,7 @@ func TestCompare(t *testing.T) {
 	plan := func(p fabric.Params, cables ...string) map[string]device.State {
 		f, err := fabric.Plan(graph(cables...), p)
 		require.NoError(t, err)
-		return states(t, f)
+		return allStates(t, f)
 	}
 	before := plan(fabric.Params{}, base...)
 	drained := plan(fabric.Params{}, base...)

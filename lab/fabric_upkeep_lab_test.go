@@ -120,7 +120,7 @@ func TestFabricUpkeep(t *testing.T) {
 
 // reload takes what another State has written.
 func (w *site) reload() error {
-	s, err := Load(w.Name)
+	s, err := Load(w.State.Name)
 	if err == nil {
 		w.Nodes, w.Links, w.Processes, w.Widths, w.FabricNodes, w.FabricLinks = s.Nodes, s.Links, s.Processes, s.Widths, s.FabricNodes, s.FabricLinks
 	}

@@ -3,6 +3,9 @@ package engine
 import (
 	"sync"
 	"time"
+
+	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/southbound/switchstate"
 )
 
 // Times and rates of a drain.
@@ -60,4 +63,46 @@ func (t *transit) still(node string) (still bool, rate float64, known bool) {
 		return false, 0, false
 	}
 	return p.rate <= stillRate, p.rate, true
+}
+
+// takeTransit takes what a switch passes on, which counts from when it says that its
+// drain is in place.
+func (e *Engine) takeTransit(node string, r switchstate.Report) {
+	was := e.maintenance(node)
+	want, drained := e.drainOf(node)
+	e.transit.take(node, drained && r.Underlay.Hash == want, r.Forwarded)
+	if now := e.maintenance(node); was != nil && now != nil && was.State != now.State {
+		e.broadcast()
+	}
+}
+
+// drainOf is the state that a switch is to have, and whether that is drained.
+func (e *Engine) drainOf(node string) (hash string, drained bool) {
+	e.underlay.mu.Lock()
+	defer e.underlay.mu.Unlock()
+	want := e.underlay.states[node]
+	return want.Hash, want.Device.Drained
+}
+
+// maintenance is how far a switch's drain is; nil when it is not to be drained.
+func (e *Engine) maintenance(node string) *intent.MaintenanceStatus {
+	if _, drained := e.drainOf(node); !drained {
+		return nil
+	}
+	still, rate, known := e.transit.still(node)
+	m := &intent.MaintenanceStatus{State: intent.Draining}
+	if still {
+		m.State = intent.Drained
+	}
+	if known {
+		m.Rate = &rate
+	}
+	return m
+}
+
+// unplanned reports whether a revision of a node came after the last plan.
+func (u *underlay) unplanned(rev int64) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.done < uint64(rev)
 }
