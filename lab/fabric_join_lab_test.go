@@ -87,7 +87,7 @@ func (w *site) adopt() {
 		}
 	}
 	for name := range isSwitch {
-		_, err := w.client.Delete(w.Context(), intent.Ref{Kind: intent.KindNode, Name: name}, client.DeleteOptions{Cascade: true})
+		_, err := w.client.Delete(w.Context(), intent.Ref{Kind: intent.KindNode, Name: name}, client.DeleteOptions{Cascade: true, Force: true})
 		require.NoError(w, err)
 	}
 	w.unknown(wait)

@@ -90,7 +90,7 @@ const lateDaemon = "isisd"
 // byAgent reports whether a switch's agent configures its FRR, which then starts with
 // nothing but its name.
 func (r *run) byAgent(n Node) bool {
-	return n.Router.Managed && r.runsAgent(n) && r.state.Fabric != nil
+	return n.Router.Managed && n.Agent && r.state.Controller != "" && r.state.Fabric != nil
 }
 
 // startFRR starts one daemon and waits for its command socket.

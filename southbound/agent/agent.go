@@ -77,8 +77,11 @@ type Agent struct {
 	Switch     Switch
 	Tables     Tables
 	Wires      Wires
-	Counting   Counting
-	Logger     *slog.Logger
+	// Joining announces the switch, with Wires, while the controller does not know it
+	// by the node's name; all that is in place stays. Nil leaves that out.
+	Joining  *Joining
+	Counting Counting
+	Logger   *slog.Logger
 	// Underlay configures the switch as a part of the underlay; nil leaves that to
 	// somebody else. Disk keeps its last good state.
 	Underlay Underlay
@@ -104,8 +107,8 @@ const (
 	gatherTime = time.Millisecond // a route changes several tables
 )
 
-// Run works until ctx ends, and returns ctx's error, or until the controller does not
-// know the switch by this name: then switchstate.ErrNoNode or ErrRefused is the cause.
+// Run works until ctx ends, and returns ctx's error, or until the controller says that
+// the switch is another node, and returns a *MovedError.
 func (a *Agent) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	leaf := make(chan bool)
@@ -125,7 +128,7 @@ func (a *Agent) Run(ctx context.Context) error {
 func (a *Agent) tellWires(ctx context.Context, leaf chan<- bool) error {
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
-	for lost := false; ; {
+	for lost := ""; ; {
 		r, err := a.Wires.Report()
 		r.Serial = a.Serial
 		var repairs int
@@ -140,11 +143,15 @@ func (a *Agent) tellWires(ctx context.Context, leaf chan<- bool) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if errors.Is(err, switchstate.ErrNoNode) || errors.Is(err, switchstate.ErrRefused) {
-			return err
+		wait := retryWait
+		if nameless(err) {
+			err, wait = a.rejoin(ctx, err), announceEvery
 		}
-		if (err != nil) != lost {
-			if lost = err != nil; lost {
+		if moved := (*MovedError)(nil); errors.As(err, &moved) {
+			return moved
+		}
+		if now := text(err); now != lost {
+			if lost = now; err != nil {
 				a.Logger.Warn("the switch can't be reported; trying again", "err", err)
 			} else {
 				a.Logger.Info("the switch is reported again")
@@ -152,7 +159,7 @@ func (a *Agent) tellWires(ctx context.Context, leaf chan<- bool) error {
 		}
 		again := beat.C
 		if err != nil {
-			again = time.After(retryWait)
+			again = time.After(wait)
 		} else {
 			select {
 			case leaf <- is:

@@ -41,7 +41,7 @@ func TestFRRAcceptsEveryUnderlay(t *testing.T) {
 	texts := map[string]bool{}
 	for _, protocol := range []string{"bgp", "isis"} {
 		for _, numbers := range []string{"numbered", "unnumbered"} {
-			for _, more := range []string{"", "ipv6", "bfd", "ipv6 bfd"} {
+			for _, more := range []string{"no-bfd", "ipv6 no-bfd", "", "ipv6"} {
 				words := strings.TrimSpace(protocol + " " + numbers + " " + more)
 				p, err := fabric.ParseUnderlay(words)
 				if err != nil {
