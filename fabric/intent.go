@@ -76,7 +76,15 @@ func PlanIntent(spec intent.FabricSpec, nodes []*intent.Node, links []*intent.Li
 			}
 		}
 	}
-	return planStated(g, ParamsFor(spec), st)
+	f, err := planStated(g, ParamsFor(spec), st)
+	if err != nil {
+		return nil, err
+	}
+	for i := range f.Nodes {
+		of := st.nodes[f.Nodes[i].Name]
+		f.Nodes[i].Drained = of.Drains()
+	}
+	return f, nil
 }
 
 // stated is what objects say of AS numbers and addresses.

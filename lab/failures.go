@@ -21,6 +21,7 @@ type FailureOptions struct {
 	Patience time.Duration // until the network must have settled, and healed; 60 s each when zero
 	Calm     time.Duration // for how long nothing may be lost, nor a route change, to call it settled; 500 ms when zero
 	Told     func(FailureResult)
+	Abort    bool // end with the first that does not go as it must
 }
 
 func (o *FailureOptions) defaults() {
@@ -103,6 +104,9 @@ func TryFailures(ctx context.Context, s *State, failures []Failure, o FailureOpt
 		rep.Results = append(rep.Results, r)
 		if o.Told != nil {
 			o.Told(r)
+		}
+		if o.Abort && !r.OK() {
+			return rep, fmt.Errorf("%s of %s: %s: the others are left alone", f.Kind, f.What, strings.Join(r.Faults, "; "))
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.Patience)

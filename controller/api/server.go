@@ -193,6 +193,7 @@ func New(cfg Config) *Server {
 	s.registerApply()
 	s.registerStore()
 	s.registerHistory()
+	s.registerFabricPlan()
 	s.registerAgent()
 	s.registerJoin()
 	s.registerTokens()

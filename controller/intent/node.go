@@ -73,6 +73,22 @@ type Maintenance string
 // MaintenanceDrain leads traffic around the switch.
 const MaintenanceDrain Maintenance = "drain"
 
+// MaintenanceStatus is how far a drain has come.
+type MaintenanceStatus struct {
+	State DrainState `json:"state" yaml:"state" doc:"Draining or Drained" enum:"Draining,Drained"`
+	Rate  *float64   `json:"rate,omitempty" yaml:"rate,omitempty" doc:"Packets a second that the switch still passes on, by its own counters; left out until it is known"`
+}
+
+// DrainState is a step of a drain.
+type DrainState string
+
+// The steps: until the switch has the drain in place and passes nothing on any more,
+// and from then on.
+const (
+	Draining DrainState = "Draining"
+	Drained  DrainState = "Drained"
+)
+
 // Drains reports whether traffic is to be led around the node.
 func (s *NodeSpec) Drains() bool { return s.Maintenance == MaintenanceDrain }
 

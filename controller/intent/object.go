@@ -241,6 +241,8 @@ type Status struct {
 	// Node status.
 	Software string `json:"software,omitempty" yaml:"software,omitempty" doc:"Node: software and version that it reports"`
 	Flows    int    `json:"flows,omitempty" yaml:"flows,omitempty" doc:"Node: our flows, read from the device"`
+	// Maintenance is how far a switch is drained.
+	Maintenance *MaintenanceStatus `json:"maintenance,omitempty" yaml:"maintenance,omitempty" doc:"Node: how far a drain has come, from the switch itself"`
 	// Underlay is what a switch's agent says of the state that it fetched.
 	Underlay *UnderlayStatus `json:"underlay,omitempty" yaml:"underlay,omitempty" doc:"Node: the underlay state of a switch, as its agent confirmed it"`
 	// Fabric status.

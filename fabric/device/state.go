@@ -14,6 +14,10 @@ import (
 type State struct {
 	Hostname string      `json:"hostname"`
 	Role     intent.Role `json:"role"`
+	// Drained has the neighbours use the ways around the switch, while it goes on
+	// to forward: graceful shutdown of BGP (RFC 8326), the overload bit of IS-IS
+	// (RFC 3277).
+	Drained bool `json:"drained,omitempty"`
 	// Loopbacks are the addresses of the loopback interface, the router ID
 	// first.
 	Loopbacks  []netip.Prefix `json:"loopbacks,omitempty"`

@@ -24,6 +24,9 @@ func bgp(s device.State) string {
 	l.add(" no bgp default ipv4-unicast")
 	l.add(" bgp bestpath as-path multipath-relax")
 	l.add(" coalesce-time 20")
+	if s.Drained && len(b.Groups) > 0 {
+		l.add(" bgp graceful-shutdown")
+	}
 	for _, g := range b.Groups {
 		peerGroup(&l, g)
 	}
