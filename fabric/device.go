@@ -69,6 +69,9 @@ func (f *Facts) bgp(n Node) *device.BGP {
 		Filters:  f.filters(),
 		Sources:  sources(n),
 	}
+	if tier(n.Role) == 1 {
+		b.Injectors = f.Params.Controllers
+	}
 	if f.Params.P2P6.IsValid() {
 		// Each session has the routes of its own IP version.
 		b.Groups[0].Family = device.IPv4

@@ -212,13 +212,15 @@ func answered(b []byte) bool {
 	return n >= 4 && b[n-4] == 0 && b[n-3] == 0 && b[n-2] == 0
 }
 
-// sessions asks a node's bgpd for its sessions.
+// sessions asks a node's bgpd for its sessions, but for those by which routes are
+// injected.
 func sessions(ctx context.Context, dir string) ([]frr.Session, error) {
 	b, err := vty(ctx, dir, "bgpd", "show bgp summary json")
 	if err != nil {
 		return nil, err
 	}
-	return frr.ParseSummary(b)
+	list, err := frr.ParseSummary(b)
+	return slices.DeleteFunc(list, func(s frr.Session) bool { return s.Description == frr.InjectorDescription }), err
 }
 
 func established(list []frr.Session) int {

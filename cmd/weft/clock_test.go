@@ -24,6 +24,7 @@ var dates = map[string]int{
 	"controller/store/journal.go": 3, // when a revision was written, for people
 	"controller/store/access.go":  5, // join tokens hold for hours, over restarts and for several controllers
 	"southbound/leaf/driver.go":   1, // a revision unlike that of an earlier controller
+	"cmd/weft/steer_policy.go":    3, // when a policy ends: a date in an object
 	"lab/up.go":                   1,
 	"lab/probe/table.go":          1,
 	"lab/probe/underlay.go":       1,

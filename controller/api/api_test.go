@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -90,6 +91,10 @@ func newDevices() *devices {
 		}
 		return &intent.Status{Phase: intent.PhaseReady, Applied: o.Meta().Revision}
 	}}
+}
+
+func (d *devices) PlanSteering(engine.SteeringQuestion) (engine.SteeringPlan, error) {
+	return engine.SteeringPlan{Unfit: map[string]error{"p": errors.New("does not fit")}}, nil
 }
 
 func (d *devices) Status(o intent.Object) *intent.Status {

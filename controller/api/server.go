@@ -114,6 +114,8 @@ type Status interface {
 	// controller has not taken the router, or the tenant has no limits.
 	RouterCounters(ctx context.Context, router intent.Ref) (c engine.EdgeCounts[southbound.RouterCount], ok bool)
 	TenantCounters(ctx context.Context, tenant string) (c engine.EdgeCounts[southbound.TenantCount], ok bool)
+	// PlanSteering plans as if steering policies were others.
+	PlanSteering(engine.SteeringQuestion) (engine.SteeringPlan, error)
 	LoadStatus
 	// Leaf is the driver of a leaf that an agent serves, nil when there is none.
 	Leaf(node string) engine.Leaf
@@ -185,6 +187,7 @@ func New(cfg Config) *Server {
 	s.registerMeta()
 	s.registerOperation()
 	s.registerPolicy()
+	s.registerSteering()
 	s.registerACL()
 	s.registerApply()
 	s.registerStore()

@@ -37,6 +37,8 @@ type Config struct {
 	// NewFabric makes the speaker of an interconnect with a fabric of an AS; nil
 	// without any. It calls back as Speaker does.
 	NewFabric func(interconnect string, asn uint32) Fabric
+	// NewInjector makes the injector of a leaf that is steered; nil without any.
+	NewInjector func(leaf *intent.Node) Injector
 	// ASN is the controller's AS, from which route targets and distinguishers
 	// are made.
 	ASN uint32
@@ -62,6 +64,7 @@ type Engine struct {
 	wakes     wakes
 	wiring    *wiring
 	underlay  *underlay
+	steerer   *steerer
 	unknowns  *unknowns
 	loads     *loads
 
@@ -102,6 +105,7 @@ func New(c Config) *Engine {
 		model: overlay.NewModel(), objects: map[intent.Ref]int64{}, members: map[intent.Ref]map[intent.Ref]struct{}{}, sessions: map[string]*session{}, ending: map[string]*session{}, moving: map[intent.Ref]*moving{}, trims: map[intent.VNI]struct{}{},
 		changed: make(chan struct{}),
 	}
+	e.steerer = newSteerer(e)
 	if c.Speaker != nil {
 		e.bgp = newReflector(e, c.Speaker)
 	}
@@ -136,6 +140,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	wg.Go(func() { e.trimAll(ctx) })
 	wg.Go(func() { e.watchWiring(ctx) })
 	wg.Go(func() { e.planUnderlay(ctx) })
+	wg.Go(func() { e.steerer.run(ctx) })
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		err := e.follow(ctx, func() { wait = 100 * time.Millisecond })
 		if ctx.Err() != nil {
@@ -246,6 +251,7 @@ func (e *Engine) put(o intent.Object) {
 	}
 	e.wiring.put(o.Ref(), o)
 	e.underlay.put(o.Ref(), o)
+	e.steerer.put(o.Ref(), o)
 	e.model.Put(o)
 }
 
@@ -265,6 +271,7 @@ func (e *Engine) delete(r intent.Ref) {
 	}
 	e.wiring.put(r, nil)
 	e.underlay.put(r, nil)
+	e.steerer.put(r, nil)
 	e.loads.put(r, nil)
 	if r.Kind == intent.KindNode {
 		e.alarms.end(r.Name, AlarmSilent, agentObject)

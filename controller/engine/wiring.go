@@ -293,6 +293,7 @@ func (e *Engine) TakeSwitch(node string, r switchstate.Report) error {
 		return err
 	}
 	e.wiring.take(node, r)
+	e.steerer.notify()
 	e.unknowns.reported(node, r.Serial)
 	return nil
 }

@@ -61,6 +61,8 @@ type NodeSpec struct {
 	MAC    MAC    `json:"mac,omitzero" yaml:"mac,omitempty" doc:"MAC address of a port of that box, instead of its serial number, or beside it"`
 	// EVPN makes the node a BGP EVPN leaf.
 	EVPN *EVPN `json:"evpn,omitempty" yaml:"evpn,omitempty" doc:"How the controller and a BGP EVPN leaf speak"`
+	// Injection makes a leaf one that can be steered.
+	Injection *Injection `json:"injection,omitempty" yaml:"injection,omitempty" doc:"How the controller announces routes to a leaf that are for it alone; without, nothing is steered there"`
 	// Maintenance has a switch's neighbours leave it before it is worked on.
 	Maintenance Maintenance `json:"maintenance,omitempty" yaml:"maintenance,omitempty" doc:"drain: other switches are to use the ways around this one (RFC 8326)" enum:"drain"`
 }

@@ -311,6 +311,7 @@ func (n *Node) Validate() error {
 	if r := n.Spec.Rack; r.IsValid() && (!r.Addr().Is4() || r != r.Masked()) {
 		f.Add("spec.rack", "%s is not an IPv4 prefix without host bits", r)
 	}
+	f.injection(n)
 	if s := n.Spec.Serial; s != "" && CheckSerial(s) != nil {
 		f.Add("spec.serial", "%v", CheckSerial(s))
 	}

@@ -49,6 +49,9 @@ type BGP struct {
 	// Sources are the addresses, one an IP version, from which the switch
 	// itself sends to what it learned.
 	Sources []netip.Addr `json:"sources,omitempty"`
+	// Injectors are internal peers that dial, and announce routes that are for this
+	// switch alone (RFC 1997 no-export); nothing is announced to them.
+	Injectors []netip.Addr `json:"injectors,omitempty"`
 	// Networks are announced when the switch has a route to them.
 	Networks []netip.Prefix `json:"networks,omitempty"`
 	// Filters are the lists of prefixes that groups name.

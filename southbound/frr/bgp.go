@@ -16,6 +16,7 @@ func bgp(s device.State) string {
 		return ""
 	}
 	var l lines
+	l.WriteString(injection(b))
 	l.add("bgp route-map delay-timer 0")
 	l.add("router bgp %d", b.ASN)
 	l.add(" bgp router-id %s", b.RouterID)
@@ -28,6 +29,9 @@ func bgp(s device.State) string {
 	}
 	for _, n := range b.Neighbors {
 		neighbor(&l, n)
+	}
+	for _, a := range b.Injectors {
+		injector(&l, a, b.ASN)
 	}
 	addressFamily(&l, b, "ip", "ipv4")
 	addressFamily(&l, b, "ipv6", "ipv6")
@@ -101,8 +105,14 @@ func addressFamily(l *lines, b *device.BGP, ip, name string) {
 			l.add("  neighbor %s prefix-list %s out", g.Name, g.Out)
 		}
 	}
+	if ip == "ip" {
+		injectors(l, b)
+	}
 	if b.MaximumPaths > 0 {
 		l.add("  maximum-paths %d", b.MaximumPaths)
+		if ip == "ip" && len(b.Injectors) > 0 {
+			l.add("  maximum-paths ibgp %d", b.MaximumPaths)
+		}
 	}
 	l.add(" exit-address-family")
 }
