@@ -31,11 +31,11 @@ type Params struct {
 	Timers     Timers `json:"timers,omitzero"`
 	BFD        bool   `json:"bfd,omitempty"` // on every session or adjacency: bfdInterval, bfdMultiplier
 
-	// Accept are prefixes of others, besides those of the pools.
-	Accept []device.Match `json:"accept,omitempty"`
 	// Controllers are the addresses from which controllers may announce routes to
 	// single leaves (package steering): where BGP routes.
 	Controllers []netip.Addr `json:"controllers,omitempty"`
+	// Accept are prefixes of others, besides those of the pools.
+	Accept []device.Match `json:"accept,omitempty"`
 }
 
 // Protocol is the routing protocol of an underlay.

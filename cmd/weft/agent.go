@@ -154,7 +154,7 @@ func (o agentOptions) run(ctx context.Context) error {
 		o.log.Info("serving", "node", node, "controller", o.controller)
 		wires := linux.NewWires(node, o.log)
 		err := (&agent.Agent{Node: node, Serial: o.serial, Controller: cl, Switch: sw, Tables: linux.NewTables(), Wires: wires, Counting: linux.NewCounting(),
-			Joining: o.joining(cl, wires, node), Logger: o.log, Underlay: linux.NewUnderlay(o.switchConfig.FRRDir, o.log), Disk: disk}).Run(ctx)
+			Joining: o.joining(cl, wires, node), Routing: newRouting(node, cl, o.switchConfig), Logger: o.log, Underlay: linux.NewUnderlay(o.switchConfig.FRRDir, o.log), Disk: disk}).Run(ctx)
 		var moved *agent.MovedError
 		if !errors.As(err, &moved) {
 			return ended(err)
@@ -187,4 +187,9 @@ func (o agentOptions) joining(cl *client.Client, wires *linux.Wires, name string
 			}
 			return a
 		}}
+}
+
+// newRouting reports a switch's routing.
+func newRouting(node string, cl *client.Client, c linux.Config) *agent.Routing {
+	return &agent.Routing{Node: node, Controller: cl, Routes: linux.NewRouting(c.FRRDir, c.Logger), Logger: c.Logger}
 }

@@ -17,7 +17,7 @@ func newFabricCommand(a *app) *cobra.Command {
   weft fabric load
   weft fabric token create --node leaf7
   weft fabric discover -o yaml`}
-	c.AddCommand(newFabricRender(a), newFabricCabling(a), newFabricNeighbours(a), newFabricLoad(a),
+	c.AddCommand(newFabricRender(a), newFabricCabling(a), newFabricNeighbours(a), newFabricLoad(a), newFabricRouting(a),
 		newFabricDiscover(a), newFabricUnknown(a), newFabricAdmit(a), newFabricRevoke(a), newFabricToken(a))
 	return c
 }

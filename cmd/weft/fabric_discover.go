@@ -87,7 +87,7 @@ func running(d topology.Discovered, got client.Discovery) map[string]fabric.Runn
 		if !ok {
 			continue
 		}
-		r := fabric.Running{Serial: s.Serial, ASN: s.ASN}
+		r := fabric.Running{Serial: s.Serial, ASN: s.ASN, Management: s.Management}
 		if id, err := netip.ParseAddr(s.RouterID); err == nil {
 			r.RouterID = id
 		}

@@ -27,6 +27,7 @@ import (
 	"github.com/weft-sdn/weft/controller/store"
 	"github.com/weft-sdn/weft/fabric/device"
 	"github.com/weft-sdn/weft/fabric/load"
+	"github.com/weft-sdn/weft/fabric/paths"
 	"github.com/weft-sdn/weft/southbound"
 	"github.com/weft-sdn/weft/southbound/switchstate"
 )
@@ -62,6 +63,8 @@ func TestMain(m *testing.M) {
 
 // devices says what devices would.
 type devices struct {
+	routing map[string]switchstate.RoutingReport
+	paths   paths.Result
 	wired   []switchstate.Report
 	cabling engine.Cabling
 	loads   []switchstate.Load

@@ -63,8 +63,9 @@ type Engine struct {
 	readers   readers
 	wakes     wakes
 	wiring    *wiring
-	underlay  *underlay
+	routing   *routing
 	steerer   *steerer
+	underlay  *underlay
 	unknowns  *unknowns
 	loads     *loads
 
@@ -101,7 +102,7 @@ func New(c Config) *Engine {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	e := &Engine{
-		config: c, log: c.Logger, events: newRing(eventsKept), moves: newMoveQueue(), wakes: newWakes(), wiring: newWiring(), underlay: newUnderlay(), unknowns: newUnknowns(), loads: newLoads(),
+		config: c, log: c.Logger, events: newRing(eventsKept), moves: newMoveQueue(), wakes: newWakes(), wiring: newWiring(), routing: newRouting(), underlay: newUnderlay(), unknowns: newUnknowns(), loads: newLoads(),
 		model: overlay.NewModel(), objects: map[intent.Ref]int64{}, members: map[intent.Ref]map[intent.Ref]struct{}{}, sessions: map[string]*session{}, ending: map[string]*session{}, moving: map[intent.Ref]*moving{}, trims: map[intent.VNI]struct{}{},
 		changed: make(chan struct{}),
 	}
@@ -139,8 +140,8 @@ func (e *Engine) Run(ctx context.Context) error {
 	wg.Go(func() { e.wakes.run(ctx) })
 	wg.Go(func() { e.trimAll(ctx) })
 	wg.Go(func() { e.watchWiring(ctx) })
-	wg.Go(func() { e.planUnderlay(ctx) })
 	wg.Go(func() { e.steerer.run(ctx) })
+	wg.Go(func() { e.planUnderlay(ctx) })
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		err := e.follow(ctx, func() { wait = 100 * time.Millisecond })
 		if ctx.Err() != nil {
@@ -250,8 +251,9 @@ func (e *Engine) put(o intent.Object) {
 		e.regroup(e.model.Port(p.Ref()), p)
 	}
 	e.wiring.put(o.Ref(), o)
-	e.underlay.put(o.Ref(), o)
+	e.routing.put(o.Ref(), o)
 	e.steerer.put(o.Ref(), o)
+	e.underlay.put(o.Ref(), o)
 	e.model.Put(o)
 }
 
@@ -270,8 +272,9 @@ func (e *Engine) delete(r intent.Ref) {
 		e.regroup(e.model.Port(r), nil)
 	}
 	e.wiring.put(r, nil)
-	e.underlay.put(r, nil)
+	e.routing.put(r, nil)
 	e.steerer.put(r, nil)
+	e.underlay.put(r, nil)
 	e.loads.put(r, nil)
 	if r.Kind == intent.KindNode {
 		e.alarms.end(r.Name, AlarmSilent, agentObject)

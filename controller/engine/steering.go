@@ -29,6 +29,9 @@ type Injector interface {
 // Times of steering.
 const (
 	steerEvery = time.Second
+	// steerGather is how long what comes at once is gathered: reports of many
+	// switches.
+	steerGather = 10 * time.Millisecond
 	// reportWait is how long nothing is steered after the start while switches have
 	// not reported which links are up.
 	reportWait = 10 * time.Second
@@ -140,6 +143,11 @@ func (s *steerer) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-s.wake:
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(steerGather):
+			}
 		case <-tick.C:
 		}
 	}
@@ -163,6 +171,13 @@ func (s *steerer) bring(ctx context.Context, now time.Time) {
 		return
 	}
 	s.mu.Lock()
+	if len(s.policies)+len(s.plan.taken)+len(s.leaves) == 0 {
+		if s.loaded.IsZero() {
+			s.loaded = now
+		}
+		s.mu.Unlock()
+		return
+	}
 	var switches []string
 	for name, n := range s.nodes {
 		if n.Spec.Role.Switch() {

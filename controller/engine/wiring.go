@@ -254,6 +254,7 @@ func (e *Engine) watchWiring(ctx context.Context) {
 		}
 		e.judgeWiring()
 		e.judgeIdentities()
+		e.judgePaths()
 	}
 }
 

@@ -77,6 +77,7 @@ type Agent struct {
 	Switch     Switch
 	Tables     Tables
 	Wires      Wires
+	Routing    *Routing // of the underlay; nil where it is not to be reported
 	// Joining announces the switch, with Wires, while the controller does not know it
 	// by the node's name; all that is in place stays. Nil leaves that out.
 	Joining  *Joining
@@ -120,6 +121,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	g.Go(func() error { return a.tellLoad(ctx) })
 	g.Go(func() error { return a.whileLeaf(ctx, leaf) })
+	if a.Routing != nil {
+		g.Go(func() error { return a.Routing.Run(ctx) })
+	}
 	return g.Wait()
 }
 
@@ -214,16 +218,7 @@ func await(ctx context.Context, values <-chan bool, want bool) error {
 
 // again runs something again and again until ctx ends.
 func (a *Agent) again(ctx context.Context, failed string, run func(context.Context) error) error {
-	for {
-		err := run(ctx)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		a.Logger.Warn(failed, "err", err)
-		if err := sleep(ctx, retryWait); err != nil {
-			return err
-		}
-	}
+	return repeat(ctx, a.Logger, failed, run)
 }
 
 // runLeaf serves a leaf until ctx ends; it returns ctx's error.

@@ -219,7 +219,7 @@ func TestHashSeeds(t *testing.T) {
 func TestParseBFDPeers(t *testing.T) {
 	got, err := frr.ParseBFDPeers([]byte(`[{"multihop":false,"peer":"10.192.0.0","local":"10.192.0.1","vrf":"default","interface":"eth1","id":1,"status":"up","uptime":132},
 		{"peer":"fe80::1","interface":"eth2","status":"down","downtime":3,"diagnostic":"control detection time expired"}]`))
-	want := []frr.BFDPeer{{Peer: "10.192.0.0", Interface: "eth1", Status: "up"}, {Peer: "fe80::1", Interface: "eth2", Status: "down"}}
+	want := []frr.BFDPeer{{Peer: "10.192.0.0", Interface: "eth1", Status: "up"}, {Peer: "fe80::1", Interface: "eth2", Status: "down", Diagnostic: "control detection time expired"}}
 	if err != nil || !slices.Equal(got, want) || !got[0].Up() || got[1].Up() {
 		t.Errorf("%+v, %v", got, err)
 	}
