@@ -103,7 +103,7 @@ const (
 	retryWait  = 300 * time.Millisecond
 	readyWait  = 100 * time.Millisecond // between looks whether bgpd has its instance
 	heartbeat  = 3 * time.Second
-	auditEvery = 15 * time.Second // the state is applied again: what others changed is mended
+	auditEvery = 2 * time.Second  // the state is applied again: what others changed is mended
 	failedWait = time.Second      // and this long after it could not be
 	gatherTime = time.Millisecond // a route changes several tables
 )
@@ -324,6 +324,7 @@ func (a *Agent) apply(ctx context.Context) {
 		err = e
 	}
 	a.in, a.failed = in, err
+	a.repaired(in.Repaired)
 	if err == nil {
 		if a.applied != a.state.Revision {
 			a.Logger.Info("the state is in place", "rev", a.state.Revision, "segments", len(a.state.Segments))

@@ -27,6 +27,7 @@ type world struct {
 	reports  []leafstate.Report
 	applied  []uint64
 	fail     error
+	mended   []string // that the next Apply says
 	entries  []leafstate.Entry
 	add      []leafstate.Entry
 	changed  chan struct{}
@@ -139,7 +140,9 @@ func (w *world) Apply(_ context.Context, s leafstate.State) (leafstate.InPlace, 
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.applied = append(w.applied, s.Revision)
-	return leafstate.InPlace{Ports: []leafstate.PortReport{{Interface: "eth1", VNI: 100}}}, w.fail
+	in := leafstate.InPlace{Ports: []leafstate.PortReport{{Interface: "eth1", VNI: 100}}, Repaired: w.mended}
+	w.mended = nil
+	return in, w.fail
 }
 
 func (w *world) Sessions(context.Context) (map[intent.VNI][]leafstate.OutsideSession, error) {
@@ -207,7 +210,7 @@ func TestAgentOfAnySwitch(t *testing.T) {
 		w.set(func() { w.spine = false })
 		time.Sleep(heartbeat + time.Second)
 		_, applied := w.seen()
-		require.Equal(t, []uint64{7}, applied)
+		require.Equal(t, []uint64{7}, slices.Compact(applied))
 		w.set(func() { w.spine = true })
 		time.Sleep(2 * heartbeat)
 		_, leaf = told()
@@ -253,6 +256,18 @@ func TestAgentAppliesAndReports(t *testing.T) {
 		time.Sleep(auditEvery + time.Second)
 		require.Empty(t, w.last().Errors, "it is tried again")
 		require.Equal(t, uint64(8), w.last().Applied)
+
+		w.set(func() { w.mended = []string{"interface br100: was missing; made again"} })
+		time.Sleep(auditEvery + time.Second)
+		var told []string
+		w.set(func() {
+			for _, u := range w.underlay {
+				for _, x := range u.Repaired {
+					told = append(told, x.What)
+				}
+			}
+		})
+		require.Equal(t, []string{"interface br100: was missing; made again"}, told, "told, and once")
 	})
 }
 

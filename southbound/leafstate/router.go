@@ -65,4 +65,7 @@ type RouterReport struct {
 type InPlace struct {
 	Ports   []PortReport
 	Routers []RouterReport
+	// Repaired says in words what others had changed since the same state was put in
+	// place before.
+	Repaired []string
 }

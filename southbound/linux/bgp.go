@@ -128,19 +128,20 @@ func targetCommands(old, now evpnConfig) []string {
 
 // configure brings bgpd's EVPN part in line with what it says it has: an
 // earlier run of the agent may have configured it, it may have been started
-// again since, or somebody else may have changed it.
-func (s *Switch) configure(ctx context.Context, want evpnConfig) error {
+// again since, or somebody else may have changed it. It returns the commands that
+// were needed.
+func (s *Switch) configure(ctx context.Context, want evpnConfig) ([]string, error) {
 	text, err := VTY(ctx, s.config.FRRDir, "bgpd", "show running-config")
 	if err != nil || want.asn == 0 {
-		return err
+		return nil, err
 	}
 	change := commands(readEVPN(string(text), want.asn), want)
 	if len(change) == 0 {
-		return nil
+		return nil, nil
 	}
 	all := append([]string{"configure terminal", fmt.Sprintf("router bgp %d", want.asn)}, change...)
 	_, err = VTY(ctx, s.config.FRRDir, "bgpd", append(all, "end")...)
-	return err
+	return change, err
 }
 
 // daemonRun names the run of a daemon: its socket is made anew at each start.

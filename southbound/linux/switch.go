@@ -39,6 +39,7 @@ type Switch struct {
 	filters string     // as applied
 	rules   uint32     // generation of the kernel's rules with them; 0: not known
 	last    leafstate.State
+	left    view // that Apply left of last; nil when not all was in place
 
 	softwareMu           sync.Mutex
 	software, softwareOf string // and of which run of bgpd
@@ -61,7 +62,7 @@ func (s *Switch) Apply(ctx context.Context, want leafstate.State) (leafstate.InP
 	if err := s.setFilters(ctx, filterText(allPorts(s.last, want), want)); err != nil {
 		return leafstate.InPlace{}, err
 	}
-	down := s.configure(ctx, evpnOf(want, s.config.Keeper))
+	lacked, down := s.configure(ctx, evpnOf(want, s.config.Keeper))
 	if down != nil {
 		down = fmt.Errorf("configure bgpd: %w", down)
 	}
@@ -69,6 +70,7 @@ func (s *Switch) Apply(ctx context.Context, want leafstate.State) (leafstate.InP
 	if err != nil {
 		return leafstate.InPlace{}, errors.Join(down, err)
 	}
+	found := viewOf(k, want)
 	errs := []error{down}
 	rs := &routers{want.Routers, map[intent.VNI]error{}, map[intent.VNI]error{}}
 	var in leafstate.InPlace
@@ -94,8 +96,39 @@ func (s *Switch) Apply(ctx context.Context, want leafstate.State) (leafstate.InP
 	}
 	errs = append(errs, s.forgetVRFs(ctx, told, func() error { return removeLinks(k.links, keptLinks(want), want) }))
 	errs = append(errs, s.setFilters(ctx, filterText(portsOf(want), want)))
+	err = errors.Join(errs...)
+	var unread error
+	in.Repaired, unread = s.leave(want, found, lacked, err == nil)
 	s.last = want
-	return in, errors.Join(errs...)
+	return in, errors.Join(err, unread)
+}
+
+// leave notes what Apply leaves of a state, whole when all of it is in place. It
+// returns what others had changed since the same state was left before: interfaces,
+// by what was found, and commands that bgpd lacked.
+func (s *Switch) leave(want leafstate.State, found view, lacked []string, whole bool) (repaired []string, err error) {
+	same := s.left != nil && s.last.Revision == want.Revision
+	if !whole {
+		s.left = nil
+		return nil, nil
+	}
+	if same && len(lacked) > 0 {
+		repaired = []string{"bgpd: configured again: " + strings.Join(lacked, " / ")}
+	}
+	if same && s.left.equal(found) {
+		return repaired, nil
+	}
+	k, err := readKernel()
+	if err != nil {
+		s.left = nil
+		return repaired, err
+	}
+	now := viewOf(k, want)
+	if same {
+		repaired = append(repaired, repairs(s.left, found, now)...)
+	}
+	s.left = now
+	return repaired, nil
 }
 
 // hasOutside reports whether a state has external networks.
