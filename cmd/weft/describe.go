@@ -137,6 +137,8 @@ func statusOf(o intent.Object) *intent.Status {
 		return o.Status
 	case *intent.Interconnect:
 		return o.Status
+	case *intent.Fabric:
+		return o.Status
 	case *intent.SteeringPolicy:
 		return o.Status
 	}
@@ -185,7 +187,7 @@ func (a *app) describe(o intent.Object) error {
 	}
 	fmt.Fprintf(a.out, "Status:     %s\n", s.Phase)
 	fmt.Fprintf(a.out, "Revision:   %d (applied: %d)\n", o.Meta().Revision, s.Applied)
-	for _, l := range [][2]string{{"Node", s.Node}, {"Interface", s.Interface}, {"VTEP", s.VTEP}, {"VTEPs", strings.Join(s.VTEPs, ", ")}, {"Gateways", strings.Join(s.Gateways, ", ")}, {"Ports", readyOf(s.Ports)}, {"Software", s.Software}} {
+	for _, l := range [][2]string{{"Node", s.Node}, {"Interface", s.Interface}, {"VTEP", s.VTEP}, {"VTEPs", strings.Join(s.VTEPs, ", ")}, {"Gateways", strings.Join(s.Gateways, ", ")}, {"Ports", readyOf(s.Ports)}, {"Switches", readyOf(s.Switches)}, {"Underlay", underlayOf(s.Underlay)}, {"Software", s.Software}} {
 		if l[1] != "" {
 			fmt.Fprintf(a.out, "%-11s %s\n", l[0]+":", l[1])
 		}
@@ -201,6 +203,21 @@ func (a *app) describe(o intent.Object) error {
 		}
 	}
 	return nil
+}
+
+// underlayOf says whether a switch has confirmed its present state, by the beginnings
+// of the hashes.
+func underlayOf(u *intent.UnderlayStatus) string {
+	short := func(hash string) string { return hash[:min(len(hash), 12)] }
+	switch {
+	case u == nil:
+		return ""
+	case u.Applied == u.Wanted:
+		return fmt.Sprintf("state %s in place, wanted since revision %d", short(u.Wanted), u.Revision)
+	case u.Applied == "":
+		return fmt.Sprintf("state %s wanted since revision %d, none confirmed", short(u.Wanted), u.Revision)
+	}
+	return fmt.Sprintf("state %s wanted since revision %d, %s in place", short(u.Wanted), u.Revision, short(u.Applied))
 }
 
 // describeOutside prints the sessions of an external network's borders.

@@ -7,8 +7,8 @@
 // The underlay's last good state is on disk, so that a switch that starts without the
 // controller routes; see Disk. Nothing else is: what the agent made is in the kernel
 // and in FRR, is recognised there after a restart, and stays while the controller is
-// away. Every two seconds it looks whether the underlay is still as it was left, and
-// mends what somebody else changed; it tells what that was.
+// away. Every two seconds it looks whether the underlay, and what a leaf has, is still
+// as it was left, and mends what somebody else changed; it tells what that was.
 //
 // The first report is whole; later ones have what changed, and one is sent every few
 // seconds even when nothing did. Reports that are lost are made up for by a whole
