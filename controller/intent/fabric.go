@@ -24,7 +24,7 @@ type Fabric struct {
 type FabricSpec struct {
 	Protocol   string `json:"protocol,omitempty" yaml:"protocol,omitempty" doc:"bgp (default): eBGP on every link (RFC 7938); isis: level 2 in one area" enum:"bgp,isis"`
 	Unnumbered bool   `json:"unnumbered,omitempty" yaml:"unnumbered,omitempty" doc:"Links between switches have no addresses of their own"`
-	BFD        bool   `json:"bfd,omitempty" yaml:"bfd,omitempty" doc:"BFD (RFC 5880) on every session or adjacency, 3 packets of 50 ms"`
+	BFD        bool   `json:"bfd,omitempty" yaml:"bfd,omitempty" doc:"BFD (RFC 5880) on every session or adjacency, 3 packets of 30 ms"`
 	// IPv6 gives the IPv6 pools that are left out their usual values.
 	IPv6 bool `json:"ipv6,omitempty" yaml:"ipv6,omitempty" doc:"IPv6 loopbacks and routes beside those of IPv4"`
 

@@ -26,6 +26,7 @@ type Underlay struct {
 	log *slog.Logger
 
 	good    *device.State // that Apply brought in place last
+	refused bool          // the kernel may have refused routes: see installAgain
 	daemons map[string]*daemonView
 }
 
@@ -71,7 +72,7 @@ func (u *Underlay) Apply(ctx context.Context, want device.State, last *device.St
 		}
 	}
 	known := u.good != nil && u.good.Equal(want)
-	done, err := bringUnderlay(want, last, !known)
+	done, sources, err := bringUnderlay(want, last, !known)
 	errs := []error{err}
 	daemons := conf.Daemons()
 	for _, d := range before.Daemons() {
@@ -82,6 +83,11 @@ func (u *Underlay) Apply(ctx context.Context, want device.State, last *device.St
 	for _, d := range daemons {
 		told, err := u.reload(ctx, d, conf.Daemon(d), before.Daemon(d))
 		done, errs = append(done, told...), append(errs, err)
+	}
+	if u.refused = u.refused || sources; u.refused {
+		err := u.installAgain(ctx, conf)
+		errs = append(errs, err)
+		u.refused = err != nil
 	}
 	if err := errors.Join(errs...); err != nil {
 		u.good = nil
@@ -98,6 +104,22 @@ func (u *Underlay) Apply(ctx context.Context, want device.State, last *device.St
 func (u *Underlay) runs(daemon string) bool {
 	_, err := os.Stat(filepath.Join(u.dir, daemon+".vty"))
 	return err == nil
+}
+
+// installAgain has zebra give the kernel all routes once more, by taking the route maps
+// of their sources away and back. When the address is missing from which routes are to be
+// sent, the kernel drops and refuses them; zebra takes them for rejected, and their next
+// hops for unreachable, and does not try again by itself.
+func (u *Underlay) installAgain(ctx context.Context, conf frr.Config) error {
+	for _, line := range strings.Split(conf.Daemon("zebra"), "\n") {
+		if !strings.HasPrefix(line, "ip protocol ") && !strings.HasPrefix(line, "ipv6 protocol ") {
+			continue
+		}
+		if _, err := VTY(ctx, u.dir, "zebra", "configure terminal", "no "+line, line, "end"); err != nil {
+			return fmt.Errorf("have zebra install its routes again: %w", err)
+		}
+	}
+	return nil
 }
 
 // reload brings one daemon in line and says what differed.

@@ -21,16 +21,18 @@ import (
 // and says what it had to do. Ours are the addresses that are or were wanted, the MTU
 // of wanted ports and the settings of frr.Sysctls. A port that is set down by
 // somebody stays down, as a port whose cable is out: a new state sets it up once.
-func bringUnderlay(want device.State, last *device.State, up bool) (done []string, err error) {
+// sources reports whether the loopback was without an address: what was to be sent from
+// it the kernel has refused.
+func bringUnderlay(want device.State, last *device.State, up bool) (done []string, sources bool, err error) {
 	done, err = bringSysctls(frr.Sysctls(want))
 	errs := []error{err}
 	have, err := readLinks()
 	if err != nil {
-		return done, errors.Join(append(errs, err)...)
+		return done, false, errors.Join(append(errs, err)...)
 	}
 	addresses, err := readAddresses()
 	if err != nil {
-		return done, errors.Join(append(errs, err)...)
+		return done, false, errors.Join(append(errs, err)...)
 	}
 	old := map[string][]netip.Prefix{}
 	if last != nil {
@@ -46,6 +48,7 @@ func bringUnderlay(want device.State, last *device.State, up bool) (done []strin
 		}
 		told, err := bringUnderlayPort(l, i, addresses[l.Attrs().Index], old[i.Name], up)
 		done, errs = append(done, told...), append(errs, err)
+		sources = sources || i.Name == "lo" && len(told) > 0
 		delete(old, i.Name)
 	}
 	for name, was := range old { // ports that are not in the fabric any more
@@ -54,7 +57,7 @@ func bringUnderlay(want device.State, last *device.State, up bool) (done []strin
 			done, errs = append(done, told...), append(errs, err)
 		}
 	}
-	return done, errors.Join(errs...)
+	return done, sources, errors.Join(errs...)
 }
 
 // ports are a state's interfaces, the loopback first.
