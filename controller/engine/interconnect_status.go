@@ -44,6 +44,7 @@ func (e *Engine) interconnectStatus(c *intent.Interconnect) *intent.Status {
 	case up < len(known.Spec.Peers):
 		st.Phase, st.Applied = intent.PhaseDegraded, 0
 	}
+	st.Lines = intent.LineViews(&known.Spec, e.lineSessions)
 	for _, sn := range known.Spec.Networks {
 		st.Stretched = append(st.Stretched, e.stretchedView(sn, routes))
 	}
@@ -83,3 +84,6 @@ func (e *Engine) stretchedView(sn intent.StretchedNetwork, routes []evpn.Route) 
 	slices.Sort(v.VTEPs)
 	return v
 }
+
+// lineSessions are the established BGP sessions that a border leaf reports.
+func (e *Engine) lineSessions(string) ([]intent.LineSession, bool) { return nil, false }

@@ -40,6 +40,9 @@ func peerGroup(l *lines, g device.PeerGroup) {
 	l.add(" neighbor %s advertisement-interval 0", g.Name)
 	l.add(" neighbor %s timers %d %d", g.Name, g.Keepalive, g.Hold)
 	l.add(" neighbor %s timers connect 1", g.Name)
+	if g.DelayOpen > 0 {
+		l.add(" neighbor %s timers delayopen %d", g.Name, g.DelayOpen)
+	}
 	if g.BFD != nil {
 		l.add(" neighbor %s bfd", g.Name)
 		l.add(" neighbor %s bfd profile %s", g.Name, g.Name)
@@ -57,12 +60,17 @@ func peer(n device.Neighbor) string {
 // neighbor writes the AS before the group: a neighbour by address exists from
 // its AS on only.
 func neighbor(l *lines, n device.Neighbor) {
-	if n.Interface != "" {
+	switch {
+	case n.LinkLocal:
+		l.add(" neighbor %s interface v6only peer-group %s", n.Interface, n.Group)
+		l.add(" neighbor %s remote-as %d", n.Interface, n.RemoteASN)
+	case n.Interface != "":
 		l.add(" neighbor %s interface remote-as %d", n.Interface, n.RemoteASN)
-	} else {
+		l.add(" neighbor %s peer-group %s", n.Interface, n.Group)
+	default:
 		l.add(" neighbor %s remote-as %d", n.Address, n.RemoteASN)
+		l.add(" neighbor %s peer-group %s", n.Address, n.Group)
 	}
-	l.add(" neighbor %s peer-group %s", peer(n), n.Group)
 	if n.Description != "" {
 		l.add(" neighbor %s description %s", peer(n), n.Description)
 	}
@@ -95,6 +103,9 @@ func addressFamily(l *lines, b *device.BGP, ip, name string) {
 		}
 		if g.Out != "" {
 			l.add("  neighbor %s prefix-list %s out", g.Name, g.Out)
+		}
+		if g.Policy != "" {
+			l.add("  neighbor %s route-map %s in", g.Name, g.Policy)
 		}
 	}
 	if b.MaximumPaths > 0 {
