@@ -73,10 +73,11 @@ test-fabric: install-test-deps build ## the fabric itself: shapes and protocols,
 	$(GO) test -tags lab -count 1 -timeout 15m -v -run 'TestFabric|TestContainerlabFiles' ./lab
 	$(GO) test -tags lab -count 1 -timeout 10m ./southbound/frr
 
-# A part of test-unit.
-test-steering: ## traffic steering: weights beside the linear program, policies, failures, five minutes of virtual time
-	$(GO) test -count 1 -v ./fabric/congestion ./fabric/demand ./fabric/steering -rapid.checks=2000
+# Parts of test-unit and test-lab.
+test-steering: install-test-deps build ## traffic steering: weights beside the linear program, policies, failures, five minutes of virtual time; the load of a real fabric (root)
+	$(GO) test -count 1 -v ./fabric/congestion ./fabric/demand ./fabric/load ./fabric/steering -rapid.checks=2000
 	$(GO) test -count 1 -run TestScripts/steer ./cmd/weft
+	$(GO) test -tags lab -count 1 -timeout 15m -v -run TestSteering ./lab
 
 lint: ## gofmt, go vet and staticcheck
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt: $$out"; exit 1; }

@@ -136,8 +136,9 @@ func Intent(f *Facts) []intent.Object {
 
 // LinkName names a link's object: "leaf1:eth1-spine1:eth1", the ends in natural
 // order whatever the file's. Characters that no name may have become '-'.
-func LinkName(l Link) string {
-	a, b := l.A.String(), l.B.String()
+func LinkName(l Link) string { return linkName(l.A.String(), l.B.String()) }
+
+func linkName(a, b string) string {
 	if Natural(a, b) > 0 {
 		a, b = b, a
 	}

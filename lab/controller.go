@@ -52,12 +52,16 @@ func (s *State) controllerMgmtAPI() string {
 // agentArgs is the command line of a leaf's agent. The sockets of FRR's daemons
 // are in frrDir.
 func (s *State) agentArgs(weft string, n Node, frrDir string) []string {
-	args := []string{weft, "agent", "--node", n.Name, "--controller", "http://" + s.controllerMgmtAPI(), "--frr-dir", frrDir}
+	args := []string{weft, "agent", "--node", n.Name, "--serial", s.serial(n.Name), "--controller", "http://" + s.controllerMgmtAPI(), "--frr-dir", frrDir}
 	if n.EVPN {
 		args = append(args, "--keeper", keeperAddress)
 	}
 	return args
 }
+
+// serial is the serial number that a lab's switch has: that of the machine is the same
+// for all of them.
+func (s *State) serial(node string) string { return s.Name + "-" + node }
 
 // Where a leaf's keeper is: bgpd knows it by keeperAddress, the controller dials
 // keeperPort of the management address.

@@ -152,6 +152,23 @@ func (m *Model) Places(port intent.Ref) []Place {
 	return out
 }
 
+// PortsAt lists the ports that are on a node, or are bound or moving to it, sorted.
+func (m *Model) PortsAt(node string) []intent.Ref {
+	at := map[intent.Ref]struct{}{}
+	for r := range m.Local(node) {
+		at[r] = struct{}{}
+	}
+	for p, refs := range m.byPlace {
+		if p.node != node {
+			continue
+		}
+		for r := range refs.all() {
+			at[r] = struct{}{}
+		}
+	}
+	return slices.SortedFunc(maps.Keys(at), compareRefs)
+}
+
 // NetworkOf returns the network that has a VNI, or nil.
 func (m *Model) NetworkOf(v intent.VNI) *intent.Network { return m.byVNI[v] }
 

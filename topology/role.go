@@ -59,13 +59,7 @@ func roleOfWords(name string) intent.Role {
 // roles gives each node of the file its role.
 func (r *reader) roles(f *File) {
 	g := f.Graph
-	s := &roleSolver{graph: g, near: make([][]int, len(g.Nodes))}
-	for _, l := range g.Links {
-		a, _ := g.find(l.A.Node)
-		b, _ := g.find(l.B.Node)
-		s.near[a] = append(s.near[a], b)
-		s.near[b] = append(s.near[b], a)
-	}
+	s := newRoleSolver(g)
 	for i := range g.Nodes {
 		n := &g.Nodes[i]
 		if label, ok := n.Labels[LabelRole]; ok {
@@ -92,11 +86,41 @@ func (r *reader) roles(f *File) {
 	s.collapsed()
 }
 
+// guessRoles gives roles to the switches of a graph that have none, by their names and
+// by the graph; hosted tells which have a host that is not in the graph.
+func guessRoles(g *Graph, hosted func(Node) bool) {
+	s := newRoleSolver(g)
+	s.hosted = hosted
+	for i := range g.Nodes {
+		n := &g.Nodes[i]
+		if role := roleOfWords(n.Name); n.Role == "" && role.Switch() {
+			n.Role, n.RoleRule = role, "name"
+		}
+	}
+	s.switches()
+	s.collapsed()
+}
+
 // roleSolver decides by the graph what words did not.
 type roleSolver struct {
-	graph *Graph
-	near  [][]int // neighbours by index, one for each link
+	graph  *Graph
+	near   [][]int         // neighbours by index, one for each link
+	hosted func(Node) bool // has a host that is not in the graph
 }
+
+func newRoleSolver(g *Graph) *roleSolver {
+	s := &roleSolver{graph: g, near: make([][]int, len(g.Nodes)), hosted: func(Node) bool { return false }}
+	for _, l := range g.Links {
+		a, _ := g.find(l.A.Node)
+		b, _ := g.find(l.B.Node)
+		s.near[a] = append(s.near[a], b)
+		s.near[b] = append(s.near[b], a)
+	}
+	return s
+}
+
+// host tells whether a node has a host.
+func (s *roleSolver) host(i int) bool { return s.linked(i, isHost) || s.hosted(s.graph.Nodes[i]) }
 
 func (s *roleSolver) linked(i int, want func(Node) bool) bool {
 	return slices.ContainsFunc(s.near[i], func(j int) bool { return want(s.graph.Nodes[j]) })
@@ -178,7 +202,7 @@ func (s *roleSolver) switches() {
 			nodes[i].Role, nodes[i].RoleRule = role, "graph: "+rule
 		}
 	}
-	set("a switch with a host", intent.RoleLeaf, func(i int) bool { return s.linked(i, isHost) })
+	set("a switch with a host", intent.RoleLeaf, s.host)
 	set("a switch linked to all leaves", intent.RoleSpine, s.linkedToAllLeaves)
 	set("a switch linked to leaves", intent.RoleSpine, func(i int) bool { return s.linked(i, isLeaf) })
 	set("a switch linked as a leaf is", intent.RoleLeaf, func(i int) bool {
@@ -199,7 +223,7 @@ func (s *roleSolver) collapsed() {
 	found := false
 	called := func(n Node) bool { return n.Role == intent.RoleSpine && !strings.HasPrefix(n.RoleRule, "label") }
 	for i, n := range s.graph.Nodes {
-		found = found || called(n) && s.linked(i, isHost)
+		found = found || called(n) && s.host(i)
 	}
 	for i := range s.graph.Nodes {
 		if n := &s.graph.Nodes[i]; found && called(*n) {

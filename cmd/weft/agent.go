@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,16 +9,28 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/weft-sdn/weft/controller/api/client"
+	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/southbound/agent"
 	"github.com/weft-sdn/weft/southbound/linux"
+	"github.com/weft-sdn/weft/southbound/switchstate"
 )
 
 func init() { commands = append(commands, newAgentCommand) }
+
+// agentOptions are the flags of "weft agent".
+type agentOptions struct {
+	node, serial, token string
+	controller          string
+	stateDir            string // empty when nothing is kept
+	switchConfig        linux.Config
+	log                 *slog.Logger
+}
 
 func newAgentCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
@@ -27,63 +40,136 @@ func newAgentCommand(a *app) *cobra.Command {
 ports and, by LLDP (IEEE 802.1AB), who is at their other ends. On an EVPN leaf it
 keeps the bridges, VXLAN devices and filters of the networks that have ports here,
 and the EVPN part of bgpd, and reports what the kernel has. The underlay's
-configuration is left as it is. Stopping the agent stops no packet.`,
-		Example: `  weft agent --node leaf1 --controller http://192.0.2.10:8470`,
-		Args:    cobra.NoArgs,
+configuration is left as it is. Stopping the agent stops no packet.
+
+Without --node the switch announces itself until the controller says which node it
+is: by its join token, its serial number, its MAC address or its cables, or because
+someone admits it ("weft fabric admit"). It keeps the name, and the credential that
+goes with it, in the state directory.`,
+		Example: `  weft agent --node leaf1 --controller http://192.0.2.10:8470
+  weft agent --controller http://192.0.2.10:8470 --state-dir /var/lib/weft-agent --token-file /etc/weft/token`,
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := a.config.BindPFlags(c.Flags()); err != nil {
 				return err
 			}
 			ctx, stop := signal.NotifyContext(c.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
-			return a.agent(ctx)
+			o, err := a.agentOptions()
+			if err != nil {
+				return err
+			}
+			return o.run(ctx)
 		},
 	}
 	f := c.Flags()
-	f.String("node", "", "name of the switch's Node object, by which its neighbours know it; the host's name by default")
+	f.String("node", "", "name of the switch's Node object, by which its neighbours know it; without it, and without --state-dir, the host's name")
 	f.String("controller", "", "the controller's API, as a URL")
+	f.String("state-dir", "", "directory in which the agent keeps the switch's name and credential")
+	f.String("token-file", "", "file with a one-time join token; it is read again for each attempt")
+	f.String("serial", "", "serial number of the box; the firmware's by default")
 	f.String("frr-dir", "/var/run/frr", "directory of the command sockets of FRR's daemons")
 	f.String("keeper", "", "address of the keeper with which bgpd is to peer, as 127.0.0.2; with the controllers themselves by default")
 	f.String("log-level", "info", "debug, info, warn or error")
 	return c
 }
 
-func (a *app) agent(ctx context.Context) error {
+// agentOptions reads the flags.
+func (a *app) agentOptions() (o agentOptions, err error) {
 	var level slog.Level
 	if s := a.config.GetString("log-level"); level.UnmarshalText([]byte(s)) != nil {
-		return usageError{fmt.Errorf("log-level %q is not known: use debug, info, warn or error", s)}
+		return o, usageError{fmt.Errorf("log-level %q is not known: use debug, info, warn or error", s)}
 	}
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
-	node := a.config.GetString("node")
-	if node == "" {
-		name, err := os.Hostname()
-		if err != nil {
-			return fmt.Errorf("give --node: %w", err)
+	o = agentOptions{node: a.config.GetString("node"), serial: a.config.GetString("serial"), token: a.config.GetString("token-file"),
+		controller: a.config.GetString("controller"), stateDir: a.config.GetString("state-dir"),
+		log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))}
+	o.switchConfig = linux.Config{FRRDir: a.config.GetString("frr-dir"), Logger: o.log}
+	if o.controller == "" {
+		return o, usageError{errors.New("give --controller, the URL of the controller's API")}
+	}
+	if o.token != "" && o.stateDir == "" {
+		return o, usageError{errors.New("give --state-dir with --token-file: what the token gives is kept there")}
+	}
+	if o.node == "" && o.stateDir == "" {
+		if o.node, err = os.Hostname(); err != nil {
+			return o, fmt.Errorf("give --node: %w", err)
 		}
-		node = name
 	}
-	at := a.config.GetString("controller")
-	if at == "" {
-		return usageError{errors.New("give --controller, the URL of the controller's API")}
+	if o.serial != "" && intent.CheckSerial(o.serial) != nil {
+		return o, usageError{fmt.Errorf("--serial %w", intent.CheckSerial(o.serial))}
 	}
+	if k := a.config.GetString("keeper"); k != "" {
+		if o.switchConfig.Keeper, err = netip.ParseAddr(k); err != nil {
+			return o, usageError{fmt.Errorf("--keeper %q is no address", k)}
+		}
+	}
+	return o, nil
+}
+
+// run serves the switch, under the name that it has or gets, until ctx ends.
+func (o agentOptions) run(ctx context.Context) error {
 	if os.Geteuid() != 0 {
 		return errors.New("the agent configures the kernel's network and needs root: run it with sudo")
 	}
-	cl, err := client.New(at)
+	cl, err := client.New(o.controller)
 	if err != nil {
 		return err
 	}
-	config := linux.Config{FRRDir: a.config.GetString("frr-dir"), Logger: log}
-	if k := a.config.GetString("keeper"); k != "" {
-		if config.Keeper, err = netip.ParseAddr(k); err != nil {
-			return usageError{fmt.Errorf("--keeper %q is no address", k)}
+	if o.serial = cmp.Or(o.serial, linux.Serial()); o.serial == "" {
+		return errors.New("the box has no serial number and no Ethernet port: give --serial")
+	}
+	id := agent.NewIdentity()
+	if o.stateDir != "" {
+		if id, err = agent.ReadIdentity(o.stateDir); err != nil {
+			return err
 		}
 	}
-	sw := linux.New(config)
-	agent := &agent.Agent{Node: node, Controller: cl, Switch: sw, Tables: linux.NewTables(), Wires: linux.NewWires(node, log), Logger: log}
-	log.Info("serving", "node", node, "controller", at)
-	if err := agent.Run(ctx); !errors.Is(err, context.Canceled) {
-		return err
+	cl = cl.WithCredential(id.Secret)
+	sw := linux.New(o.switchConfig)
+	for node := cmp.Or(o.node, id.Node); ; node = "" {
+		if node == "" {
+			if node, err = o.join(ctx, cl); err != nil {
+				return ended(err)
+			}
+			if id.Node != node && o.stateDir != "" {
+				id.Node = node
+				if err := id.Keep(o.stateDir); err != nil {
+					o.log.Warn("the switch joins again at the next start", "err", err)
+				}
+			}
+		}
+		agent := &agent.Agent{Node: node, Serial: o.serial, Controller: cl, Switch: sw, Tables: linux.NewTables(), Wires: linux.NewWires(node, o.log), Counting: linux.NewCounting(), Logger: o.log}
+		o.log.Info("serving", "node", node, "controller", o.controller)
+		err := agent.Run(ctx)
+		if !errors.Is(err, switchstate.ErrNoNode) && !errors.Is(err, switchstate.ErrRefused) {
+			return ended(err)
+		}
+		o.log.Warn("the switch stays as it is", "node", node, "err", err)
 	}
-	return nil
+}
+
+// ended is nil for an agent that was told to end.
+func ended(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// join announces the switch until it is a node.
+func (o agentOptions) join(ctx context.Context, cl *client.Client) (string, error) {
+	j := &agent.Joining{Registrar: cl, Wires: linux.NewWires(cmp.Or(o.node, o.serial), o.log), Logger: o.log,
+		Describe: func(ctx context.Context) switchstate.Announcement {
+			a := linux.Describe(ctx, o.switchConfig.FRRDir, o.controller)
+			a.Serial, a.Node = o.serial, o.node
+			if o.token != "" {
+				b, err := os.ReadFile(o.token)
+				if err != nil {
+					o.log.Debug("no join token is used", "err", err)
+				}
+				a.Token = strings.TrimSpace(string(b))
+			}
+			return a
+		}}
+	return j.Run(ctx)
 }

@@ -16,7 +16,7 @@ func failed(n int) error { return exitError{1, fmt.Sprintf("%d of the objects fa
 
 func newApplyCommand(a *app) *cobra.Command {
 	var files []string
-	var recursive, wait bool
+	var recursive, wait, force bool
 	var dryRun string
 	var timeout time.Duration
 	c := &cobra.Command{
@@ -50,7 +50,7 @@ not hold back the others, and the exit status is then 1.`,
 				suffix = " (dry run)"
 			}
 			var sent []client.AppliedItem
-			err = cl.Apply(c.Context(), objects, dryRun == "server", func(i client.AppliedItem) {
+			err = cl.Apply(c.Context(), objects, client.ApplyOptions{DryRun: dryRun == "server", Force: force}, func(i client.AppliedItem) {
 				if i.Problem != nil {
 					fmt.Fprintln(a.err, "Error:", i.Problem)
 					bad++
@@ -76,6 +76,7 @@ not hold back the others, and the exit status is then 1.`,
 	f.BoolVarP(&recursive, "recursive", "R", false, "read folders within folders")
 	f.StringVar(&dryRun, "dry-run", "none", "server: let the controller check, and write nothing")
 	f.Lookup("dry-run").NoOptDefVal = "server"
+	f.BoolVar(&force, "force", false, "write nodes and links also when ports would be cut off from the fabric")
 	f.BoolVar(&wait, "wait", false, "wait until the devices confirmed everything")
 	f.DurationVar(&timeout, "timeout", time.Minute, "how long --wait waits for all of it")
 	return c

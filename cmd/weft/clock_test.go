@@ -18,13 +18,15 @@ var wallClock = regexp.MustCompile(`time\.(Unix|UnixMilli|UnixMicro)\(|\.(Unix|U
 // dates are where a time is only shown or told apart from others; nothing is
 // measured with it.
 var dates = map[string]int{
-	"southbound/linux/peers.go": 2, // when a session was established, as FRR tells it
-	"controller/store/put.go":   2, // metadata.created
-	"controller/store/codec.go": 3, // metadata.created
-	"southbound/leaf/driver.go": 1, // a revision unlike that of an earlier controller
-	"lab/up.go":                 1,
-	"lab/probe/table.go":        1,
-	"lab/probe/underlay.go":     1,
+	"southbound/linux/peers.go":   2, // when a session was established, as FRR tells it
+	"controller/store/put.go":     2, // metadata.created
+	"controller/store/codec.go":   3, // metadata.created
+	"controller/store/journal.go": 3, // when a revision was written, for people
+	"controller/store/access.go":  5, // join tokens hold for hours, over restarts and for several controllers
+	"southbound/leaf/driver.go":   1, // a revision unlike that of an earlier controller
+	"lab/up.go":                   1,
+	"lab/probe/table.go":          1,
+	"lab/probe/underlay.go":       1,
 }
 
 // TestNothingIsMeasuredByTheWallClock: hold times, timeouts, duplicate

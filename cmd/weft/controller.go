@@ -39,6 +39,7 @@ type controllerOptions struct {
 	pprof         string
 	endpoints     []string
 	listen        []string
+	requireTokens bool
 	asn           uint32
 	bgpAddress    netip.Addr // from which leaves are dialled; may be invalid
 	routerID      netip.Addr
@@ -65,6 +66,7 @@ etcd runs inside this process, with its data in the data directory, unless
 			}
 			o.dir, o.logLevel = a.config.GetString("data-dir"), a.config.GetString("log-level")
 			o.pprof = a.config.GetString("pprof")
+			o.requireTokens = a.config.GetBool("require-tokens")
 			o.endpoints, o.listen = a.list("etcd-endpoints"), a.list("listen")
 			if err := o.bgp(a.config.GetUint32("asn"), a.config.GetString("bgp-address"), a.config.GetString("bgp-router-id")); err != nil {
 				return err
@@ -81,6 +83,7 @@ etcd runs inside this process, with its data in the data directory, unless
 	f.String("data-dir", "weft-data", "directory of the etcd that runs in this process")
 	f.StringSlice("etcd-endpoints", nil, "an etcd cluster to use instead, as URLs")
 	f.StringSlice("listen", []string{defaultListen}, "where to serve the API: ADDRESS:PORT or unix:PATH; may be repeated")
+	f.Bool("require-tokens", false, "refuse agents of switches that have not joined with a join token or been admitted")
 	f.Uint32("asn", defaultASN, "AS of which the route targets and distinguishers of BGP EVPN are made")
 	f.String("bgp-address", "", "address from which EVPN leaves are dialled; the one that the route to them has by default")
 	f.String("bgp-listen", "", "ADDRESS:PORT where controllers of other fabrics dial, for interconnects with passive peers; nowhere by default")
@@ -247,7 +250,7 @@ func (o controllerOptions) run(ctx context.Context) error {
 		}
 	}
 	eng, speaker := o.newEngine(st, listener, log)
-	server := api.New(api.Config{Store: st, Status: eng, Logger: log, Version: version(), Commit: commit()})
+	server := api.New(api.Config{Store: st, Status: eng, Boxes: eng, RequireTokens: o.requireTokens, Logger: log, Version: version(), Commit: commit()})
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup

@@ -18,7 +18,7 @@ func init() { commands = append(commands, newDeleteCommand, newWaitCommand) }
 
 func newDeleteCommand(a *app) *cobra.Command {
 	var files []string
-	var recursive, cascade, missing bool
+	var recursive, cascade, missing, force bool
 	c := &cobra.Command{
 		Use:   "delete KIND NAME... | KIND/NAME... | -f FILE",
 		Short: "Delete objects",
@@ -40,7 +40,7 @@ security group, what uses an external network, the external networks of a border
 			if err != nil {
 				return err
 			}
-			return a.delete(c.Context(), cl, refs, cascade, missing)
+			return a.delete(c.Context(), cl, refs, deleting{cascade, missing, force})
 		},
 		ValidArgsFunction: a.completeKindAndName,
 	}
@@ -48,13 +48,17 @@ security group, what uses an external network, the external networks of a border
 	f.StringArrayVarP(&files, "filename", "f", nil, "delete the objects of this file, folder or - for the standard input")
 	f.BoolVarP(&recursive, "recursive", "R", false, "read folders within folders")
 	f.BoolVar(&cascade, "cascade", false, "delete what belongs to the objects too")
+	f.BoolVar(&force, "force", false, "delete nodes and links also when ports would be cut off from the fabric")
 	f.BoolVar(&missing, "ignore-not-found", false, "do not mind objects that do not exist")
 	return c
 }
 
+// deleting are the manners of a deletion.
+type deleting struct{ cascade, missing, force bool }
+
 // delete deletes objects in order. What is in use by others of the list goes
 // together with these: groups may name each other, in any order.
-func (a *app) delete(ctx context.Context, cl *client.Client, refs []intent.Ref, cascade, missing bool) error {
+func (a *app) delete(ctx context.Context, cl *client.Client, refs []intent.Ref, o deleting) error {
 	listed, deleted := map[intent.Ref]bool{}, map[intent.Ref]bool{}
 	for _, r := range refs {
 		listed[r] = true
@@ -64,19 +68,19 @@ func (a *app) delete(ctx context.Context, cl *client.Client, refs []intent.Ref, 
 		if deleted[r] {
 			continue
 		}
-		gone, err := cl.Delete(ctx, r, client.DeleteOptions{Cascade: cascade})
+		gone, err := cl.Delete(ctx, r, client.DeleteOptions{Cascade: o.cascade, Force: o.force})
 		var p *client.Problem
-		if errors.As(err, &p) && p.Type == client.TypeInUse && !cascade {
+		if errors.As(err, &p) && p.Type == client.TypeInUse && !o.cascade {
 			// Would a cascade delete anything that is not listed?
-			if all, try := cl.Delete(ctx, r, client.DeleteOptions{Cascade: true, DryRun: true}); try == nil &&
+			if all, try := cl.Delete(ctx, r, client.DeleteOptions{Cascade: true, DryRun: true, Force: o.force}); try == nil &&
 				!slices.ContainsFunc(all, func(r intent.Ref) bool { return !listed[r] }) {
-				gone, err = cl.Delete(ctx, r, client.DeleteOptions{Cascade: true})
+				gone, err = cl.Delete(ctx, r, client.DeleteOptions{Cascade: true, Force: o.force})
 			}
 		}
 		var lost *client.ConnectError
 		switch {
 		case err == nil:
-		case missing && errors.As(err, &p) && p.Status == http.StatusNotFound:
+		case o.missing && errors.As(err, &p) && p.Status == http.StatusNotFound:
 		case errors.As(err, &lost):
 			return err
 		default:

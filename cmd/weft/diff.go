@@ -15,14 +15,26 @@ import (
 func newDiffCommand(a *app) *cobra.Command {
 	var files []string
 	var recursive bool
+	var to int64
 	c := &cobra.Command{
-		Use:     "diff -f FILE|DIR|-",
-		Short:   "Show what apply would change",
-		Long:    "Show what apply would change. Exit status 0: nothing; 1: something; 2 or more: an error.",
-		Example: `  weft diff -f tenants.yaml`,
-		Args:    cobra.NoArgs,
+		Use:   "diff -f FILE|DIR|- | --to REV",
+		Short: "Show what apply, or a rollback, would change",
+		Long: `Show what apply would change or, with --to, what a rollback to a revision would.
+Exit status 0: nothing; 1: something; 2 or more: an error.`,
+		Example: `  weft diff -f tenants.yaml
+  weft diff --to 118`,
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			differs, err := a.diff(c, files, recursive)
+			var differs bool
+			var err error
+			switch {
+			case to != 0 && len(files) > 0:
+				return usageError{errors.New("give -f or --to, not both")}
+			case to != 0:
+				differs, err = a.diffTo(c, to)
+			default:
+				differs, err = a.diff(c, files, recursive)
+			}
 			switch {
 			case err != nil:
 				return exitError{2, err.Error()}
@@ -35,6 +47,7 @@ func newDiffCommand(a *app) *cobra.Command {
 	f := c.Flags()
 	f.StringArrayVarP(&files, "filename", "f", nil, "file, folder or - for the standard input; may be repeated")
 	f.BoolVarP(&recursive, "recursive", "R", false, "read folders within folders")
+	f.Int64Var(&to, "to", 0, "revision to compare with: \"weft history\" lists them")
 	return c
 }
 
@@ -76,13 +89,46 @@ func (a *app) diff(c *cobra.Command, files []string, recursive bool) (bool, erro
 		}
 		if before != after {
 			differs = true
-			fmt.Fprintf(a.out, "--- live %s\n+++ file %s\n", o.Ref(), o.Ref())
-			for _, l := range lines(before, after) {
-				fmt.Fprintln(a.out, l)
-			}
+			a.printDiff("live", "file", o.Ref(), before, after)
 		}
 	}
 	return differs, nil
+}
+
+// printDiff shows two versions of an object line by line.
+func (a *app) printDiff(old, now string, r intent.Ref, before, after string) {
+	fmt.Fprintf(a.out, "--- %s %s\n+++ %s %s\n", old, r, now, r)
+	for _, l := range lines(before, after) {
+		fmt.Fprintln(a.out, l)
+	}
+}
+
+// diffTo shows what a rollback to a revision would change.
+func (a *app) diffTo(c *cobra.Command, to int64) (bool, error) {
+	cl, err := a.client()
+	if err != nil {
+		return false, err
+	}
+	got, err := cl.Rollback(c.Context(), client.Rollback{Revision: to, DryRun: true, Objects: true})
+	if err != nil {
+		return false, err
+	}
+	for _, change := range got.Changes {
+		now, then, err := change.Objects()
+		if err != nil {
+			return false, err
+		}
+		before, err := plain(now)
+		if err != nil {
+			return false, err
+		}
+		after, err := plain(then)
+		if err != nil {
+			return false, err
+		}
+		a.printDiff("live", fmt.Sprint("revision ", to), change.Ref, before, after)
+	}
+	return len(got.Changes) > 0, nil
 }
 
 // namesUnknown reports whether the only trouble with an object is that what it

@@ -13,8 +13,12 @@ func newFabricCommand(a *app) *cobra.Command {
 	c := &cobra.Command{Use: "fabric", Short: "Plan the underlay, and look at it: its cables and neighbours",
 		Example: `  weft fabric render dc.clab.yml --out configs
   weft fabric cabling
-  weft fabric neighbours leaf1`}
-	c.AddCommand(newFabricRender(a), newFabricCabling(a), newFabricNeighbours(a))
+  weft fabric neighbours leaf1
+  weft fabric load
+  weft fabric token create --node leaf7
+  weft fabric discover -o yaml`}
+	c.AddCommand(newFabricRender(a), newFabricCabling(a), newFabricNeighbours(a), newFabricLoad(a),
+		newFabricDiscover(a), newFabricUnknown(a), newFabricAdmit(a), newFabricRevoke(a), newFabricToken(a))
 	return c
 }
 

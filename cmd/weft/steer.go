@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -29,7 +30,7 @@ the best weights that hardware can hold. No device and no controller is needed.`
 		Example: `  weft steer matrix --topology dc.clab.yml --total 800G --heavy 10 > matrix.csv
   weft steer simulate -f matrix.csv --topology dc.clab.yml --failures --svg heat.svg`,
 	}
-	c.AddCommand(newSteerSimulate(a), newSteerPlan(a), newSteerMatrix())
+	c.AddCommand(newSteerSimulate(a), newSteerPlan(a), newSteerMatrix(a))
 	return c
 }
 
@@ -82,18 +83,27 @@ func (f *fabricFlags) load() (*topology.Graph, *steering.Network, error) {
 	return file.Graph, n, nil
 }
 
-func newSteerMatrix() *cobra.Command {
+func newSteerMatrix(a *app) *cobra.Command {
 	var f fabricFlags
 	g := demand.Gravity{}
 	var total string
 	var heavy float64
+	var measured bool
+	var window time.Duration
 	c := &cobra.Command{
-		Use: "matrix", Short: "Make up a traffic matrix between the leaves of a topology file", Args: cobra.NoArgs,
+		Use: "matrix", Short: "Print the traffic matrix as measured, or make one up for a topology file", Args: cobra.NoArgs,
 		Long: `Make up a traffic matrix between the leaves of a topology file, for trials: the
 traffic between two leaves is proportional to the product of their masses, and some
-pairs are elephants of one flow each. The same flags make the same matrix.`,
-		Example: "  weft steer matrix --topology dc.clab.yml --total 800G --spread 0.4 --heavy 10 --times 8 > matrix.csv",
+pairs are elephants of one flow each. The same flags make the same matrix.
+
+With --measured it is what the leaves of the running fabric have counted within a
+window that ends now: what VTEPs sent each other through the fabric, by tenant.`,
+		Example: `  weft steer matrix --topology dc.clab.yml --total 800G --spread 0.4 --heavy 10 --times 8 > matrix.csv
+  weft steer matrix --measured --window 5m > matrix.csv`,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if measured {
+				return a.measuredMatrix(c, window)
+			}
 			n, err := f.network()
 			if err != nil {
 				return err
@@ -111,6 +121,8 @@ pairs are elephants of one flow each. The same flags make the same matrix.`,
 		},
 	}
 	f.add(c)
+	c.Flags().BoolVar(&measured, "measured", false, "what the running fabric carries, instead of one that is made up")
+	c.Flags().DurationVar(&window, "window", 10*time.Second, "with --measured: time that ends now, from 1s to 5m")
 	c.Flags().StringVar(&total, "total", "100G", "bit/s in all")
 	c.Flags().Float64Var(&g.Spread, "spread", 0.4, "how unequal the leaves are: standard deviation of the logarithm of their mass")
 	c.Flags().Float64Var(&heavy, "heavy", 10, "percentage of the pairs that are elephants")

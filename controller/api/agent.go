@@ -38,12 +38,12 @@ func (s *Server) registerAgent() {
 	huma.Register(s.api, huma.Operation{OperationID: "getLeafState", Method: http.MethodGet, Path: "/v1/nodes/{name}/leaf", Tags: []string{"Agents"},
 		Summary:     "State that a leaf is to have",
 		Description: "Waits for a state of another revision than since; 204 when there was none for a while. The first answer comes after the agent's first report.",
-		Errors:      []int{http.StatusNotFound},
-		Responses:   map[string]*huma.Response{"204": {Description: "Nothing changed: ask again"}}}, s.leafState)
+		Errors:      []int{http.StatusUnauthorized, http.StatusNotFound}, Middlewares: huma.Middlewares{s.agentsOnly},
+		Responses: map[string]*huma.Response{"204": {Description: "Nothing changed: ask again"}}}, s.leafState)
 	huma.Register(s.api, huma.Operation{OperationID: "reportLeaf", Method: http.MethodPost, Path: "/v1/nodes/{name}/leaf/report", Tags: []string{"Agents"},
-		Summary: "Tell what a leaf has", MaxBodyBytes: 256 << 20, Errors: []int{http.StatusNotFound}}, s.reportLeaf)
+		Summary: "Tell what a leaf has", MaxBodyBytes: 256 << 20, Errors: []int{http.StatusUnauthorized, http.StatusNotFound}, Middlewares: huma.Middlewares{s.agentsOnly}}, s.reportLeaf)
 	huma.Register(s.api, huma.Operation{OperationID: "reportSwitch", Method: http.MethodPost, Path: "/v1/nodes/{name}/switch/report", Tags: []string{"Agents"},
-		Summary: "Tell what ports a switch has, and who is at their other ends", MaxBodyBytes: 16 << 20, Errors: []int{http.StatusNotFound}}, s.reportSwitch)
+		Summary: "Tell what ports a switch has, and who is at their other ends", MaxBodyBytes: 16 << 20, Errors: []int{http.StatusUnauthorized, http.StatusNotFound}, Middlewares: huma.Middlewares{s.agentsOnly}}, s.reportSwitch)
 }
 
 type switchInput struct {

@@ -24,6 +24,7 @@ import (
 	"github.com/weft-sdn/weft/controller/engine"
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/controller/store"
+	"github.com/weft-sdn/weft/fabric/load"
 	"github.com/weft-sdn/weft/southbound"
 	"github.com/weft-sdn/weft/southbound/switchstate"
 )
@@ -61,6 +62,9 @@ func TestMain(m *testing.M) {
 type devices struct {
 	wired   []switchstate.Report
 	cabling engine.Cabling
+	loads   []switchstate.Load
+	load    engine.FabricLoad
+	matrix  load.Matrix
 	mu      sync.Mutex
 	say     func(intent.Object) *intent.Status
 	changed chan struct{}
@@ -74,7 +78,8 @@ type devices struct {
 	tenant  engine.EdgeCounts[southbound.TenantCount] // of tenant t
 	acl     engine.ACLCounters                        // of the ACL that is called edge
 	flows   []southbound.FlowLine
-	mute    error // why no device can be asked
+	at      map[string][]intent.Ref // ports on a node
+	mute    error                   // why no device can be asked
 }
 
 func newDevices() *devices {
@@ -123,6 +128,9 @@ func (d *devices) SwitchPorts(node string) ([]switchstate.Port, time.Time, bool)
 	}
 	return d.wired[len(d.wired)-1].Ports, time.Unix(7, 0).UTC(), true
 }
+
+func (d *devices) PortsAt(node string) []intent.Ref { return d.at[node] }
+func (d *devices) Reporting() []engine.Reporting    { return nil }
 
 func (d *devices) Cabling() engine.Cabling { return d.cabling }
 
@@ -216,7 +224,7 @@ func newBench(t *testing.T, change ...func(*Config)) *bench {
 func newBenchAlone(t *testing.T, change ...func(*Config)) *bench {
 	t.Helper()
 	b := &bench{t: t, store: openStore(t), devices: newDevices()}
-	cfg := Config{Store: b.store, Status: b.devices, Version: "test", Heartbeat: 50 * time.Millisecond}
+	cfg := Config{Store: b.store, Status: b.devices, Boxes: engine.New(engine.Config{}), Version: "test", Heartbeat: 50 * time.Millisecond}
 	for _, f := range change {
 		f(&cfg)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -17,6 +18,7 @@ type reader func(ref intent.Ref, body []byte) (intent.Object, error)
 
 type applyInput struct {
 	DryRun  bool   `query:"dryRun" doc:"Check and complete the objects, but write nothing"`
+	Force   bool   `query:"force" doc:"Write nodes and links also when ports would be cut off from the fabric, or leaves from each other"`
 	RawBody []byte `contentType:"application/json"`
 }
 
@@ -59,6 +61,12 @@ func (s *Server) apply(ctx context.Context, in *applyInput) (*applyOutput, error
 	}
 	sctx, cancel := context.WithTimeout(ctx, 6*s.cfg.StoreTimeout)
 	defer cancel()
+	if !in.Force {
+		var err error
+		if objects, at, err = s.unguarded(sctx, objects, at, out.Body.Items); err != nil {
+			return nil, s.fail(ctx, err)
+		}
+	}
 	for n, w := range s.cfg.Store.PutAll(sctx, objects, in.DryRun) {
 		item := &out.Body.Items[at[n]]
 		if w.Err != nil {
@@ -70,6 +78,29 @@ func (s *Server) apply(ctx context.Context, in *applyInput) (*applyOutput, error
 		item.Action, item.Revision = action(w.PutResult), w.Object.Meta().Revision
 	}
 	return out, nil
+}
+
+// unguarded leaves out the objects that together would cut ports off, with the
+// problem in their items.
+func (s *Server) unguarded(ctx context.Context, objects []intent.Object, at []int, items []client.AppliedItem) ([]intent.Object, []int, error) {
+	after := edits{}
+	for _, o := range objects {
+		after[o.Ref()] = o
+	}
+	refused, err := s.guard(ctx, after)
+	if err == nil || len(refused) == 0 {
+		return objects, at, err
+	}
+	var keep []intent.Object
+	var where []int
+	for i, o := range objects {
+		if slices.Contains(refused, o.Ref()) {
+			items[at[i]].Problem = s.problem(ctx, err)
+			continue
+		}
+		keep, where = append(keep, o), append(where, at[i])
+	}
+	return keep, where, nil
 }
 
 // item reads one item of an apply.

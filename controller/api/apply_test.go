@@ -26,7 +26,7 @@ func TestApplyWritesManyByFewTransactions(t *testing.T) {
 	before, err := b.store.Revision(t.Context())
 	require.NoError(t, err)
 	var got []intent.Ref
-	require.NoError(t, b.client().Apply(t.Context(), objects, false, func(i client.AppliedItem) {
+	require.NoError(t, b.client().Apply(t.Context(), objects, client.ApplyOptions{}, func(i client.AppliedItem) {
 		require.Nil(t, i.Problem)
 		require.Equal(t, client.Created, i.Action)
 		require.Positive(t, i.Revision)

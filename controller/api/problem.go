@@ -116,7 +116,7 @@ func (s *Server) problem(ctx context.Context, err error) *client.Problem {
 		return p
 	case errors.Is(err, store.ErrNotFound):
 		return set(client.TypeNotFound, "Not found", http.StatusNotFound)
-	case errors.Is(err, store.ErrExpired), errors.Is(err, store.ErrCompacted):
+	case errors.Is(err, store.ErrExpired), errors.Is(err, store.ErrCompacted), errors.Is(err, store.ErrGone):
 		return set(client.TypeExpired, "Revision is gone", http.StatusGone)
 	case errors.Is(err, store.ErrToken):
 		p = malformed("%v", err)

@@ -37,6 +37,7 @@ type PutParams struct {
 	IfMatch     string `header:"If-Match" doc:"ETag at which the object must be, or * for any that exists; else 412"`
 	IfNoneMatch string `header:"If-None-Match" doc:"* when the object must not exist yet; else 412"`
 	DryRun      bool   `query:"dryRun" doc:"Check and complete the object, but write nothing and wait for nothing"`
+	Force       bool   `query:"force" doc:"Nodes and links: also when ports would be cut off from the fabric, or leaves from each other; else 409"`
 	WaitParams
 	RawBody []byte `contentType:"application/json"`
 }
@@ -52,6 +53,7 @@ type DeleteParams struct {
 	IfMatch string `header:"If-Match" doc:"ETag at which the object must be; else 412"`
 	Cascade bool   `query:"cascade" doc:"Delete what belongs to the object too; else 409 when something names it. What only names it, such as the router of a network, must let go of it first"`
 	DryRun  bool   `query:"dryRun" doc:"Tell what would be deleted, and delete nothing"`
+	Force   bool   `query:"force" doc:"Nodes and links: also when ports would be cut off from the fabric; else 409"`
 }
 
 type putOutput[T any] struct {
@@ -223,6 +225,11 @@ func (s *Server) putIf(ctx context.Context, o intent.Object, in *PutParams) (sto
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.StoreTimeout)
 	defer cancel()
+	if !in.Force {
+		if _, err := s.guard(ctx, edits{o.Ref(): o}); err != nil {
+			return store.PutResult{}, err
+		}
+	}
 	for opt.IfMatch = rev; ; {
 		if any {
 			old, err := s.cfg.Store.Get(ctx, o.Ref())
@@ -302,6 +309,11 @@ func (s *Server) delete(ctx context.Context, ref intent.Ref, in *DeleteParams) (
 	// A cascade may take several transactions.
 	sctx, cancel := context.WithTimeout(ctx, 6*s.cfg.StoreTimeout)
 	defer cancel()
+	if !in.Force {
+		if err := s.mayDelete(sctx, ref); err != nil {
+			return nil, s.fail(ctx, err)
+		}
+	}
 	res, err := s.cfg.Store.Delete(sctx, ref, store.DeleteOptions{IfMatch: rev, Cascade: in.Cascade, DryRun: in.DryRun})
 	if err != nil {
 		return nil, s.fail(ctx, err)

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"github.com/weft-sdn/weft/controller/engine"
+
 	"context"
 	"encoding/json"
 	"net"
@@ -54,7 +56,7 @@ func TestListenUnix(t *testing.T) {
 // TestServeStopsGracefully: on two listeners, with a watch and a wait open.
 func TestServeStopsGracefully(t *testing.T) {
 	d := newDevices()
-	s := New(Config{Store: openStore(t), Status: d})
+	s := New(Config{Store: openStore(t), Status: d, Boxes: engine.New(engine.Config{})})
 	path := socket(t)
 	unix, err := ListenUnix(path)
 	require.NoError(t, err)
@@ -99,7 +101,7 @@ func TestServeReportsListenerFailure(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	require.NoError(t, l.Close())
-	s := New(Config{Store: openStore(t), Status: newDevices()})
+	s := New(Config{Store: openStore(t), Status: newDevices(), Boxes: engine.New(engine.Config{})})
 	require.ErrorContains(t, s.Serve(t.Context(), l), "serve API")
 	require.ErrorContains(t, s.Serve(t.Context()), "no listener")
 }

@@ -27,11 +27,38 @@ import (
 // Store keeps the objects; *store.Store is one.
 type Store interface {
 	Reader
+	Credentials
+	Tokens
 	Put(ctx context.Context, o intent.Object, opt store.PutOptions) (store.PutResult, error)
 	PutAll(ctx context.Context, objects []intent.Object, dryRun bool) []store.Written
 	Delete(ctx context.Context, r intent.Ref, opt store.DeleteOptions) (store.DeleteResult, error)
 	// Compact forgets history and gives its space back.
 	Compact(ctx context.Context) error
+	Past
+}
+
+// Past is the history of a Store, and the way back.
+type Past interface {
+	History(ctx context.Context, o store.HistoryOptions) (store.History, error)
+	Rollback(ctx context.Context, rev int64, opt store.RollbackOptions) (store.Difference, error)
+}
+
+// Credentials bind nodes to the boxes that joined as them.
+type Credentials interface {
+	Credential(ctx context.Context, node string) (c store.Credential, ok bool, err error)
+	Credentials(ctx context.Context) ([]store.Credential, error)
+	// Enrol fails with a *store.TokenError, store.ErrNotFound or store.ErrNameTaken.
+	Enrol(ctx context.Context, c store.Credential, token string) error
+	Revoke(ctx context.Context, node string) (ok bool, err error)
+}
+
+// Tokens are the one-time join tokens.
+type Tokens interface {
+	CreateToken(ctx context.Context, node string, ttl time.Duration) (t store.Token, secret string, err error)
+	// Token fails with a *store.TokenError when the token can't be used.
+	Token(ctx context.Context, secret string) (store.Token, error)
+	Tokens(ctx context.Context) ([]store.Token, error)
+	DeleteToken(ctx context.Context, id string) (ok bool, err error)
 }
 
 // Reader is the reading half of a Store.
@@ -62,6 +89,10 @@ type Status interface {
 	Routes(intent.VNI) []engine.Route
 	TakeSwitch(node string, r switchstate.Report) bool
 	Cabling() engine.Cabling
+	// Reporting lists the switches of which agents report now, by name.
+	Reporting() []engine.Reporting
+	// PortsAt lists the ports on a node, or bound or moving to it.
+	PortsAt(node string) []intent.Ref
 	SwitchPorts(node string) (ports []switchstate.Port, at time.Time, ok bool)
 	// PortCounters asks a port's edge what it has counted; its error is
 	// engine.ErrNowhere, engine.ErrUncounted or a *southbound.OpError.
@@ -78,17 +109,22 @@ type Status interface {
 	// controller has not taken the router, or the tenant has no limits.
 	RouterCounters(ctx context.Context, router intent.Ref) (c engine.EdgeCounts[southbound.RouterCount], ok bool)
 	TenantCounters(ctx context.Context, tenant string) (c engine.EdgeCounts[southbound.TenantCount], ok bool)
+	LoadStatus
 	// Leaf is the driver of a leaf that an agent serves, nil when there is none.
 	Leaf(node string) engine.Leaf
 }
 
-// Config says what a Server works with. Store and Status are required.
+// Config says what a Server works with. Store, Status and Boxes are required.
 type Config struct {
 	Store   Store
 	Status  Status
+	Boxes   Boxes
 	Logger  *slog.Logger
 	Version string // of the program
 	Commit  string
+	// RequireTokens refuses agents on switches that have not joined by a token or
+	// been admitted.
+	RequireTokens bool
 
 	// StoreTimeout bounds what one request waits for the store; 10 s by default.
 	StoreTimeout time.Duration
@@ -126,11 +162,12 @@ type Server struct {
 	mux     *http.ServeMux
 	handler http.Handler
 
-	patience  time.Duration // with slow clients of a watch
-	pages     chan struct{} // one entry for each page that is in memory
-	reading   chan struct{} // one entry for each page that is being read
-	closing   chan struct{} // closed when watches and waits must end
-	closeOnce sync.Once
+	credentials credentials   // of agents, as read
+	patience    time.Duration // with slow clients of a watch
+	pages       chan struct{} // one entry for each page that is in memory
+	reading     chan struct{} // one entry for each page that is being read
+	closing     chan struct{} // closed when watches and waits must end
+	closeOnce   sync.Once
 }
 
 // New returns a server that does not listen yet.
@@ -146,7 +183,12 @@ func New(cfg Config) *Server {
 	s.registerACL()
 	s.registerApply()
 	s.registerStore()
+	s.registerHistory()
 	s.registerAgent()
+	s.registerJoin()
+	s.registerTokens()
+	s.registerDiscovery()
+	s.registerLoad()
 	s.registerDocs()
 	s.handler = s.wrap(s.mux)
 	return s

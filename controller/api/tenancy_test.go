@@ -148,7 +148,7 @@ func TestClientKeepsGroupsTogether(t *testing.T) {
 				Spec:     intent.SecurityGroupSpec{Rules: []intent.SecurityRule{{Direction: intent.Ingress, Group: fmt.Sprintf("%s%d", names, before)}}}})
 		}
 		n := 0
-		require.NoError(t, b.client().Apply(t.Context(), objects, false, func(i client.AppliedItem) {
+		require.NoError(t, b.client().Apply(t.Context(), objects, client.ApplyOptions{}, func(i client.AppliedItem) {
 			require.Nil(t, i.Problem, "%d before: %v", before, i.Problem)
 			n++
 		}))

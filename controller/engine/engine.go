@@ -61,6 +61,8 @@ type Engine struct {
 	readers   readers
 	wakes     wakes
 	wiring    *wiring
+	unknowns  *unknowns
+	loads     *loads
 
 	mu       sync.RWMutex
 	model    *overlay.Model
@@ -95,7 +97,7 @@ func New(c Config) *Engine {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	e := &Engine{
-		config: c, log: c.Logger, events: newRing(eventsKept), moves: newMoveQueue(), wakes: newWakes(), wiring: newWiring(),
+		config: c, log: c.Logger, events: newRing(eventsKept), moves: newMoveQueue(), wakes: newWakes(), wiring: newWiring(), unknowns: newUnknowns(), loads: newLoads(),
 		model: overlay.NewModel(), objects: map[intent.Ref]int64{}, members: map[intent.Ref]map[intent.Ref]struct{}{}, sessions: map[string]*session{}, ending: map[string]*session{}, moving: map[intent.Ref]*moving{}, trims: map[intent.VNI]struct{}{},
 		changed: make(chan struct{}),
 	}
@@ -256,6 +258,7 @@ func (e *Engine) delete(r intent.Ref) {
 		e.regroup(e.model.Port(r), nil)
 	}
 	e.wiring.put(r, nil)
+	e.loads.put(r, nil)
 	if r.Kind == intent.KindNode {
 		e.alarms.end(r.Name, AlarmSilent, agentObject)
 	}

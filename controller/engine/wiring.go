@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/fabric/load"
 	"github.com/weft-sdn/weft/southbound"
 	"github.com/weft-sdn/weft/southbound/switchstate"
 	"github.com/weft-sdn/weft/topology"
@@ -36,6 +37,8 @@ const agentObject = "the agent"
 type wiring struct {
 	mu       sync.Mutex
 	links    map[intent.Ref]topology.Link
+	nodes    map[string]identity
+	capacity map[intent.Ref]float64 // bit/s, of links that state it
 	switches map[string]*reported
 	faults   map[topology.CablingFault]time.Time // since when
 	raised   map[topology.CablingFault]struct{}  // as alarms
@@ -45,12 +48,13 @@ type wiring struct {
 // reported is what a switch said last.
 type reported struct {
 	ports  []switchstate.Port
+	serial string // of the box; empty when it does not say
 	at     time.Time
 	silent bool // as an alarm says
 }
 
 func newWiring() *wiring {
-	return &wiring{links: map[intent.Ref]topology.Link{}, switches: map[string]*reported{}, faults: map[topology.CablingFault]time.Time{},
+	return &wiring{links: map[intent.Ref]topology.Link{}, capacity: map[intent.Ref]float64{}, nodes: map[string]identity{}, switches: map[string]*reported{}, faults: map[topology.CablingFault]time.Time{},
 		raised: map[topology.CablingFault]struct{}{}, now: time.Now}
 }
 
@@ -77,15 +81,33 @@ func (w *wiring) put(r intent.Ref, o intent.Object) {
 	switch r.Kind {
 	case intent.KindLink:
 		delete(w.links, r)
+		delete(w.capacity, r)
 		if l, ok := o.(*intent.Link); ok && len(l.Spec.Endpoints) == 2 {
 			a, b := l.Spec.Endpoints[0], l.Spec.Endpoints[1]
 			w.links[r] = topology.Link{A: topology.End{Node: a.Node, Interface: a.Interface}, B: topology.End{Node: b.Node, Interface: b.Interface}, MTU: l.Spec.MTU}
+			if c, ok := l.Spec.Capacity.Bits(); ok && c > 0 {
+				w.capacity[r] = float64(c)
+			}
 		}
 	case intent.KindNode:
-		if o == nil {
+		delete(w.nodes, r.Name)
+		if n, ok := o.(*intent.Node); ok {
+			w.nodes[r.Name] = identity{n.Spec.Role, n.Spec.Serial, n.Spec.MAC}
+		} else {
 			delete(w.switches, r.Name)
 		}
 	}
+}
+
+// intended are the links of the intent.
+func (w *wiring) intended() []load.Link {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	out := make([]load.Link, 0, len(w.links))
+	for r, l := range w.links {
+		out = append(out, load.Link{A: l.A, B: l.B, Capacity: w.capacity[r]})
+	}
+	return out
 }
 
 // take takes a report. The ports are the wiring's from now on.
@@ -97,7 +119,7 @@ func (w *wiring) take(node string, r switchstate.Report) {
 		s = &reported{}
 		w.switches[node] = s
 	}
-	s.ports, s.at = r.Ports, w.now()
+	s.ports, s.serial, s.at = r.Ports, r.Serial, w.now()
 }
 
 // judge finds the faults that there are now, and what became an alarm or ended.
@@ -129,30 +151,38 @@ func (w *wiring) judge() (raise, end []topology.CablingFault, silent map[string]
 
 // settle brings the faults in line with what is reported. The caller holds the lock.
 func (w *wiring) settle(now time.Time) {
-	seen := map[string][]topology.Seen{}
-	for node, s := range w.switches {
-		if now.Sub(s.at) > silentAfter {
-			continue
-		}
-		ports := make([]topology.Seen, 0, len(s.ports))
-		for _, p := range s.ports {
-			v := topology.Seen{Interface: p.Name, Up: p.Up, MTU: p.MTU, Speed: p.Speed}
-			for _, n := range p.Neighbours {
-				v.Heard = append(v.Heard, topology.End{Node: n.Device, Interface: n.Port})
-			}
-			ports = append(ports, v)
-		}
-		seen[node] = ports
-	}
 	was := w.faults
 	w.faults = map[topology.CablingFault]time.Time{}
-	for _, f := range topology.Cabling(slices.Collect(maps.Values(w.links)), seen) {
+	for _, f := range topology.Cabling(slices.Collect(maps.Values(w.links)), w.seen(now)) {
 		since, ok := was[f]
 		if !ok {
 			since = now
 		}
 		w.faults[f] = since
 	}
+}
+
+// seen are the ports of the switches that report. The caller holds the lock.
+func (w *wiring) seen(now time.Time) map[string][]topology.Seen {
+	out := map[string][]topology.Seen{}
+	for node, s := range w.switches {
+		if now.Sub(s.at) <= silentAfter {
+			out[node] = seenPorts(s.ports)
+		}
+	}
+	return out
+}
+
+func seenPorts(ports []switchstate.Port) []topology.Seen {
+	out := make([]topology.Seen, 0, len(ports))
+	for _, p := range ports {
+		v := topology.Seen{Interface: p.Name, Up: p.Up, MTU: p.MTU, Speed: p.Speed}
+		for _, n := range p.Neighbours {
+			v.Heard = append(v.Heard, topology.End{Node: n.Device, Interface: n.Port})
+		}
+		out = append(out, v)
+	}
+	return out
 }
 
 // state is how the fabric is wired now.
@@ -188,6 +218,28 @@ func (w *wiring) portsOf(node string) (ports []switchstate.Port, at time.Time, o
 		return s.ports, s.at, true
 	}
 	return nil, time.Time{}, false
+}
+
+// Reporting is a switch that reports.
+type Reporting struct {
+	Node, Serial string
+	Role         intent.Role
+	Ports        []switchstate.Port
+}
+
+// Reporting lists the switches of which agents report now, by name.
+func (e *Engine) Reporting() []Reporting {
+	w := e.wiring
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []Reporting
+	for node, s := range w.switches {
+		if w.now().Sub(s.at) <= silentAfter {
+			out = append(out, Reporting{node, s.serial, w.nodes[node].role, s.ports})
+		}
+	}
+	slices.SortFunc(out, func(a, b Reporting) int { return strings.Compare(a.Node, b.Node) })
+	return out
 }
 
 // watchWiring keeps the alarms of cables until ctx ends.

@@ -50,9 +50,24 @@ type NodeSpec struct {
 	// HardwareVTEP makes the node a switch that is driven by the hardware_vtep
 	// schema.
 	HardwareVTEP *HardwareVTEP `json:"hardwareVTEP,omitempty" yaml:"hardwareVTEP,omitempty" doc:"How to reach a switch with the hardware_vtep schema"`
+	// Serial and MAC say which box the node is: one that joins without a name and
+	// has them gets this identity.
+	Serial string `json:"serial,omitempty" yaml:"serial,omitempty" doc:"Serial number of the box that the node is; a box that joins with it gets this node's identity" maxLength:"128"`
+	MAC    MAC    `json:"mac,omitzero" yaml:"mac,omitempty" doc:"MAC address of a port of that box, instead of its serial number, or beside it"`
 	// EVPN makes the node a BGP EVPN leaf.
 	EVPN *EVPN `json:"evpn,omitempty" yaml:"evpn,omitempty" doc:"How the controller and a BGP EVPN leaf speak"`
+	// Maintenance has a switch's neighbours leave it before it is worked on.
+	Maintenance Maintenance `json:"maintenance,omitempty" yaml:"maintenance,omitempty" doc:"drain: other switches are to use the ways around this one (RFC 8326)" enum:"drain"`
 }
+
+// Maintenance is what is to be done with a switch before people work on it.
+type Maintenance string
+
+// MaintenanceDrain leads traffic around the switch.
+const MaintenanceDrain Maintenance = "drain"
+
+// Drains reports whether traffic is to be led around the node.
+func (s *NodeSpec) Drains() bool { return s.Maintenance == MaintenanceDrain }
 
 // Edge reports whether the controller serves the node as an end of tunnels.
 func (s *NodeSpec) Edge() bool { return s.VSwitch != nil || s.HardwareVTEP != nil || s.EVPN != nil }
@@ -139,6 +154,8 @@ type Link struct {
 type LinkSpec struct {
 	Endpoints []LinkEnd `json:"endpoints" yaml:"endpoints" doc:"The two ends" minItems:"2" maxItems:"2"`
 	MTU       int       `json:"mtu,omitempty" yaml:"mtu,omitempty" doc:"MTU of the link in bytes"`
+	// Capacity is what the link's utilisation is measured against.
+	Capacity BitRate `json:"capacity,omitempty" yaml:"capacity,omitempty" doc:"Bits per second each way, such as 10G; what its ports report when left out" pattern:"^[0-9]+[kMG]?$" patternDescription:"a number of bits like 500k, 10M or 1G"`
 }
 
 // LinkEnd is one end of a cable.

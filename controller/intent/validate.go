@@ -305,10 +305,36 @@ func (n *Node) Validate() error {
 		}
 	}
 	f.evpn(n)
+	if s := n.Spec.Serial; s != "" && CheckSerial(s) != nil {
+		f.Add("spec.serial", "%v", CheckSerial(s))
+	}
+	if n.Spec.MAC.Multicast() {
+		f.Add("spec.mac", "%s is a multicast address", n.Spec.MAC)
+	}
+	if m := n.Spec.Maintenance; m != "" && m != MaintenanceDrain {
+		f.Add("spec.maintenance", "%q is not known: use drain, or leave it out", m)
+	} else if m != "" && !n.Spec.Role.Switch() {
+		f.Add("spec.maintenance", "is for switches of the underlay only, and the role is %s", n.Spec.Role)
+	}
 	if n.Spec.VTEP.IsValid() && (n.Spec.VTEP.IsUnspecified() || n.Spec.VTEP.IsMulticast()) {
 		f.Add("spec.vtep", "%s is not a unicast address", n.Spec.VTEP)
 	}
 	return f.Err()
+}
+
+// maxSerial is the longest serial number, in bytes.
+const maxSerial = 128
+
+// CheckSerial checks the serial number of a box: 1 to 128 bytes of printable ASCII
+// without spaces.
+func CheckSerial(s string) error {
+	if s == "" || len(s) > maxSerial {
+		return fmt.Errorf("has %d characters: a serial number has 1 to %d", len(s), maxSerial)
+	}
+	if strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return fmt.Errorf("%q is not a serial number: use printable ASCII without spaces", s)
+	}
+	return nil
 }
 
 func (f *Faults) evpn(n *Node) {
@@ -365,6 +391,11 @@ func (l *Link) Validate() error {
 	}
 	if a, b := l.Spec.Endpoints[0], l.Spec.Endpoints[1]; a.Node == b.Node && a.Interface == b.Interface {
 		f.Add("spec.endpoints", "both ends are %s:%s", a.Node, a.Interface)
+	}
+	if c, ok := l.Spec.Capacity.Bits(); !ok {
+		f.Add("spec.capacity", "%q is not a rate like 500k, 10M or 1G", l.Spec.Capacity)
+	} else if l.Spec.Capacity != "" && c == 0 {
+		f.Add("spec.capacity", "is zero: leave it out to have what the ports report")
 	}
 	return f.Err()
 }

@@ -202,7 +202,7 @@ func (b *bulk) commit(units []unit, t *txn) {
 	if b.dry {
 		t.puts = nil
 	}
-	r, err := b.s.client.Txn(b.ctx).If(t.cmps...).Then(t.puts...).Commit()
+	r, err := b.s.client.Txn(b.ctx).If(t.cmps...).Then(b.s.stamped(t.puts)...).Commit()
 	switch {
 	case tooLarge(err), err == nil && !r.Succeeded:
 		b.commit(units[:len(units)/2], nil)
@@ -265,7 +265,7 @@ func (b *bulk) together(u unit) {
 	if b.dry {
 		t.puts = nil
 	}
-	r, err := b.s.client.Txn(b.ctx).If(t.cmps...).Then(t.puts...).Else(look...).Commit()
+	r, err := b.s.client.Txn(b.ctx).If(t.cmps...).Then(b.s.stamped(t.puts)...).Else(look...).Commit()
 	if err != nil {
 		b.fail(u, wrong(err))
 		return

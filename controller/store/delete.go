@@ -100,8 +100,11 @@ func (d *deletion) victim(ctx context.Context, kv *mvccpb.KeyValue) (victim, err
 	for _, c := range d.s.keys.claims(o) {
 		v.keys = append(v.keys, c.key)
 	}
-	if r, ok := o.(*intent.Router); ok {
-		return v, d.gateways(ctx, &v, r)
+	switch o := o.(type) {
+	case *intent.Node:
+		v.keys = append(v.keys, d.s.keys.credential(o.Metadata.Name))
+	case *intent.Router:
+		return v, d.gateways(ctx, &v, o)
 	}
 	return v, nil
 }
@@ -278,7 +281,7 @@ func (d *deletion) commit(ctx context.Context, root victim) error {
 			}
 			n += more.n
 		}
-		r, err := d.s.client.Txn(ctx).If(cmps...).Then(ops...).Commit()
+		r, err := d.s.deleting(ctx, cmps, ops)
 		if err != nil {
 			return fmt.Errorf("delete %s: %w", d.root, wrong(err))
 		}

@@ -40,6 +40,10 @@
 //	/weft/claim/import/<its number as a VNI>/<route target>/<tenant>/<router>
 //	/weft/claim/stretch/<tenant>/<network>/<interconnect that stretches it>
 //
+// Each of these transactions also writes /weft/journal with its time. So the
+// history of that key, which etcd keeps until it is compacted, lists them, and its
+// revision tells whether anything was written since; Rollback relies on both.
+//
 // Parts of a key are percent-encoded, so that an interface such as Ethernet1/1
 // stays one part.
 //

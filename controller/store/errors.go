@@ -18,6 +18,7 @@ var (
 	ErrExhausted = errors.New("nothing is free")                       // ExhaustedError
 	ErrInUse     = errors.New("in use")                                // InUseError
 	ErrCompacted = errors.New("revision is gone")                      // CompactedError
+	ErrGone      = errors.New("revision is not there")                 // GoneError
 	ErrExpired   = errors.New("continue token expired: list again")    // List
 	ErrToken     = errors.New("continue token is not valid")           // List
 	ErrBusy      = errors.New("gave up after losing too many races")   // Put, Delete
@@ -140,6 +141,21 @@ func (e *CompactedError) Error() string {
 	return fmt.Sprintf("changes after revision %d are gone; the store is at revision %d: read a snapshot", e.After, e.Current)
 }
 func (e *CompactedError) Is(target error) bool { return target == ErrCompacted }
+
+// GoneError says that the objects can't be read as they were at a revision.
+type GoneError struct {
+	Revision int64 // that was asked for
+	// Oldest and Current are the first and the last that can be.
+	Oldest, Current int64
+}
+
+func (e *GoneError) Error() string {
+	if e.Revision > e.Current {
+		return fmt.Sprintf("revision %d has not been yet: the store is at revision %d", e.Revision, e.Current)
+	}
+	return fmt.Sprintf("revision %d is compacted: the oldest that the store can go back to is %d; what is older is only in backups", e.Revision, e.Oldest)
+}
+func (e *GoneError) Is(target error) bool { return target == ErrGone }
 
 // LockedError says that another process has the data directory.
 type LockedError struct {

@@ -114,6 +114,9 @@ func (s *Store) Compact(ctx context.Context) error {
 		if _, err := s.client.AlarmDisarm(ctx, (*clientv3.AlarmMember)(a)); err != nil {
 			return fmt.Errorf("compact store: end etcd's alarm: %w", wrong(err))
 		}
+		if _, err := s.client.Do(ctx, s.stamp("deletions of a full store")); err != nil {
+			return fmt.Errorf("compact store: write the journal: %w", wrong(err))
+		}
 	}
 	return nil
 }

@@ -279,6 +279,12 @@ func (k keyspace) claims(o intent.Object) []claim {
 		if a := o.Spec.VTEP; a.IsValid() {
 			add("spec.vtep", a.String(), "vtep", a.Unmap().String())
 		}
+		if o.Spec.Serial != "" {
+			add("spec.serial", o.Spec.Serial, "serial", o.Spec.Serial)
+		}
+		if m := o.Spec.MAC; !m.IsZero() {
+			add("spec.mac", m.String(), "boxmac", m.String())
+		}
 		if o.Spec.VSwitch == nil {
 			break
 		}
@@ -295,6 +301,13 @@ func (k keyspace) claims(o intent.Object) []claim {
 	}
 	return cs
 }
+
+// credential is the key of what a node's agent shows to be the node's, and token
+// that of a join token. They are no objects: nobody watches or lists them as such.
+func (k keyspace) credentials() string           { return k.dir("access", "agent") }
+func (k keyspace) credential(node string) string { return k.join("access", "agent", node) }
+func (k keyspace) tokens() string                { return k.dir("access", "token") }
+func (k keyspace) token(id string) string        { return k.join("access", "token", id) }
 
 // lastPart is the address at the end of a claim's key.
 func lastPart(key string) string {

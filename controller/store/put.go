@@ -290,7 +290,7 @@ func (w *write) commit(ctx context.Context, p *plan) (PutResult, error) {
 	if w.opt.DryRun {
 		ops = nil
 	}
-	r, err := w.s.client.Txn(ctx).If(append(p.own, p.deps...)...).Then(ops...).Else(look...).Commit()
+	r, err := w.s.client.Txn(ctx).If(append(p.own, p.deps...)...).Then(w.s.stamped(ops)...).Else(look...).Commit()
 	if err != nil {
 		return PutResult{}, fmt.Errorf("write %s: %w", w.want.Ref(), wrong(err))
 	}

@@ -232,7 +232,7 @@ func (s *Store) remove(ctx context.Context, todo []departure) {
 	for _, r := range todo {
 		t.add(r.unit)
 	}
-	r, err := s.client.Txn(ctx).If(t.cmps...).Then(t.puts...).Commit()
+	r, err := s.deleting(ctx, t.cmps, t.puts)
 	switch {
 	case err == nil && r.Succeeded:
 		for _, m := range todo {

@@ -79,14 +79,14 @@ func etcdConfig(cfg Config, dir, sock string) *embed.Config {
 	c.InitialCluster = c.InitialClusterFromName(c.Name)
 	c.EnableGRPCGateway = false
 	c.QuotaBackendBytes = cfg.Quota
-	c.MaxTxnOps = embeddedOps
+	c.MaxTxnOps, c.MaxRequestBytes = rollbackOps+1, 10<<20 // what etcd recommends at most
 	// The log in memory is for followers, and a member alone has none: an import's
 	// entries are up to 1 MiB each.
 	c.SnapshotCatchUpEntries = 100
 	// A lone member elects itself; short ticks only shorten the start.
 	c.TickMs, c.ElectionMs = 20, 200
 	// By revisions rather than by time: bounded space whatever the load, and
-	// a watcher may be this many changes behind.
+	// a watcher may be this many changes behind, and a rollback go this far back.
 	c.AutoCompactionMode = embed.CompactorModeRevision
 	c.AutoCompactionRetention = "100000"
 	c.WarningUnaryRequestDuration = embed.DefaultWarningUnaryRequestDuration // else all are told

@@ -43,6 +43,9 @@ type Config struct {
 const (
 	defaultOps  = 120
 	embeddedOps = 500
+	// A rollback in the etcd of this process is one transaction as long as it can be.
+	rollbackOps   = 20_000
+	rollbackBytes = 9 << 20
 )
 
 // DefaultFirstVNI is the first VNI allocated when Config names none.
@@ -84,6 +87,8 @@ type Store struct {
 	now    func() time.Time
 	maxOps int // of one transaction
 
+	bulkOps, bulkBytes int // of one transaction of a rollback
+
 	singles rounds
 
 	vnis    pool[intent.VNI]
@@ -100,9 +105,9 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	s := &Store{cfg: cfg, keys: keyspace(cfg.Prefix), now: time.Now, hosts: map[hostsKey]*pool[netip.Addr]{}}
 	endpoints := cfg.Endpoints
-	s.maxOps = defaultOps
+	s.maxOps, s.bulkOps, s.bulkBytes = defaultOps, defaultOps, maxBytes
 	if len(endpoints) == 0 {
-		s.maxOps = embeddedOps
+		s.maxOps, s.bulkOps, s.bulkBytes = embeddedOps, rollbackOps, rollbackBytes
 		srv, err := startServer(ctx, cfg)
 		if err != nil {
 			return nil, fmt.Errorf("open store: %w", err)
@@ -118,6 +123,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		DialTimeout:          5 * time.Second,
 		DialKeepAliveTime:    10 * time.Second,
 		DialKeepAliveTimeout: 5 * time.Second,
+		MaxCallSendMsgSize:   max(s.bulkBytes*2, 4<<20),
 		Logger:               zapLogger(cfg.Logger),
 	})
 	if err == nil {

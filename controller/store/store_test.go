@@ -102,7 +102,7 @@ func put[T intent.Object](t testing.TB, s *Store, o T) T {
 	return r.Object.(T)
 }
 
-// dump reads all keys of the store.
+// dump reads all keys of the store but the journal.
 func dump(t testing.TB, s *Store) map[string]string {
 	t.Helper()
 	r, err := s.client.Get(context.Background(), string(s.keys)+"/", clientv3.WithPrefix())
@@ -111,6 +111,7 @@ func dump(t testing.TB, s *Store) map[string]string {
 	for _, kv := range r.Kvs {
 		out[string(kv.Key)] = string(kv.Value)
 	}
+	delete(out, s.keys.journal())
 	return out
 }
 

@@ -268,7 +268,7 @@ func (w *weft) bulk(plugAll func()) {
 		all = append(all, w.port(fmt.Sprintf("s%d", s), portID(s, h, p), portMAC(s, h, p), portIP(s, h, p)))
 	})
 	// By few requests, as the peer's is one transaction.
-	require.NoError(w.t, w.api.Apply(context.Background(), all, false, func(i client.AppliedItem) { require.Nil(w.t, i.Problem) }))
+	require.NoError(w.t, w.api.Apply(context.Background(), all, client.ApplyOptions{}, func(i client.AppliedItem) { require.Nil(w.t, i.Problem) }))
 	wg.Wait()
 	for {
 		ns, err := w.api.List(context.Background(), intent.KindNetwork, client.ListOptions{})

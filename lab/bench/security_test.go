@@ -182,7 +182,7 @@ func (w *weft) group(ids []string, rules int) {
 		o.Spec.SecurityGroups = []string{"all"}
 		all = append(all, o)
 	})
-	require.NoError(w.t, w.api.Apply(context.Background(), all, false, func(i client.AppliedItem) { require.Nil(w.t, i.Problem) }))
+	require.NoError(w.t, w.api.Apply(context.Background(), all, client.ApplyOptions{}, func(i client.AppliedItem) { require.Nil(w.t, i.Problem) }))
 	for {
 		o, err := w.api.Get(context.Background(), g.Ref())
 		require.NoError(w.t, err)

@@ -12,6 +12,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"time"
@@ -29,6 +30,7 @@ type Controller interface {
 	ReportLeaf(ctx context.Context, node string, r leafstate.Report) (full bool, err error)
 	// ReportSwitch says whether the switch is a leaf that has a state.
 	ReportSwitch(ctx context.Context, node string, r switchstate.Report) (leaf bool, err error)
+	ReportLoad(ctx context.Context, node string, r switchstate.Load) (switchstate.LoadAnswer, error)
 }
 
 // Switch is the switch that the agent runs on; *linux.Switch is one.
@@ -60,10 +62,12 @@ type Wires interface {
 // Agent serves one switch.
 type Agent struct {
 	Node       string
+	Serial     string // of the box
 	Controller Controller
 	Switch     Switch
 	Tables     Tables
 	Wires      Wires
+	Counting   Counting
 	Logger     *slog.Logger
 
 	state   leafstate.State // as wanted; of revision 0 until the controller told
@@ -83,12 +87,14 @@ const (
 	gatherTime = time.Millisecond // a route changes several tables
 )
 
-// Run works until ctx ends; it returns ctx's error.
+// Run works until ctx ends, and returns ctx's error, or until the controller does not
+// know the switch by this name: then switchstate.ErrNoNode or ErrRefused is the cause.
 func (a *Agent) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	leaf := make(chan bool)
 	g.Go(func() error { return a.again(ctx, "LLDP failed; trying again", a.Wires.Run) })
 	g.Go(func() error { return a.tellWires(ctx, leaf) })
+	g.Go(func() error { return a.tellLoad(ctx) })
 	g.Go(func() error { return a.whileLeaf(ctx, leaf) })
 	return g.Wait()
 }
@@ -100,12 +106,16 @@ func (a *Agent) tellWires(ctx context.Context, leaf chan<- bool) error {
 	defer beat.Stop()
 	for lost := false; ; {
 		r, err := a.Wires.Report()
+		r.Serial = a.Serial
 		var is bool
 		if err == nil {
 			is, err = a.Controller.ReportSwitch(ctx, a.Node, r)
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if errors.Is(err, switchstate.ErrNoNode) || errors.Is(err, switchstate.ErrRefused) {
+			return err
 		}
 		if (err != nil) != lost {
 			if lost = err != nil; lost {

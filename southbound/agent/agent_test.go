@@ -33,6 +33,10 @@ type world struct {
 	spine   bool // the switch is no leaf
 	wired   int  // reports of ports
 	rewired chan struct{}
+	refused error // what reports of ports are answered with
+	loads   []switchstate.Load
+	answer  switchstate.LoadAnswer
+	told    int // readings of the counters that were taken
 }
 
 // wires are the ports of a world's switch.
@@ -47,11 +51,33 @@ func (w wires) Report() (switchstate.Report, error) {
 func (w *world) ReportSwitch(_ context.Context, _ string, r switchstate.Report) (bool, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.refused != nil {
+		return false, w.refused
+	}
 	if w.away {
 		return false, errors.New("connection refused")
 	}
 	w.wired++
 	return !w.spine, nil
+}
+
+func (w *world) Load(_ context.Context, tunnels, full bool) (switchstate.Load, error) {
+	return switchstate.Load{Counts: tunnels, Full: full}, nil
+}
+
+func (w *world) Told() { w.set(func() { w.told++ }) }
+
+func (w *world) ReportLoad(_ context.Context, _ string, r switchstate.Load) (switchstate.LoadAnswer, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.away {
+		return switchstate.LoadAnswer{}, errors.New("connection refused")
+	}
+	w.loads = append(w.loads, r)
+	a := w.answer
+	a.Every = max(a.Every, time.Second)
+	w.answer.Full = false
+	return a, nil
 }
 
 func (w *world) LeafState(ctx context.Context, _ string, since uint64) (leafstate.State, bool, error) {
@@ -132,7 +158,7 @@ func (w *world) seen() (reports []leafstate.Report, applied []uint64) {
 }
 
 func start(t *testing.T, w *world) {
-	a := &Agent{Node: "leaf1", Controller: w, Switch: w, Tables: w, Wires: wires{w}, Logger: slog.New(slog.DiscardHandler)}
+	a := &Agent{Node: "leaf1", Controller: w, Switch: w, Tables: w, Wires: wires{w}, Counting: w, Logger: slog.New(slog.DiscardHandler)}
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
@@ -226,5 +252,29 @@ func TestAgentOutlivesItsController(t *testing.T) {
 		require.Len(t, reports[n].Add, 1, "what was not told then is told now")
 		time.Sleep(time.Second)
 		require.Equal(t, uint64(100), w.last().Applied)
+	})
+}
+
+// The load is told as often as the controller asks for, with tunnels when it asks for
+// them: with all of them first, and when it knows none.
+func TestAgentTellsTheLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{spine: true, fresh: true, changed: make(chan struct{}, 1), rewired: make(chan struct{}, 1)}
+		start(t, w)
+		loads := func(d time.Duration) (out []switchstate.Load) {
+			time.Sleep(d)
+			synctest.Wait()
+			w.set(func() { out, w.loads = w.loads, nil })
+			return out
+		}
+		require.Equal(t, []switchstate.Load{{Full: true}, {}, {}}, loads(2500*time.Millisecond))
+		w.set(func() { w.answer = switchstate.LoadAnswer{Tunnels: true, Every: 2 * time.Second} })
+		require.Equal(t, []switchstate.Load{{}, {Full: true, Counts: true}, {Counts: true}}, loads(5*time.Second))
+		told := w.told
+		w.set(func() { w.away = true })
+		require.Empty(t, loads(10*time.Second))
+		require.Equal(t, told, w.told, "what was not taken is told again")
+		w.set(func() { w.away, w.answer.Full = false, true })
+		require.Equal(t, []switchstate.Load{{Counts: true}, {Full: true, Counts: true}}, loads(4*time.Second))
 	})
 }

@@ -10,7 +10,8 @@ import "github.com/weft-sdn/weft/controller/intent"
 
 // Report is what a switch says of itself.
 type Report struct {
-	Ports []Port `json:"ports" nullable:"false" doc:"Ethernet ports, by name"`
+	Serial string `json:"serial,omitempty" doc:"Serial number of the box" maxLength:"128"`
+	Ports  []Port `json:"ports" nullable:"false" doc:"Ethernet ports, by name"`
 }
 
 // Port is an Ethernet port as the kernel has it.

@@ -17,11 +17,17 @@ const (
 	applyBytes   = 900 << 10
 )
 
+// ApplyOptions are manners of Apply.
+type ApplyOptions struct {
+	DryRun bool // check only
+	Force  bool // also when ports would be cut off
+}
+
 // Apply writes objects, whose kinds must be filled in, each as Put does, by few
 // requests. It calls done for
 // each, in their order: what was done with it, or the Problem why it was
 // refused. Its error is that of a request, after which the rest was not sent.
-func (c *Client) Apply(ctx context.Context, objects []intent.Object, dryRun bool, done func(AppliedItem)) error {
+func (c *Client) Apply(ctx context.Context, objects []intent.Object, opt ApplyOptions, done func(AppliedItem)) error {
 	var (
 		body Apply
 		size int
@@ -35,7 +41,8 @@ func (c *Client) Apply(ctx context.Context, objects []intent.Object, dryRun bool
 			return err
 		}
 		q := url.Values{}
-		setBool(q, "dryRun", dryRun)
+		setBool(q, "dryRun", opt.DryRun)
+		setBool(q, "force", opt.Force)
 		_, b, err = c.do(ctx, http.MethodPost, "/v1/apply", q, http.Header{"Content-Type": {"application/json"}}, b)
 		if err != nil {
 			return err

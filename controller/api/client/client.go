@@ -27,6 +27,8 @@ type Client struct {
 	endpoint string // as given
 	base     string // URL without the slash at its end
 	http     *http.Client
+	// credential goes with each request as a bearer token; none when empty.
+	credential string
 }
 
 // New returns a client of the controller at http://HOST:PORT, https://HOST:PORT
@@ -108,6 +110,7 @@ type PutOptions struct {
 	// TypeNotApplied tells why they did not within Timeout (30 s when zero).
 	Wait    bool
 	Timeout time.Duration
+	Force   bool // also when ports would be cut off
 }
 
 // PutResult is what a Put stored.
@@ -124,6 +127,7 @@ func (c *Client) Put(ctx context.Context, o intent.Object, opt PutOptions) (PutR
 	}
 	q := url.Values{}
 	setBool(q, "dryRun", opt.DryRun)
+	setBool(q, "force", opt.Force)
 	setWait(q, opt.Wait, opt.Timeout)
 	h := http.Header{"Content-Type": {"application/json"}}
 	setIfMatch(h, opt.IfMatch)
@@ -168,6 +172,7 @@ type DeleteOptions struct {
 	IfMatch int64 // revision at which the object must be; 0 for any
 	Cascade bool  // delete what belongs to the object too
 	DryRun  bool  // check only
+	Force   bool  // also when ports would be cut off
 }
 
 // Delete removes an object and, with Cascade, what belongs to it; it tells what it
@@ -176,6 +181,7 @@ func (c *Client) Delete(ctx context.Context, r intent.Ref, opt DeleteOptions) ([
 	q, h := url.Values{}, http.Header{}
 	setBool(q, "cascade", opt.Cascade)
 	setBool(q, "dryRun", opt.DryRun)
+	setBool(q, "force", opt.Force)
 	setIfMatch(h, opt.IfMatch)
 	_, b, err := c.do(ctx, http.MethodDelete, Path(r), q, h, nil)
 	if err != nil {
@@ -302,6 +308,23 @@ func (c *Client) ReportSwitch(ctx context.Context, node string, r switchstate.Re
 		return false, fmt.Errorf("report switch %s: the controller's answer can't be read: %w", node, err)
 	}
 	return a.Leaf, nil
+}
+
+// ReportLoad tells the controller what a switch has counted.
+func (c *Client) ReportLoad(ctx context.Context, node string, r switchstate.Load) (a switchstate.LoadAnswer, err error) {
+	body, err := json.Marshal(r)
+	if err != nil {
+		return a, fmt.Errorf("report load of %s: %w", node, err)
+	}
+	h := http.Header{"Content-Type": {"application/json"}}
+	_, b, err := c.do(ctx, http.MethodPost, Path(intent.Ref{Kind: intent.KindNode, Name: node})+"/switch/load", nil, h, body)
+	if err != nil {
+		return a, err
+	}
+	if err := json.Unmarshal(b, &a); err != nil {
+		return a, fmt.Errorf("report load of %s: the controller's answer can't be read: %w", node, err)
+	}
+	return a, nil
 }
 
 // Switch is what a switch's agent reported last.
@@ -437,6 +460,9 @@ func (c *Client) request(ctx context.Context, method, path string, q url.Values,
 	}
 	for k, v := range h {
 		r.Header[k] = v
+	}
+	if c.credential != "" {
+		r.Header.Set("Authorization", "Bearer "+c.credential)
 	}
 	resp, err := c.http.Do(r)
 	if err != nil {

@@ -22,7 +22,7 @@ type Problem struct {
 	Instance string         `json:"instance,omitempty" doc:"Path that was asked for"`
 	Errors   []ProblemField `json:"errors,omitempty" doc:"One entry for each field at fault"`
 	// Users and Reasons belong to single types of problem.
-	Users   []intent.Ref    `json:"users,omitempty" doc:"in-use: the first objects that name it"`
+	Users   []intent.Ref    `json:"users,omitempty" doc:"in-use: the first objects that name it; orphans: the first ports that would be cut off"`
 	Reasons []intent.Reason `json:"reasons,omitempty" doc:"not-applied: why the object is not Ready"`
 }
 
@@ -41,6 +41,11 @@ func (p *Problem) Error() string {
 	return p.Title
 }
 
+// Is finds the causes that agents act upon.
+func (p *Problem) Is(target error) bool {
+	return target == switchstate.ErrNoNode && p.Type == TypeNotFound || target == switchstate.ErrRefused && p.Type == TypeToken
+}
+
 // GetStatus is the HTTP status.
 func (p *Problem) GetStatus() int { return p.Status }
 
@@ -54,6 +59,7 @@ const (
 	TypeMethod       = "/problems/method-not-allowed" // 405
 	TypeConflict     = "/problems/conflict"           // 409: another object has the value
 	TypeInUse        = "/problems/in-use"             // 409: other objects name it
+	TypeOrphans      = "/problems/orphans"            // 409: ports would be cut off, or leaves have no way
 	TypeBusy         = "/problems/busy"               // 409: lost too many races; try again
 	TypeExpired      = "/problems/expired"            // 410: list or watch anew
 	TypePrecondition = "/problems/precondition"       // 412: If-Match or If-None-Match

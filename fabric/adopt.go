@@ -1,0 +1,102 @@
+package fabric
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/topology"
+)
+
+// Running is how a switch is set up that runs already.
+type Running struct {
+	Serial    string // written down when no other switch has it
+	ASN       uint32 // zero when it has no BGP
+	RouterID  netip.Addr
+	Addresses []RunningAddress
+}
+
+// RunningAddress is an address of one of its interfaces.
+type RunningAddress struct {
+	Interface string
+	Address   netip.Prefix
+}
+
+// Adopt writes a discovered fabric down as objects: a Node for each switch that the
+// intent does not have, and a Link for each cable at one of those. running is by the
+// graph's names. Of a switch that runs already its AS, its loopback, the address of its
+// VTEP and those of its links are written down, so that nothing is renumbered.
+func Adopt(d topology.Discovered, running map[string]Running) []intent.Object {
+	times := map[string]int{}
+	for _, r := range running {
+		times[r.Serial]++
+	}
+	isNew := map[string]bool{}
+	var out []intent.Object
+	for _, n := range d.Graph.Nodes {
+		if n.RoleRule == "intent" {
+			continue
+		}
+		isNew[n.Name] = true
+		r := running[n.Name]
+		spec := intent.NodeSpec{Role: n.Role, ASN: r.ASN}
+		spec.Loopback, spec.VTEP = r.loopbacks(n.Role)
+		if r.Serial != "" && times[r.Serial] == 1 {
+			spec.Serial = r.Serial
+		}
+		out = append(out, &intent.Node{Header: intent.Header{APIVersion: intent.APIVersion, Kind: intent.KindNode},
+			Metadata: intent.Metadata{Name: n.Name}, Spec: spec})
+	}
+	for _, l := range d.Graph.Links {
+		if !isNew[l.A.Node] && !isNew[l.B.Node] {
+			continue
+		}
+		end := func(e topology.End) intent.LinkEnd {
+			return intent.LinkEnd{Node: e.Node, Interface: e.Interface, Address: running[e.Node].link(e.Interface)}
+		}
+		out = append(out, &intent.Link{Header: intent.Header{APIVersion: intent.APIVersion, Kind: intent.KindLink},
+			Metadata: intent.Metadata{Name: linkName(l.A.String(), l.B.String())},
+			Spec:     intent.LinkSpec{MTU: l.MTU, Endpoints: []intent.LinkEnd{end(l.A), end(l.B)}}})
+	}
+	return out
+}
+
+// loopbacks are the addresses of lo that identify a switch, and at which a leaf's
+// tunnels end: the identifier of its BGP and the one beside it, or one for both.
+func (r Running) loopbacks(role intent.Role) (loopback, vtep netip.Addr) {
+	var hosts []netip.Addr
+	for _, a := range r.Addresses {
+		if a.Interface == "lo" && a.Address.Addr().Is4() && a.Address.IsSingleIP() {
+			hosts = append(hosts, a.Address.Addr())
+		}
+	}
+	switch {
+	case slices.Contains(hosts, r.RouterID):
+		loopback = r.RouterID
+	case len(hosts) == 1:
+		loopback = hosts[0]
+	}
+	if role != intent.RoleLeaf && role != intent.RoleBorder || !loopback.IsValid() {
+		return loopback, vtep
+	}
+	others := slices.DeleteFunc(hosts, func(a netip.Addr) bool { return a == loopback })
+	if len(others) == 1 {
+		vtep = others[0]
+	}
+	return loopback, vtep
+}
+
+// link is the point-to-point address of an interface; the zero Prefix when it has none,
+// or several.
+func (r Running) link(iface string) (found netip.Prefix) {
+	for _, a := range r.Addresses {
+		if a.Interface != iface || !a.Address.Addr().Is4() {
+			continue
+		}
+		if found.IsValid() {
+			return netip.Prefix{}
+		}
+		found = a.Address
+	}
+	return found
+}
