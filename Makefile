@@ -14,7 +14,7 @@ LAB_TESTS = $(shell grep -rl --include='*_test.go' '^//go:build lab' . | xargs -
 VM_TESTS = $(shell grep -rl --include='*_test.go' '^//go:build vm' . | xargs -n1 dirname | sort -u)
 
 .DEFAULT_GOAL := help
-.PHONY: help build image install-deps install-test-deps demo test test-unit test-lab test-vm test-edges test-tenants test-fabric test-steering lint fuzz bench bench-lab bench-churn bench-moves bench-scale bench-plot bench-evpn bench-steering bench-check oracle generate clean
+.PHONY: help build image install-deps install-test-deps demo test test-unit test-lab test-vm test-edges test-tenants test-fabric test-steering lint fuzz bench bench-lab bench-churn bench-moves bench-failures bench-scale bench-plot bench-evpn bench-steering bench-check oracle generate clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -100,6 +100,9 @@ bench-churn: install-deps ## 10,000 cycles of deletion and creation in a real fa
 
 bench-moves: install-deps ## a VM that moves 100 times between hypervisors, and to and from an EVPN leaf: the gaps (root)
 	$(GO) test -tags lab -run xxx -bench Moves -benchtime 50x -timeout 20m -v ./lab/
+
+bench-failures: install-deps build ## every link, switch and daemon of two fabrics fails in turn: tables and pictures in OUT=bin/failures (root)
+	./lab/failures.sh $(BIN) $(or $(OUT),bin/failures) $(KINDS)
 
 bench: ## the benchmarks of the Go packages
 	$(GO) test -run xxx -bench . -benchmem ./...

@@ -17,7 +17,8 @@ var (
 // ParamsOf are the parameters that a graph asks for by the label weft-underlay of
 // its switches: words of ParseUnderlay. It is a fabric's choice, not a switch's:
 // all that have the label must say the same, and it is best written once, at the
-// defaults or the switches' group. Without a label it is BGP, numbered, IPv4.
+// defaults or the switches' group. Without a label it is BGP, numbered, IPv4, with
+// BFD.
 func ParamsOf(g *topology.Graph) (Params, error) {
 	var said, by string
 	for _, n := range g.Switches() {
@@ -43,9 +44,9 @@ func ParamsOf(g *topology.Graph) (Params, error) {
 //	bgp | isis              the protocol; bgp when left out
 //	numbered | unnumbered   whether links between switches have addresses of their own; numbered when left out
 //	ipv6                    IPv6 routes beside those of IPv4
-//	bfd                     BFD on every session or adjacency
+//	bfd | no-bfd            BFD on every session or adjacency (RFC 5880); bfd when left out
 func ParseUnderlay(words string) (Params, error) {
-	var p Params
+	p := Params{BFD: true}
 	six, seen := false, map[string]string{}
 	for _, w := range strings.Fields(strings.ToLower(words)) {
 		about := w
@@ -57,10 +58,10 @@ func ParseUnderlay(words string) (Params, error) {
 		case "ipv4": // always
 		case "ipv6":
 			six = true
-		case "bfd":
-			p.BFD = true
+		case "bfd", "no-bfd":
+			p.BFD, about = w == "bfd", "BFD"
 		default:
-			return Params{}, fmt.Errorf("%q is not known: use bgp or isis, numbered or unnumbered, ipv6, bfd", w)
+			return Params{}, fmt.Errorf("%q is not known: use bgp or isis, numbered or unnumbered, ipv6, bfd or no-bfd", w)
 		}
 		if old, ok := seen[about]; ok && old != w {
 			return Params{}, fmt.Errorf("%s and %s exclude each other", old, w)
@@ -87,7 +88,7 @@ func (p Params) String() string {
 		words = append(words, "ipv6")
 	}
 	if p.BFD {
-		words = append(words, "bfd")
+		return strings.Join(append(words, "bfd"), " ")
 	}
-	return strings.Join(words, " ")
+	return strings.Join(append(words, "no-bfd"), " ")
 }

@@ -11,8 +11,8 @@ import (
 
 func TestParseUnderlay(t *testing.T) {
 	for words, want := range map[string]string{
-		"": "bgp numbered", "isis": "isis numbered", "unnumbered BGP bfd": "bgp unnumbered bfd", "ipv6": "bgp numbered ipv6",
-		" isis  ipv6 unnumbered ": "isis unnumbered ipv6", "bgp bgp ipv4": "bgp numbered",
+		"": "bgp numbered bfd", "isis": "isis numbered bfd", "unnumbered BGP bfd": "bgp unnumbered bfd", "ipv6 no-bfd": "bgp numbered ipv6 no-bfd",
+		" isis  ipv6 unnumbered ": "isis unnumbered ipv6 bfd", "bgp bgp ipv4": "bgp numbered bfd", "NO-BFD isis": "isis numbered no-bfd",
 	} {
 		p, err := fabric.ParseUnderlay(words)
 		if err != nil || p.String() != want {
@@ -28,6 +28,7 @@ func TestParseUnderlay(t *testing.T) {
 	}
 	for words, want := range map[string]string{
 		"ospf": "\"ospf\" is not known", "bgp isis": "bgp and isis exclude each other", "numbered unnumbered": "numbered and unnumbered exclude each other",
+		"bfd no-bfd": "bfd and no-bfd exclude each other",
 	} {
 		if _, err := fabric.ParseUnderlay(words); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", words, err)
@@ -44,7 +45,7 @@ func TestParamsOf(t *testing.T) {
 		}
 	}
 	g := clos{pods: 1, spines: 2, leaves: 2}.graph()
-	if p, err := fabric.ParamsOf(g); err != nil || p != (fabric.Params{}) {
+	if p, err := fabric.ParamsOf(g); err != nil || p != (fabric.Params{BFD: true}) {
 		t.Errorf("without a label: %+v, %v", p, err)
 	}
 	label(g, "leaf2", "isis  bfd")

@@ -89,9 +89,22 @@ func (f *Facts) bgp(n Node) *device.BGP {
 		if s.IPv6 {
 			nb.Group = group6Name
 		}
+		nb.Passive = f.waits(s)
 		b.Neighbors = append(b.Neighbors, nb)
 	}
 	return b
+}
+
+// waits reports whether the local end of a session lets the other connect: the upper
+// one of two tiers, else the one with the later name. FRR 8.4's bgpd can lose the
+// count of its sockets when both connect at once, and then answers nobody any more.
+func (f *Facts) waits(s Session) bool {
+	local, _ := f.Node(s.Local.Node)
+	remote, _ := f.Node(s.Remote.Node)
+	if a, b := tier(local.Role), tier(remote.Role); a != b {
+		return a > b
+	}
+	return Natural(local.Name, remote.Name) > 0
 }
 
 // filters permit what the fabric announces.

@@ -87,9 +87,10 @@ func addLine(s *device.State, p Params, c *intent.Interconnect, l intent.Line) {
 	s.Interfaces = append(s.Interfaces, device.Interface{Name: l.Interface, Description: what, Addresses: []netip.Prefix{l.Address}})
 	preferences := c.Spec.Preferences()
 	rank := slices.Index(preferences, l.Prefers())
+	passive := l.Peer.Less(l.Address.Addr()) // both ends can tell
 	s.BGP.Neighbors = append(s.BGP.Neighbors,
-		device.Neighbor{Interface: l.Interface, LinkLocal: true, RemoteASN: l.ASN, Group: lineGroup(s.BGP, p, c, l, len(preferences)), Description: what + ", held down"},
-		device.Neighbor{Address: l.Peer, RemoteASN: l.ASN, Group: lineGroup(s.BGP, p, c, l, rank), Description: what},
+		device.Neighbor{Interface: l.Interface, LinkLocal: true, Passive: passive, RemoteASN: l.ASN, Group: lineGroup(s.BGP, p, c, l, len(preferences)), Description: what + ", held down"},
+		device.Neighbor{Address: l.Peer, Passive: passive, RemoteASN: l.ASN, Group: lineGroup(s.BGP, p, c, l, rank), Description: what},
 	)
 }
 

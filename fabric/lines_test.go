@@ -83,6 +83,18 @@ func TestLines(t *testing.T) {
 			}
 		}
 	}
+	// Of each line's ends one connects.
+	for _, swapped := range []bool{false, true} {
+		one := joinedBy("dc", line("private", "leaf1", 0, 0, 0))
+		if l := &one.Spec.Lines[0]; swapped {
+			l.Address, l.Peer = netip.PrefixFrom(l.Peer, 31), l.Address.Addr()
+		}
+		for _, n := range withLines(t, "leaf1", one).BGP.Neighbors[1:] {
+			if n.Passive != swapped {
+				t.Errorf("%+v, its address swapped with the peer's: %v", n, swapped)
+			}
+		}
+	}
 	s := withLines(t, "leaf2", c)
 	if i := slices.IndexFunc(s.Interfaces, func(i device.Interface) bool { return i.Name == "dci-vpn2" }); i < 0 || s.Interfaces[i].Addresses[0] != prefix("192.0.2.4/31") {
 		t.Errorf("interfaces %+v", s.Interfaces)

@@ -1,6 +1,7 @@
 package fabric_test
 
 import (
+	"fmt"
 	"maps"
 	"net/netip"
 	"reflect"
@@ -224,7 +225,7 @@ func TestPlanProperty(t *testing.T) {
 // drawUnderlay is one of the underlays that there are words for.
 func drawUnderlay(t *rapid.T) fabric.Params {
 	var words []string
-	for _, of := range [][]string{{"bgp", "isis"}, {"numbered", "unnumbered"}, {"", "ipv6"}, {"", "bfd"}} {
+	for _, of := range [][]string{{"bgp", "isis"}, {"numbered", "unnumbered"}, {"", "ipv6"}, {"", "bfd", "no-bfd"}} {
 		words = append(words, rapid.SampledFrom(of).Draw(t, "word"))
 	}
 	p, err := fabric.ParseUnderlay(strings.Join(words, " "))
@@ -290,6 +291,33 @@ func checkRules(t *rapid.T, f *fabric.Facts) {
 		}
 		if f.Params.Unnumbered == s.Remote.Address.IsValid() || f.Params.Unnumbered && s.Peer() != s.Local.Interface {
 			t.Fatalf("session %+v, unnumbered %v", s, f.Params.Unnumbered)
+		}
+	}
+	checkWaits(t, f)
+}
+
+// checkWaits wants one end of each session to wait for the other.
+func checkWaits(t *rapid.T, f *fabric.Facts) {
+	ends := map[string]int{} // of a link, and of an IP version
+	for _, n := range f.Nodes {
+		if !n.Role.Switch() || f.Params.Protocol == fabric.ISIS {
+			continue
+		}
+		d, err := fabric.Device(f, n.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range d.BGP.Neighbors {
+			if b.Passive {
+				ends[fmt.Sprintf("%s for %s, IPv6 %v", n.Name, b.Description, b.Address.Is6())]++
+			}
+		}
+	}
+	for _, s := range f.Sessions {
+		here := fmt.Sprintf("%s for %s, IPv6 %v", s.Local.Node, s.Remote, s.Address().Is6())
+		there := fmt.Sprintf("%s for %s, IPv6 %v", s.Remote.Node, s.Local, s.Address().Is6())
+		if ends[here]+ends[there] != 1 {
+			t.Fatalf("of session %s to %s, %d ends wait", s.Local, s.Remote, ends[here]+ends[there])
 		}
 	}
 }

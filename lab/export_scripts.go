@@ -162,10 +162,13 @@ func (e *exporter) routerScript(n Node) string {
 	for _, d := range n.Router.Daemons {
 		args := []string{path.Join(frrDir, d), "-f", frrRun + "/name.conf", "-A", "127.0.0.1", "-P", "0"}
 		if d == "zebra" {
-			args = append(args, "-s", "8388608")
+			args = append(args, "-s", "8388608", "-K", "20")
 		}
 		s.daemon(args...)
 		s.run("await", "vtysh", "-d", d, "-c", "show version")
+		if d == "bfdd" { // all nodes share a machine: one that is busy must not look like a link that is down
+			s.add(`chrt --rr --pid 1 "$(cat %s/bfdd.pid)" || echo "bfdd runs without a real-time priority" >&2`, frrRun)
+		}
 	}
 	s.add("vtysh -b")
 	if n.Agent {

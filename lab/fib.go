@@ -12,6 +12,22 @@ import (
 // readFIB gives, for each host route of the current namespace, the interfaces of
 // its next hops. It is the kernel's word; a routing daemon may say otherwise.
 func readFIB() (map[netip.Addr][]string, error) {
+	all, err := readRoutes()
+	if err != nil {
+		return nil, err
+	}
+	fib := map[netip.Addr][]string{}
+	for p, legs := range all {
+		if p.IsSingleIP() {
+			fib[p.Addr()] = legs
+		}
+	}
+	return fib, nil
+}
+
+// readRoutes gives, for each route of the current namespace's main table, the
+// interfaces of its next hops, sorted.
+func readRoutes() (map[netip.Prefix][]string, error) {
 	links, err := netlink.LinkList()
 	if err != nil {
 		return nil, fmt.Errorf("read the kernel's interfaces: %w", err)
@@ -20,34 +36,33 @@ func readFIB() (map[netip.Addr][]string, error) {
 	for _, l := range links {
 		names[l.Attrs().Index] = l.Attrs().Name
 	}
-	fib := map[netip.Addr][]string{}
+	all := map[netip.Prefix][]string{}
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
-		routes, err := netlink.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+		list, err := netlink.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
 		if err != nil {
 			return nil, fmt.Errorf("read the kernel's routes: %w", err)
 		}
-		for _, r := range routes {
+		for _, r := range list {
 			if r.Dst == nil {
 				continue
 			}
-			if ones, bits := r.Dst.Mask.Size(); ones != bits {
-				continue
-			}
+			ones, _ := r.Dst.Mask.Size()
 			addr, ok := netip.AddrFromSlice(r.Dst.IP)
 			if !ok {
 				continue
 			}
 			// IPv6 may list the legs of one route as routes of their own.
-			addr = addr.Unmap()
+			p := netip.PrefixFrom(addr.Unmap(), ones)
 			for _, leg := range r.MultiPath {
-				fib[addr] = append(fib[addr], names[leg.LinkIndex])
+				all[p] = append(all[p], names[leg.LinkIndex])
 			}
 			if len(r.MultiPath) == 0 {
-				fib[addr] = append(fib[addr], names[r.LinkIndex])
+				all[p] = append(all[p], names[r.LinkIndex])
 			}
+			slices.Sort(all[p])
 		}
 	}
-	return fib, nil
+	return all, nil
 }
 
 // have counts the next hops that a path set has in the kernel: those that are

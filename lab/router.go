@@ -58,7 +58,13 @@ func (r *run) startRouter(ctx context.Context, n Node) error {
 			return err
 		}
 	}
-	// The daemons' sockets are there: vtysh deals the file out to them.
+	return r.configure(ctx, n)
+}
+
+// configure gives the daemons what they did not read when they started. Their sockets
+// are there: vtysh deals the file out to them.
+func (r *run) configure(ctx context.Context, n Node) error {
+	dir := r.state.NodeDir(n.Name)
 	args := []string{"--vty_socket", dir, "--config_dir", dir, "-b"}
 	switch {
 	case n.Router.Managed && slices.Contains(n.Router.Daemons, lateDaemon):
@@ -90,7 +96,9 @@ func (r *run) startFRR(ctx context.Context, n Node, daemon string) error {
 	}
 	switch daemon {
 	case "zebra":
-		args = append(args, "-s", "8388608")
+		// One that is started anew leaves the kernel's routes alone until the
+		// daemons that made them, which try every 10 s, are back.
+		args = append(args, "-s", "8388608", "-K", "20")
 	case "bfdd":
 		args = append(args, "--bfdctl", filepath.Join(dir, "bfdd.sock"))
 	}
@@ -98,7 +106,11 @@ func (r *run) startFRR(ctx context.Context, n Node, daemon string) error {
 	if daemon == "zebra" {
 		wait = append(wait, filepath.Join(dir, "zserv.api"))
 	}
-	return r.daemon(ctx, program{node: n.Name, name: daemon, args: args, log: filepath.Join(dir, daemon+".log")}, wait...)
+	p := program{node: n.Name, name: daemon, args: args, log: filepath.Join(dir, daemon+".log")}
+	// All switches of a lab share the machine: one that is busy must not look like a
+	// link that is down.
+	p.realtime = daemon == "bfdd"
+	return r.daemon(ctx, p, wait...)
 }
 
 // makeFRRDir makes a folder that FRR's own user may write to.

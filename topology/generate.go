@@ -93,7 +93,7 @@ func (p *GenerateParams) check() error {
 	case p.nodes() > maxNodes:
 		return fmt.Errorf("the fabric has more than %d nodes", maxNodes)
 	}
-	if strings.IndexFunc(p.Underlay, func(r rune) bool { return r != ' ' && (r < '0' || r > '9') && (r < 'a' || r > 'z') }) >= 0 {
+	if strings.IndexFunc(p.Underlay, func(r rune) bool { return r != ' ' && r != '-' && (r < '0' || r > '9') && (r < 'a' || r > 'z') }) >= 0 {
 		return fmt.Errorf("underlay: %q is not words like \"bgp unnumbered\"", p.Underlay)
 	}
 	for i, t := range p.Tenants {

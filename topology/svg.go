@@ -36,11 +36,15 @@ type drawing struct {
 	levels        map[string]int
 	tenants       []string // that nodes are labelled with, in order
 	width, height float64
+	marks         *Marks // none in a plain drawing
 }
 
 // SVG draws the graph: a page by itself, with the interfaces of each link in
 // its tooltip.
-func (g *Graph) SVG() []byte {
+func (g *Graph) SVG() []byte { return g.layout().draw() }
+
+// layout places all nodes.
+func (g *Graph) layout() *drawing {
 	d := &drawing{graph: g, boxes: map[string]*box{}, near: map[string][]string{}, levels: g.levels()}
 	for _, n := range g.Nodes {
 		if t := n.Labels[LabelTenant]; t != "" && !slices.Contains(d.tenants, t) {
@@ -56,7 +60,7 @@ func (g *Graph) SVG() []byte {
 	}
 	d.columns()
 	d.rows()
-	return d.draw()
+	return d
 }
 
 // row is the names of a level, in natural order.
@@ -190,11 +194,15 @@ func (d *drawing) spread(row []string) {
 
 func (d *drawing) draw() []byte {
 	var b bytes.Buffer
-	d.width = max(d.width, float64(len(d.graph.Name))*11+2*margin, 200)
+	title := d.graph.Name
+	if d.marks != nil {
+		title = d.marks.Title
+	}
+	d.width = max(d.width, float64(len(title))*11+2*margin, 200)
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %.0f %.0f" width="%.0f" height="%.0f" font-family="system-ui, 'DejaVu Sans', sans-serif" font-size="13">`+"\n", d.width, d.height, d.width, d.height)
 	fmt.Fprintf(&b, "<rect width=\"100%%\" height=\"100%%\" fill=\"#ffffff\"/>\n")
-	if d.graph.Name != "" {
-		fmt.Fprintf(&b, "<title>%s</title>\n<text x=\"%d\" y=\"36\" font-size=\"18\" font-weight=\"600\" fill=\"#1d2230\">%s</text>\n", xmlText(d.graph.Name), margin, xmlText(d.graph.Name))
+	if title != "" {
+		fmt.Fprintf(&b, "<title>%s</title>\n<text x=\"%d\" y=\"36\" font-size=\"18\" font-weight=\"600\" fill=\"#1d2230\">%s</text>\n", xmlText(title), margin, xmlText(title))
 	}
 	parallel := map[[2]string]int{}
 	b.WriteString("<g fill=\"none\" stroke=\"#8a93a6\" stroke-width=\"1.4\">\n")
@@ -207,13 +215,19 @@ func (d *drawing) draw() []byte {
 			from, to = to, from
 		}
 		pair := [2]string{from.node.Name, to.node.Name}
-		fmt.Fprintf(&b, "<path d=\"%s\"><title>%s</title></path>\n", route(from, to, parallel[pair]), xmlText(l.String()))
+		style, tip := "", l.String()
+		if m, ok := d.markOf(l); ok {
+			style, tip = fmt.Sprintf(" stroke=\"%s\" stroke-width=\"2.6\"", m.Colour), tip+"\n"+m.Tip
+		}
+		fmt.Fprintf(&b, "<path d=\"%s\"%s><title>%s</title></path>\n", route(from, to, parallel[pair]), style, xmlText(tip))
 		parallel[pair]++
 	}
 	b.WriteString("</g>\n")
 	for _, n := range d.graph.Nodes {
 		d.drawBox(&b, d.boxes[n.Name])
 	}
+	d.labels(&b)
+	d.legend(&b)
 	b.WriteString("</svg>\n")
 	return b.Bytes()
 }
@@ -248,8 +262,12 @@ func (d *drawing) drawBox(b *bytes.Buffer, x *box) {
 		tip += ", tenant " + t
 		line = tenantColours[slices.Index(d.tenants, t)%len(tenantColours)]
 	}
-	fmt.Fprintf(b, "<g><title>%s</title><rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%d\" rx=\"5\" fill=\"%s\" stroke=\"%s\" stroke-width=\"1.4\"/>",
-		xmlText(tip), x.x-x.width/2, x.y, x.width, boxHeight, fill, line)
+	stroke := 1.4
+	if m, ok := d.nodeMark(b, x); ok {
+		line, tip, stroke = m.Colour, tip+"\n"+m.Tip, 3
+	}
+	fmt.Fprintf(b, "<g><title>%s</title><rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%d\" rx=\"5\" fill=\"%s\" stroke=\"%s\" stroke-width=\"%.1f\"/>",
+		xmlText(tip), x.x-x.width/2, x.y, x.width, boxHeight, fill, line, stroke)
 	fmt.Fprintf(b, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\" fill=\"#1d2230\">%s</text></g>\n", x.x, x.y+20, xmlText(x.node.Name))
 }
 

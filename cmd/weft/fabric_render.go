@@ -45,7 +45,7 @@ FRR. The same file gives the same text.`,
 		},
 	}
 	c.Flags().StringVar(&dir, "out", "", "folder to write; it is made")
-	c.Flags().StringVar(&underlay, "underlay", "", "instead of the file's label weft-underlay: bgp or isis, numbered or unnumbered, ipv6, bfd")
+	c.Flags().StringVar(&underlay, "underlay", "", "instead of the file's label weft-underlay: bgp or isis, numbered or unnumbered, ipv6, bfd or no-bfd")
 	_ = c.MarkFlagRequired("out") // fails only for a flag that is not there
 	return c
 }

@@ -57,7 +57,7 @@ func newLabGenerate() *cobra.Command {
 	f.IntVar(&p.Pods, "pods", 1, "pods that spines and leaves are shared out to")
 	f.IntVar(&p.Planes, "planes", 1, "parallel planes of superspines")
 	f.IntVar(&p.ParallelLinks, "parallel", 1, "links of each leaf to each of its spines")
-	f.StringVar(&p.Underlay, "underlay", "", "words for the label weft-underlay: bgp or isis, numbered or unnumbered, ipv6, bfd")
+	f.StringVar(&p.Underlay, "underlay", "", "words for the label weft-underlay: bgp or isis, numbered or unnumbered, ipv6, bfd or no-bfd")
 	f.IntVar(&p.HypervisorsPerLeaf, "hypervisors", 2, "hypervisors per leaf")
 	f.IntVar(&p.HostsPerHypervisor, "hosts", 2, "VMs per hypervisor")
 	f.IntVar(&p.ServersPerLeaf, "servers", 0, "bare-metal servers per leaf")

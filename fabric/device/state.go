@@ -112,6 +112,9 @@ type Neighbor struct {
 	// LinkLocal asks for the session by IPv6 link-local addresses (RFC 8950) also
 	// where the interface has an IPv4 address.
 	LinkLocal bool `json:"linkLocal,omitempty"`
+	// Passive waits for the neighbour to connect. One end of each session does, so
+	// that two connections never collide (RFC 4271 section 6.8).
+	Passive bool `json:"passive,omitempty"`
 }
 
 // ISIS is the IS-IS instance of the default VRF: level 2 of one area, point to

@@ -119,7 +119,9 @@ func (e *end) open(iface string) error {
 
 // listen opens a socket that is bound to an interface: a namespace may have
 // several hosts, and what is sent leaves here or nowhere.
-func listen(network, device string) (*net.UDPConn, error) {
+func listen(network, device string) (*net.UDPConn, error) { return listenAt(network, device, port) }
+
+func listenAt(network, device string, port int) (*net.UDPConn, error) {
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var err error
 		control := c.Control(func(fd uintptr) {

@@ -71,6 +71,9 @@ func neighbor(l *lines, n device.Neighbor) {
 		l.add(" neighbor %s remote-as %d", n.Address, n.RemoteASN)
 		l.add(" neighbor %s peer-group %s", n.Address, n.Group)
 	}
+	if n.Passive {
+		l.add(" neighbor %s passive", peer(n))
+	}
 	if n.Description != "" {
 		l.add(" neighbor %s description %s", peer(n), n.Description)
 	}

@@ -93,7 +93,7 @@ func TestDaemonsFile(t *testing.T) {
 		t.Errorf("a spine of IS-IS runs\n%s", isis)
 	}
 	bgp := render(t, plan(t, clos(2, 2), fabric.Params{BFD: true}), "leaf1").DaemonsFile()
-	if !strings.Contains(bgp, "bgpd=yes\n") || !strings.Contains(bgp, "bfdd=yes\n") || strings.Contains(bgp, "isisd") {
+	if !strings.Contains(bgp, "bgpd=yes\n") || !strings.Contains(bgp, "bfdd=yes\n") || !strings.Contains(bgp, "bfdd_wrap=\"/usr/bin/chrt --rr 1\"\n") || strings.Contains(bgp, "isisd") {
 		t.Errorf("a leaf of BGP runs\n%s", bgp)
 	}
 }
@@ -194,4 +194,30 @@ func TestSysctls(t *testing.T) {
 			t.Errorf("%s is %q, want %s", k, m[k], want)
 		}
 	}
+}
+
+func TestParseBFDPeers(t *testing.T) {
+	got, err := frr.ParseBFDPeers([]byte(`[{"multihop":false,"peer":"10.192.0.0","local":"10.192.0.1","vrf":"default","interface":"eth1","id":1,"status":"up","uptime":132},
+		{"peer":"fe80::1","interface":"eth2","status":"down","downtime":3,"diagnostic":"control detection time expired"}]`))
+	want := []frr.BFDPeer{{Peer: "10.192.0.0", Interface: "eth1", Status: "up"}, {Peer: "fe80::1", Interface: "eth2", Status: "down"}}
+	if err != nil || !slices.Equal(got, want) || !got[0].Up() || got[1].Up() {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for _, none := range []string{"", "[]", "% Unknown command\n"} {
+		if got, err := frr.ParseBFDPeers([]byte(none)); err != nil || len(got) != 0 {
+			t.Errorf("%q: %v, %v", none, got, err)
+		}
+	}
+	if _, err := frr.ParseBFDPeers([]byte(`{"peer":"10.0.0.1"}`)); err == nil {
+		t.Error("a peer that is no list is read as if none")
+	}
+}
+
+func FuzzParseBFDPeers(f *testing.F) {
+	f.Add([]byte(`[{"peer":"a","status":"up"}]`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if list, err := frr.ParseBFDPeers(b); err != nil && list != nil {
+			t.Error("peers beside an error")
+		}
+	})
 }

@@ -41,7 +41,7 @@ func TestFRRAcceptsEveryUnderlay(t *testing.T) {
 	texts := map[string]bool{}
 	for _, protocol := range []string{"bgp", "isis"} {
 		for _, numbers := range []string{"numbered", "unnumbered"} {
-			for _, more := range []string{"", "ipv6", "bfd", "ipv6 bfd"} {
+			for _, more := range []string{"no-bfd", "ipv6 no-bfd", "", "ipv6"} {
 				words := strings.TrimSpace(protocol + " " + numbers + " " + more)
 				p, err := fabric.ParseUnderlay(words)
 				if err != nil {
@@ -355,12 +355,12 @@ func (r *rig) bfdUp() error {
 		}
 		up := 0
 		for _, p := range peers {
-			if p.Status == "up" && p.Interval == 50 {
+			if p.Status == "up" && p.Interval == 30 {
 				up++
 			}
 		}
 		if up != want {
-			return fmt.Errorf("%s: %d of %d BFD sessions are up at 50 ms: %s", n.Name, up, want, out)
+			return fmt.Errorf("%s: %d of %d BFD sessions are up at 30 ms: %s", n.Name, up, want, out)
 		}
 	}
 	return nil

@@ -79,9 +79,14 @@ func (c Config) DaemonsFile() string {
 		}
 	}
 	l.add("vtysh_enable=yes")
-	l.add(`zebra_options="  -A 127.0.0.1 -s 8388608"`)
+	l.add(`zebra_options="  -A 127.0.0.1 -s 8388608 -K 20"`)
 	for _, d := range c.Daemons()[1:] {
 		l.add(`%s_options="  -A 127.0.0.1"`, d)
+		if d == "bfdd" {
+			// On a busy CPU it would miss its own timers, and tell of links that
+			// are well.
+			l.add(`bfdd_wrap="/usr/bin/chrt --rr 1"`)
+		}
 	}
 	return l.String()
 }
