@@ -119,10 +119,12 @@ func (f *Facts) filters() []device.Filter {
 	if p.Loopbacks6.IsValid() {
 		permit = append(permit, hosts(p.Loopbacks6))
 	}
+	permit = append(permit, p.Accept...)
 	return []device.Filter{{Name: filterName, Permit: permit}}
 }
 
-// Intent returns the objects to register for a planned fabric: Node and Link.
+// Intent returns the objects to register for a planned fabric: Node, Link and, last,
+// Fabric.
 // How to reach a hypervisor's Open vSwitch, a hardware VTEP's database or an
 // EVPN leaf is left out: only who runs it knows.
 func Intent(f *Facts) []intent.Object {
@@ -131,7 +133,7 @@ func Intent(f *Facts) []intent.Object {
 		os = append(os, &intent.Node{
 			Header:   intent.Header{APIVersion: intent.APIVersion, Kind: intent.KindNode},
 			Metadata: intent.Metadata{Name: n.Name},
-			Spec:     intent.NodeSpec{Role: n.Role, ASN: n.ASN, Loopback: n.Loopback, VTEP: n.VTEP},
+			Spec:     intent.NodeSpec{Role: n.Role, ASN: n.ASN, Loopback: n.Loopback, VTEP: n.VTEP, Loopback6: n.Loopback6, Rack: n.Rack},
 		})
 	}
 	for _, l := range f.Links {
@@ -144,7 +146,11 @@ func Intent(f *Facts) []intent.Object {
 			}},
 		})
 	}
-	return os
+	return append(os, &intent.Fabric{
+		Header:   intent.Header{APIVersion: intent.APIVersion, Kind: intent.KindFabric},
+		Metadata: intent.Metadata{Name: intent.FabricName},
+		Spec:     SpecOf(f.Params),
+	})
 }
 
 // LinkName names a link's object: "leaf1:eth1-spine1:eth1", the ends in natural

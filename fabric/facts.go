@@ -183,6 +183,9 @@ func (f *Facts) checkAddresses() error {
 	}
 	racks := map[netip.Prefix]string{}
 	for _, n := range f.Nodes {
+		if n.Role.Switch() {
+			errs = append(errs, f.checkPools(n))
+		}
 		claim(n.Loopback, n.Name+"'s loopback")
 		claim(n.Loopback6, n.Name+"'s IPv6 loopback")
 		if n.Role.Switch() {
@@ -205,6 +208,23 @@ func (f *Facts) checkAddresses() error {
 	return errors.Join(errs...)
 }
 
+// checkPools finds what a switch states outside of the pools: no other switch would
+// take it.
+func (f *Facts) checkPools(n Node) error {
+	var errs []error
+	outside := func(what string, is bool, name string, pool netip.Prefix) {
+		if is {
+			errs = append(errs, fmt.Errorf("%s: %s is outside pool %s (%s), so that no other switch would take it: change it, or the pool", n.Name, what, name, pool))
+		}
+	}
+	p := f.Params
+	outside("loopback "+n.Loopback.String(), n.Loopback.IsValid() && !p.Loopbacks.Contains(n.Loopback), "Loopbacks", p.Loopbacks)
+	outside("IPv6 loopback "+n.Loopback6.String(), n.Loopback6.IsValid() && !p.Loopbacks6.Contains(n.Loopback6), "Loopbacks6", p.Loopbacks6)
+	outside("VTEP "+n.VTEP.String(), n.VTEP.IsValid() && !p.VTEPs.Contains(n.VTEP), "VTEPs", p.VTEPs)
+	outside("rack "+n.Rack.String(), n.Rack.IsValid() && !(p.Racks.Contains(n.Rack.Addr()) && n.Rack.Bits() == p.RackLength), "Racks", p.Racks)
+	return errors.Join(errs...)
+}
+
 func (f *Facts) checkASNs() error {
 	var errs []error
 	type group struct {
@@ -217,7 +237,7 @@ func (f *Facts) checkASNs() error {
 		if !n.Role.Switch() {
 			continue
 		}
-		if !privateASN(n.ASN) {
+		if !intent.PrivateASN(n.ASN) {
 			errs = append(errs, fmt.Errorf("%s: ASN %d is not private (RFC 6996): change the ASN base of role %s", n.Name, n.ASN, n.Role))
 		}
 		g := group{role: n.Role}

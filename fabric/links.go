@@ -80,7 +80,7 @@ func (p *planner) numberOwned(n *Node, rank uint64) error {
 	if err != nil {
 		return err
 	}
-	block, err := ipam.SubPrefix(quarter, blockBits, rank)
+	block, err := p.block(append(slices.Clone(up), beside...), quarter, rank)
 	if err != nil {
 		return fmt.Errorf("%s: pool P2P (%s) has no /%d left for its links: give a larger pool: %w", n.Name, p.Params.P2P, blockBits, err)
 	}
@@ -90,10 +90,11 @@ func (p *planner) numberOwned(n *Node, rank uint64) error {
 			errs = append(errs, fmt.Errorf("link %s: %s has more than %d links to number: %w", o.link, n.Name, blockSize, ipam.ErrExhausted))
 			break
 		}
+		step := 1
 		if i >= len(up) {
-			i = blockSize - 1 - (i - len(up))
+			i, step = blockSize-1-(i-len(up)), -1
 		}
-		errs = append(errs, o.number(block, uint64(i), false))
+		errs = append(errs, p.number(o, numbering{from: block, index: i, step: step, size: blockSize}))
 		if p6 := p.Params.P2P6; p6.IsValid() && o.own.Address.IsValid() {
 			o.own.Address6, o.far.Address6 = embed(p6, o.own.Address.Addr()), embed(p6, o.far.Address.Addr())
 		}
@@ -113,27 +114,88 @@ func embed(pool netip.Prefix, a netip.Addr) netip.Prefix {
 func (p *planner) numberRack(n *Node) error {
 	var errs []error
 	for i, o := range p.ports(n.Name, func(far intent.Role, _ string) bool { return far.Tunnels() }) {
-		if err := o.number(n.Rack, uint64(i), true); err != nil {
+		if err := p.number(o, numbering{from: n.Rack, index: i, step: 1, size: 1 << max(31-n.Rack.Bits(), 0), ownIsUpper: true}); err != nil {
 			errs = append(errs, fmt.Errorf("link %s: rack %s of %s is full: %w", o.link, n.Rack, n.Name, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// number takes the /31 with an index from a prefix: the even address for the
-// upper end.
-func (o portOf) number(from netip.Prefix, index uint64, ownIsUpper bool) error {
-	p, err := ipam.SubPrefix(from, 31, index)
-	if err != nil {
-		return err
+// block is the prefix out of which a switch numbers its links: that in which some
+// are stated, or the first free one from its rank on.
+func (p *planner) block(own []portOf, quarter netip.Prefix, rank uint64) (netip.Prefix, error) {
+	for _, o := range own {
+		if a := p.stated.ends[o.own.String()]; a.IsValid() && quarter.Contains(a.Addr()) {
+			return a.Addr().Prefix(blockBits)
+		}
 	}
-	even, odd := p, netip.PrefixFrom(p.Addr().Next(), 31)
-	if ownIsUpper {
-		o.own.Address, o.far.Address = even, odd
-	} else {
+	for {
+		block, err := ipam.SubPrefix(quarter, blockBits, rank)
+		if err != nil {
+			return block, err
+		}
+		if !p.taken.blocks[block] {
+			p.taken.blocks[block] = true
+			return block, nil
+		}
+		rank++
+	}
+}
+
+// numbering says which /31 of a prefix a link is to have: the one of an index, or
+// where it is taken the next in steps.
+type numbering struct {
+	from              netip.Prefix
+	index, step, size int
+	ownIsUpper        bool // the even address is the own one, else the far one
+}
+
+// number gives a link the addresses that are stated, or a /31 that is free.
+func (p *planner) number(o portOf, n numbering) error {
+	own, far := p.stated.ends[o.own.String()], p.stated.ends[o.far.String()]
+	switch {
+	case own.IsValid() && far.IsValid():
+		o.own.Address, o.far.Address = own, far
+		return nil
+	case own.IsValid() || far.IsValid():
+		one := own
+		if !one.IsValid() {
+			one = far
+		}
+		if one.Bits() != 31 {
+			return fmt.Errorf("link %s: only one end has an address, %s: give the other one too", o.link, one)
+		}
+		other := one.Masked().Addr()
+		if other == one.Addr() {
+			other = other.Next()
+		}
+		o.own.Address, o.far.Address = one, netip.PrefixFrom(other, 31)
+		if !own.IsValid() {
+			o.own.Address, o.far.Address = o.far.Address, o.own.Address
+		}
+		return nil
+	}
+	for range n.size {
+		if n.index < 0 || n.index >= n.size {
+			n.index = (n.index + n.size) % n.size
+		}
+		even, err := ipam.SubPrefix(n.from, 31, uint64(n.index))
+		if err != nil {
+			return err
+		}
+		odd := netip.PrefixFrom(even.Addr().Next(), 31)
+		n.index += n.step
+		if p.taken.addrs[even.Addr()] || p.taken.addrs[odd.Addr()] {
+			continue
+		}
+		p.taken.addrs[even.Addr()], p.taken.addrs[odd.Addr()] = true, true
 		o.own.Address, o.far.Address = odd, even
+		if n.ownIsUpper {
+			o.own.Address, o.far.Address = even, odd
+		}
+		return nil
 	}
-	return nil
+	return ipam.ErrExhausted
 }
 
 // chooseUplink makes the address of the first uplink of a hypervisor or hardware

@@ -29,6 +29,9 @@ type Params struct {
 	Unnumbered bool   `json:"unnumbered,omitempty"` // no addresses between switches
 	Timers     Timers `json:"timers,omitzero"`
 	BFD        bool   `json:"bfd,omitempty"` // on every session or adjacency: bfdInterval, bfdMultiplier
+
+	// Accept are prefixes of others, besides those of the pools.
+	Accept []device.Match `json:"accept,omitempty"`
 }
 
 // Protocol is the routing protocol of an underlay.
@@ -156,11 +159,6 @@ func (p Params) check() error {
 		fail("timers %d %d: hold time must be 3 seconds or more and three times the keepalive (RFC 4271 section 4.4)", t.Keepalive, t.Hold)
 	}
 	return errors.Join(errs...)
-}
-
-// privateASN reports whether an ASN is for private use (RFC 6996 section 5).
-func privateASN(n uint32) bool {
-	return n >= 64512 && n <= 65534 || n >= 4200000000 && n <= 4294967294
 }
 
 // The timers of BFD: a link that carries nothing in one direction is noticed after

@@ -15,7 +15,13 @@ import (
 // Plan makes the facts of a fabric. Its result depends on names only, and on
 // the order of g.Links only in the order of Facts.Links.
 func Plan(g *topology.Graph, params Params) (*Facts, error) {
-	p := &planner{Facts: &Facts{Params: params.Defaults(), nodes: map[string]int{}}}
+	return planStated(g, params, stated{})
+}
+
+// planStated is Plan where some of the result is given.
+func planStated(g *topology.Graph, params Params, given stated) (*Facts, error) {
+	p := &planner{Facts: &Facts{Params: params.Defaults(), nodes: map[string]int{}}, stated: given}
+	p.taken = given.taken(p.Params.RackLength)
 	if err := p.Params.check(); err != nil {
 		return nil, fmt.Errorf("plan fabric: %w", err)
 	}
@@ -38,7 +44,11 @@ func Plan(g *topology.Graph, params Params) (*Facts, error) {
 	return p.Facts, nil
 }
 
-type planner struct{ *Facts }
+type planner struct {
+	*Facts
+	stated stated
+	taken  taken // what is stated, and what was given since
+}
 
 // tier orders roles from the edge up. Of two ends the lower one owns the link's
 // addresses.
@@ -194,15 +204,86 @@ func (p *planner) numberNodes() error {
 		}
 		rank := count[n.Role]
 		count[n.Role]++
+		s := p.stated.nodes[n.Name]
+		n.ASN, n.Loopback, n.Loopback6, n.VTEP, n.Rack = s.ASN, s.Loopback, s.Loopback6, s.VTEP, s.Rack
+		if !p.Params.Loopbacks6.IsValid() {
+			n.Loopback6 = netip.Addr{}
+		}
 		errs = append(errs, p.numberNode(n, rank))
+		n.RouterID = n.Loopback
 	}
 	return errors.Join(errs...)
 }
 
+// numberNode fills in what is not stated: the numbers of the node's rank, or where
+// they are taken those of the next rank whose are free.
 func (p *planner) numberNode(n *Node, rank uint64) error {
+	if err := p.numberAS(n, rank); err != nil {
+		return err
+	}
+	slots, err := ipam.SubPrefix(p.Params.Loopbacks, p.Params.Loopbacks.Bits()+2, part(n.Role))
+	if err != nil {
+		return err
+	}
+	most := uint64(1) << min(slots.Addr().BitLen()-slots.Bits(), 32)
+	for try := range most {
+		slot := (rank + try) % most
+		at, err := p.slot(*n, slot)
+		if err != nil && try == 0 {
+			return err
+		}
+		if err != nil || p.taken.slot(*n, at) {
+			continue
+		}
+		n.Loopback, n.Loopback6, n.VTEP, n.Rack = at.Loopback, at.Loopback6, at.VTEP, at.Rack
+		for _, a := range []netip.Addr{n.Loopback, n.Loopback6, n.VTEP} {
+			p.taken.addrs[a] = true
+		}
+		p.taken.racks[n.Rack] = true
+		return nil
+	}
+	return fmt.Errorf("%s: %w: no address is left for it in the pools: give larger ones", n.Name, ipam.ErrExhausted)
+}
+
+// slot is a node with what it lacks taken from a place in the pools.
+func (p *planner) slot(n Node, at uint64) (Node, error) {
+	var errs []error
+	fail := func(what string, err error) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: no %s is left for it: %w", n.Name, what, err))
+		}
+	}
+	give := func(a *netip.Addr, name string, pool netip.Prefix) {
+		if a.IsValid() || !pool.IsValid() {
+			return
+		}
+		var err error
+		// The first address of a part is left out: it would look like a network.
+		*a, err = p.address(pool, n.Role, at+1)
+		fail("address in pool "+name, err)
+	}
+	give(&n.Loopback, "Loopbacks", p.Params.Loopbacks)
+	give(&n.Loopback6, "Loopbacks6", p.Params.Loopbacks6)
+	if tier(n.Role) == 1 {
+		give(&n.VTEP, "VTEPs", p.Params.VTEPs)
+		if !n.Rack.IsValid() {
+			half, err := ipam.SubPrefix(p.Params.Racks, p.Params.Racks.Bits()+1, part(n.Role))
+			fail("part of pool Racks", err)
+			n.Rack, err = ipam.SubPrefix(half, p.Params.RackLength, at)
+			fail("prefix in pool Racks", err)
+		}
+	}
+	return n, errors.Join(errs...)
+}
+
+// numberAS gives a switch its AS number: that of the others of its pod or tier, or
+// the first one of its role that is free.
+func (p *planner) numberAS(n *Node, rank uint64) error {
+	if n.ASN != 0 {
+		return nil
+	}
 	a := p.Params.ASNs
 	base, step := a.Superspine, uint64(0)
-	leaf := tier(n.Role) == 1
 	switch n.Role {
 	case intent.RoleSpine:
 		base, step = a.Spine, uint64(n.Pod-1)
@@ -211,32 +292,24 @@ func (p *planner) numberNode(n *Node, rank uint64) error {
 	case intent.RoleLeaf:
 		base, step = a.Leaf, rank
 	}
-	var errs []error
-	fail := func(what string, err error) {
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: no %s is left for it: %w", n.Name, what, err))
+	if tier(n.Role) > 1 {
+		for _, o := range p.Nodes {
+			if s := p.stated.nodes[o.Name].ASN; o.Role == n.Role && o.Pod == n.Pod && (o.ASN != 0 || s != 0) {
+				n.ASN = max(o.ASN, s)
+				return nil
+			}
 		}
 	}
-	var err error
-	n.ASN, err = ipam.Range[uint32]{First: base, Last: ipam.PrivateASNs().Last}.At(step)
-	fail("ASN", err)
-	// The first address of a part is left out: it would look like a network.
-	n.Loopback, err = p.address(p.Params.Loopbacks, n.Role, rank+1)
-	fail("address in pool Loopbacks", err)
-	n.RouterID = n.Loopback
-	if p.Params.Loopbacks6.IsValid() {
-		n.Loopback6, err = p.address(p.Params.Loopbacks6, n.Role, rank+1)
-		fail("address in pool Loopbacks6", err)
+	for ; ; step++ {
+		asn, err := ipam.Range[uint32]{First: base, Last: ipam.PrivateASNs().Last}.At(step)
+		if err != nil {
+			return fmt.Errorf("%s: no ASN is left for it: %w", n.Name, err)
+		}
+		if mine := (roleASN{n.Role, asn}); !p.taken.asns[asn] && !p.taken.given[mine] {
+			n.ASN, p.taken.given[mine] = asn, true
+			return nil
+		}
 	}
-	if leaf {
-		n.VTEP, err = p.address(p.Params.VTEPs, n.Role, rank+1)
-		fail("address in pool VTEPs", err)
-		half, herr := ipam.SubPrefix(p.Params.Racks, p.Params.Racks.Bits()+1, part(n.Role))
-		fail("part of pool Racks", herr)
-		n.Rack, err = ipam.SubPrefix(half, p.Params.RackLength, rank)
-		fail("prefix in pool Racks", err)
-	}
-	return errors.Join(errs...)
 }
 
 // address is the address with an index in a role's quarter of a pool.

@@ -400,7 +400,7 @@ func TestIntent(t *testing.T) {
 		}
 		seen[o.Ref()] = true
 	}
-	if len(seen) != len(f.Nodes)+len(f.Links) {
+	if len(seen) != len(f.Nodes)+len(f.Links)+1 { // and the Fabric
 		t.Errorf("%d objects for %d nodes and %d links", len(seen), len(f.Nodes), len(f.Links))
 	}
 }

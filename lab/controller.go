@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path"
 	"path/filepath"
 	"time"
 
@@ -52,7 +53,7 @@ func (s *State) controllerMgmtAPI() string {
 // agentArgs is the command line of a leaf's agent. The sockets of FRR's daemons
 // are in frrDir.
 func (s *State) agentArgs(weft string, n Node, frrDir string) []string {
-	args := []string{weft, "agent", "--node", n.Name, "--serial", s.serial(n.Name), "--controller", "http://" + s.controllerMgmtAPI(), "--frr-dir", frrDir}
+	args := []string{weft, "agent", "--node", n.Name, "--serial", s.serial(n.Name), "--controller", "http://" + s.controllerMgmtAPI(), "--frr-dir", frrDir, "--state-dir", path.Join(frrDir, "agent")}
 	if n.EVPN {
 		args = append(args, "--keeper", keeperAddress)
 	}
@@ -90,7 +91,7 @@ func (s *State) specOf(node string) intent.NodeSpec {
 // startAgent runs Weft's agent on a switch, and its keeper on an EVPN leaf, when there
 // is a controller to ask.
 func (r *run) startAgent(ctx context.Context, n Node) error {
-	if !n.Agent || r.opts.Weft == "" || r.state.Controller == "" {
+	if !r.runsAgent(n) {
 		return nil
 	}
 	dir := r.state.NodeDir(n.Name)
@@ -104,6 +105,11 @@ func (r *run) startAgent(ctx context.Context, n Node) error {
 		node: n.Name, name: "agent", args: r.state.agentArgs(r.opts.Weft, n, dir),
 		log: filepath.Join(r.state.NodeDir(n.Name), "agent.log"),
 	})
+}
+
+// runsAgent reports whether a node is to run an agent, and can.
+func (r *run) runsAgent(n Node) bool {
+	return n.Agent && r.opts.Weft != "" && r.state.Controller != ""
 }
 
 // RestartController ends the lab's controller, at once when kill is set, and
@@ -151,7 +157,10 @@ func (r *run) register(ctx context.Context) error {
 	if err := parallel(ctx, nodes, 8, put); err != nil {
 		return err
 	}
-	return parallel(ctx, links, 8, put)
+	if err := parallel(ctx, links, 8, put); err != nil || s.Fabric == nil {
+		return err
+	}
+	return put(ctx, s.Fabric) // last: the agents get their states at once, and whole
 }
 
 // UseController says that the lab is to have a controller.

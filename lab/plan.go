@@ -360,10 +360,13 @@ func (p *planner) objects() {
 		case *intent.Node:
 			if n, err := p.state.Node(o.Metadata.Name); err == nil {
 				n.reach(&o.Spec)
+				o.Spec.Unmanaged = n.Router != nil && !n.Router.Managed
 			}
 			p.state.FabricNodes = append(p.state.FabricNodes, o)
 		case *intent.Link:
 			p.state.FabricLinks = append(p.state.FabricLinks, o)
+		case *intent.Fabric:
+			p.state.Fabric = o
 		}
 	}
 }

@@ -42,12 +42,14 @@ func (r *run) startRouter(ctx context.Context, n Node) error {
 	if err := makeFRRDir(dir); err != nil {
 		return fmt.Errorf("%s: %w", n.Name, err)
 	}
-	files := map[string]string{"frr.conf": n.Router.Config}
-	for daemon, text := range n.Router.Sections {
-		files[daemon+".conf"] = text
-	}
 	// isisd takes its name into its first LSP.
-	files["name.conf"] = "hostname " + n.Name + "\n"
+	files := map[string]string{"name.conf": frr.Start(n.Name)}
+	if !r.byAgent(n) {
+		files["frr.conf"] = n.Router.Config
+		for daemon, text := range n.Router.Sections {
+			files[daemon+".conf"] = text
+		}
+	}
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			return fmt.Errorf("%s: %w", n.Name, err)
@@ -67,6 +69,8 @@ func (r *run) configure(ctx context.Context, n Node) error {
 	dir := r.state.NodeDir(n.Name)
 	args := []string{"--vty_socket", dir, "--config_dir", dir, "-b"}
 	switch {
+	case r.byAgent(n):
+		return nil
 	case n.Router.Managed && slices.Contains(n.Router.Daemons, lateDaemon):
 		args = []string{"--vty_socket", dir, "--config_dir", dir, "-d", lateDaemon, "-f", filepath.Join(dir, lateDaemon+".conf")}
 	case n.Router.Managed:
@@ -83,11 +87,17 @@ func (r *run) configure(ctx context.Context, n Node) error {
 // own at once, and schedules its first LSP with the interval of before, 30 s.
 const lateDaemon = "isisd"
 
+// byAgent reports whether a switch's agent configures its FRR, which then starts with
+// nothing but its name.
+func (r *run) byAgent(n Node) bool {
+	return n.Router.Managed && r.runsAgent(n) && r.state.Fabric != nil
+}
+
 // startFRR starts one daemon and waits for its command socket.
 func (r *run) startFRR(ctx context.Context, n Node, daemon string) error {
 	dir := r.state.NodeDir(n.Name)
 	conf := filepath.Join(dir, "name.conf")
-	if n.Router.Managed && daemon != lateDaemon {
+	if n.Router.Managed && daemon != lateDaemon && !r.byAgent(n) {
 		conf = filepath.Join(dir, daemon+".conf")
 	}
 	args := []string{

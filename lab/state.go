@@ -51,6 +51,9 @@ type State struct {
 	// The fabric as the controller is told of it.
 	FabricNodes []*intent.Node `json:"fabricNodes,omitempty"`
 	FabricLinks []*intent.Link `json:"fabricLinks,omitempty"`
+	// Fabric is how the underlay is planned: with it the agents configure the
+	// switches.
+	Fabric *intent.Fabric `json:"fabric,omitempty"`
 
 	dir string
 	mu  sync.Mutex

@@ -37,10 +37,18 @@ func newAgentCommand(a *app) *cobra.Command {
 		Use:   "agent",
 		Short: "Run the agent of a switch, on the switch",
 		Long: `Run the agent of a switch, on the switch: a Linux switch with FRR. It reports the
-ports and, by LLDP (IEEE 802.1AB), who is at their other ends. On an EVPN leaf it
-keeps the bridges, VXLAN devices and filters of the networks that have ports here,
-and the EVPN part of bgpd, and reports what the kernel has. The underlay's
-configuration is left as it is. Stopping the agent stops no packet.
+ports and, by LLDP (IEEE 802.1AB), who is at their other ends.
+
+Where the controller has a Fabric, the agent puts the switch's part of the underlay in
+place: addresses and MTU of the fabric's ports, settings of the kernel, and FRR, of
+which it changes only what differs. It keeps the last good state in the state
+directory, and starts from it when the controller is away. Every two seconds it looks
+whether all is as it was left, mends what somebody changed, and tells. Without a Fabric
+the underlay is left as it is.
+
+On an EVPN leaf it keeps the bridges, VXLAN devices and filters of the networks that
+have ports here, and the EVPN part of bgpd, and reports what the kernel has. Stopping
+the agent stops no packet.
 
 Without --node the switch announces itself until the controller says which node it
 is: by its join token, its serial number, its MAC address or its cables, or because
@@ -65,7 +73,7 @@ goes with it, in the state directory.`,
 	f := c.Flags()
 	f.String("node", "", "name of the switch's Node object, by which its neighbours know it; without it, and without --state-dir, the host's name")
 	f.String("controller", "", "the controller's API, as a URL")
-	f.String("state-dir", "", "directory in which the agent keeps the switch's name and credential")
+	f.String("state-dir", "", "directory in which the agent keeps the switch's name, its credential and its last good state")
 	f.String("token-file", "", "file with a one-time join token; it is read again for each attempt")
 	f.String("serial", "", "serial number of the box; the firmware's by default")
 	f.String("frr-dir", "/var/run/frr", "directory of the command sockets of FRR's daemons")
@@ -124,6 +132,10 @@ func (o agentOptions) run(ctx context.Context) error {
 			return err
 		}
 	}
+	var disk *agent.Disk
+	if o.stateDir != "" {
+		disk = &agent.Disk{Dir: o.stateDir}
+	}
 	cl = cl.WithCredential(id.Secret)
 	sw := linux.New(o.switchConfig)
 	for node := cmp.Or(o.node, id.Node); ; node = "" {
@@ -138,7 +150,8 @@ func (o agentOptions) run(ctx context.Context) error {
 				}
 			}
 		}
-		agent := &agent.Agent{Node: node, Serial: o.serial, Controller: cl, Switch: sw, Tables: linux.NewTables(), Wires: linux.NewWires(node, o.log), Counting: linux.NewCounting(), Logger: o.log}
+		agent := &agent.Agent{Node: node, Serial: o.serial, Controller: cl, Switch: sw, Tables: linux.NewTables(), Wires: linux.NewWires(node, o.log), Counting: linux.NewCounting(), Logger: o.log,
+			Underlay: linux.NewUnderlay(o.switchConfig.FRRDir, o.log), Disk: disk}
 		o.log.Info("serving", "node", node, "controller", o.controller)
 		err := agent.Run(ctx)
 		if !errors.Is(err, switchstate.ErrNoNode) && !errors.Is(err, switchstate.ErrRefused) {

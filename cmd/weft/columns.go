@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/fabric"
 )
 
 // tableOf shows objects of one kind. Wide tables have more columns.
@@ -33,6 +34,11 @@ func tableOf(k intent.Kind, objects []intent.Object, wide bool) table {
 		t.header = []string{"TENANT", "NAME", "RULES", "PORTS", "STATUS", "AGE"}
 		if wide {
 			t.header = append(t.header, "DESCRIPTION", "REASON")
+		}
+	case intent.KindFabric:
+		t.header = []string{"NAME", "UNDERLAY", "SWITCHES", "STATUS", "AGE"}
+		if wide {
+			t.header = append(t.header, "REASON")
 		}
 	case intent.KindExternalNetwork:
 		t.header = []string{"NAME", "VNI", "POOLS", "BORDERS", "STATUS", "AGE"}
@@ -113,6 +119,8 @@ func row(o intent.Object, wide bool) []string {
 			r = append(r, o.Spec.Description, why(s))
 		}
 		return r
+	case *intent.Fabric:
+		return fabricRow(o, wide)
 	case *intent.ExternalNetwork:
 		return externalRow(o, wide)
 	case *intent.FloatingIP:
@@ -217,6 +225,17 @@ func interconnectRow(o *intent.Interconnect, wide bool) []string {
 	r := []string{o.Metadata.Name, fmt.Sprint(o.Spec.ASN), fmt.Sprintf("%d/%d", up, len(o.Spec.Peers)), lines, fmt.Sprint(len(o.Spec.Networks)), fmt.Sprint(sent), fmt.Sprint(received), string(s.Phase), age(o.Metadata.Created)}
 	if wide {
 		r = append(r, strings.Join(used, ", "), why(s))
+	}
+	return r
+}
+
+// fabricRow has how the underlay routes and how many switches have confirmed their
+// present state.
+func fabricRow(o *intent.Fabric, wide bool) []string {
+	s := status(o.Status)
+	r := []string{o.Metadata.Name, fabric.ParamsFor(o.Spec).String(), readyOf(s.Switches), string(s.Phase), age(o.Metadata.Created)}
+	if wide {
+		r = append(r, why(s))
 	}
 	return r
 }

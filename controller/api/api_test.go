@@ -24,6 +24,7 @@ import (
 	"github.com/weft-sdn/weft/controller/engine"
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/controller/store"
+	"github.com/weft-sdn/weft/fabric/device"
 	"github.com/weft-sdn/weft/fabric/load"
 	"github.com/weft-sdn/weft/southbound"
 	"github.com/weft-sdn/weft/southbound/switchstate"
@@ -110,14 +111,30 @@ func (d *devices) Routes(intent.VNI) []engine.Route {
 	return d.routes
 }
 
-func (d *devices) TakeSwitch(node string, r switchstate.Report) bool {
+func (d *devices) TakeSwitch(node string, r switchstate.Report) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if node != "leaf1" {
-		return false
+		return engine.ErrNoNode
+	}
+	if r.Serial == "stranger" {
+		return &engine.TakenError{Node: node, Has: "1", Wanted: r.Serial}
 	}
 	d.wired = append(d.wired, r)
-	return true
+	return nil
+}
+
+func (d *devices) SwitchState(ctx context.Context, node, serial string, since uint64) (switchstate.State, error) {
+	switch {
+	case node != "leaf1":
+		return switchstate.State{}, engine.ErrNoNode
+	case serial == "stranger":
+		return switchstate.State{}, &engine.TakenError{Node: node, Has: "1", Wanted: serial}
+	case since == 7:
+		<-ctx.Done()
+		return switchstate.State{}, ctx.Err()
+	}
+	return switchstate.State{Version: switchstate.Version, Revision: 7, Hash: "abc", Device: device.State{Hostname: node}}, nil
 }
 
 func (d *devices) SwitchPorts(node string) ([]switchstate.Port, time.Time, bool) {

@@ -74,6 +74,7 @@ func (s *Server) registerKinds() {
 	register[intent.Tenant](s, intent.KindTenant, "A tenant owns networks and ports.")
 	register[intent.Node](s, intent.KindNode, "A node is a device: a switch or a hypervisor.")
 	register[intent.Link](s, intent.KindLink, "A link is a cable between two nodes.")
+	register[intent.Fabric](s, intent.KindFabric, "The fabric says how the underlay of all switches is planned; there is one.")
 	register[intent.ExternalNetwork](s, intent.KindExternalNetwork, "An external network is a way outside: one VRF, which border leaves join to BGP routers that are not ours.")
 	register[intent.NetworkACL](s, intent.KindNetworkACL, "A network ACL is an ordered list of rules that allow or deny, stateless, for what enters and leaves the subnets of networks that name it.")
 	register[intent.Network](s, intent.KindNetwork, "A network is an L2 segment of a tenant, with one VNI.")
@@ -343,6 +344,8 @@ func withStatus(o intent.Object, st *intent.Status) intent.Object {
 	case *intent.ExternalNetwork:
 		o.Status = st
 	case *intent.FloatingIP:
+		o.Status = st
+	case *intent.Fabric:
 		o.Status = st
 	case *intent.Interconnect:
 		o.Status = st

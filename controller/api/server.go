@@ -87,7 +87,12 @@ type Status interface {
 	ClearAlarm(id string) error
 	// Routes lists a network's segment table.
 	Routes(intent.VNI) []engine.Route
-	TakeSwitch(node string, r switchstate.Report) bool
+	// TakeSwitch takes an agent's report; its error is engine.ErrNoNode or an
+	// *engine.TakenError.
+	TakeSwitch(node string, r switchstate.Report) error
+	// SwitchState waits for a state of another revision than since; its error is
+	// engine.ErrNoNode, an *engine.TakenError or the context's.
+	SwitchState(ctx context.Context, node, serial string, since uint64) (switchstate.State, error)
 	Cabling() engine.Cabling
 	// Reporting lists the switches of which agents report now, by name.
 	Reporting() []engine.Reporting

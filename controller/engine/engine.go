@@ -61,6 +61,7 @@ type Engine struct {
 	readers   readers
 	wakes     wakes
 	wiring    *wiring
+	underlay  *underlay
 	unknowns  *unknowns
 	loads     *loads
 
@@ -97,7 +98,7 @@ func New(c Config) *Engine {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	e := &Engine{
-		config: c, log: c.Logger, events: newRing(eventsKept), moves: newMoveQueue(), wakes: newWakes(), wiring: newWiring(), unknowns: newUnknowns(), loads: newLoads(),
+		config: c, log: c.Logger, events: newRing(eventsKept), moves: newMoveQueue(), wakes: newWakes(), wiring: newWiring(), underlay: newUnderlay(), unknowns: newUnknowns(), loads: newLoads(),
 		model: overlay.NewModel(), objects: map[intent.Ref]int64{}, members: map[intent.Ref]map[intent.Ref]struct{}{}, sessions: map[string]*session{}, ending: map[string]*session{}, moving: map[intent.Ref]*moving{}, trims: map[intent.VNI]struct{}{},
 		changed: make(chan struct{}),
 	}
@@ -134,6 +135,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	wg.Go(func() { e.wakes.run(ctx) })
 	wg.Go(func() { e.trimAll(ctx) })
 	wg.Go(func() { e.watchWiring(ctx) })
+	wg.Go(func() { e.planUnderlay(ctx) })
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		err := e.follow(ctx, func() { wait = 100 * time.Millisecond })
 		if ctx.Err() != nil {
@@ -196,6 +198,8 @@ func (e *Engine) load(ctx context.Context, objects []intent.Object, broken *stor
 	e.rev, e.loaded = rev, true
 	e.settle(ctx)
 	e.setReady(nil)
+	e.underlay.at(rev)
+	e.underlay.again()
 }
 
 // release lets ports that could be in several places be used in one.
@@ -215,6 +219,7 @@ func (e *Engine) take(ctx context.Context, batch []store.Event) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, ev := range batch {
+		e.underlay.at(ev.Revision)
 		switch {
 		case ev.Broken != nil:
 			e.breaks(ev.Broken)
@@ -240,6 +245,7 @@ func (e *Engine) put(o intent.Object) {
 		e.regroup(e.model.Port(p.Ref()), p)
 	}
 	e.wiring.put(o.Ref(), o)
+	e.underlay.put(o.Ref(), o)
 	e.model.Put(o)
 }
 
@@ -258,9 +264,12 @@ func (e *Engine) delete(r intent.Ref) {
 		e.regroup(e.model.Port(r), nil)
 	}
 	e.wiring.put(r, nil)
+	e.underlay.put(r, nil)
 	e.loads.put(r, nil)
 	if r.Kind == intent.KindNode {
 		e.alarms.end(r.Name, AlarmSilent, agentObject)
+		e.alarms.end(r.Name, AlarmIdentity, agentObject)
+		e.alarms.end(r.Name, AlarmUnderlay, "the underlay")
 	}
 	e.model.Delete(r)
 }

@@ -37,7 +37,9 @@ func (e *Engine) Status(o intent.Object) *intent.Status {
 	case *intent.Tenant:
 		return e.tenantStatus(o)
 	case *intent.Node:
-		return e.nodeStatus(o)
+		return e.withUnderlay(o.Metadata.Name, e.nodeStatus(o))
+	case *intent.Fabric:
+		return e.fabricStatus(o)
 	}
 	return nil
 }

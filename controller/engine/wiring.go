@@ -253,6 +253,7 @@ func (e *Engine) watchWiring(ctx context.Context) {
 		case <-tick.C:
 		}
 		e.judgeWiring()
+		e.judgeIdentities()
 	}
 }
 
@@ -279,16 +280,20 @@ func deviceOf(f topology.CablingFault) string {
 	return node
 }
 
-// TakeSwitch takes what a switch reports of its ports; it returns false when there is
-// no such node.
-func (e *Engine) TakeSwitch(node string, r switchstate.Report) bool {
+// TakeSwitch takes what a switch reports. Its error is ErrNoNode, or a *TakenError when
+// another box speaks for the node.
+func (e *Engine) TakeSwitch(node string, r switchstate.Report) error {
 	e.mu.RLock()
 	_, ok := e.objects[intent.Ref{Kind: intent.KindNode, Name: node}]
 	e.mu.RUnlock()
-	if ok {
-		e.wiring.take(node, r)
+	if !ok {
+		return ErrNoNode
 	}
-	return ok
+	if err := e.takeUnderlay(node, r); err != nil {
+		return err
+	}
+	e.wiring.take(node, r)
+	return nil
 }
 
 // Cabling is how the intended links are wired, as far as switches report.

@@ -53,7 +53,7 @@ func (e *Engine) reportAll(leaf1, leaf2 string) {
 func TestAlarmsOfCables(t *testing.T) {
 	e, pass := wiredEngine(t)
 	require.Equal(t, []string{"leaf1", "leaf2", "spine1"}, e.Cabling().Unheard)
-	require.False(t, e.TakeSwitch("nobody", switchstate.Report{}))
+	require.ErrorIs(t, e.TakeSwitch("nobody", switchstate.Report{}), ErrNoNode)
 	e.reportAll("leaf1", "leaf2")
 	require.Equal(t, Cabling{Links: 2}, e.Cabling())
 

@@ -45,8 +45,13 @@ type NodeSpec struct {
 	// ASN is the switch's autonomous system (RFC 7938 section 5.2).
 	ASN      uint32     `json:"asn,omitempty" yaml:"asn,omitempty" doc:"Autonomous system number of a switch"`
 	Loopback netip.Addr `json:"loopback,omitzero" yaml:"loopback,omitempty" doc:"Router ID and loopback of a switch"`
-	VTEP     netip.Addr `json:"vtep,omitzero" yaml:"vtep,omitempty" doc:"Address at which the node's tunnels end; required for a hypervisor"`
-	VSwitch  *VSwitch   `json:"vswitch,omitempty" yaml:"vswitch,omitempty" doc:"How to reach a hypervisor's Open vSwitch"`
+	// Loopback6 and Rack are kept here so that growth renumbers nothing.
+	Loopback6 netip.Addr   `json:"loopback6,omitzero" yaml:"loopback6,omitempty" doc:"IPv6 loopback of a switch"`
+	Rack      netip.Prefix `json:"rack,omitzero" yaml:"rack,omitempty" doc:"Prefix of what is behind a leaf: its hypervisors and hardware VTEPs"`
+	// Unmanaged switches are part of the plan, and somebody else configures them.
+	Unmanaged bool       `json:"unmanaged,omitempty" yaml:"unmanaged,omitempty" doc:"Somebody else configures the switch's underlay: it gets no state, and its agent only reports"`
+	VTEP      netip.Addr `json:"vtep,omitzero" yaml:"vtep,omitempty" doc:"Address at which the node's tunnels end; required for a hypervisor"`
+	VSwitch   *VSwitch   `json:"vswitch,omitempty" yaml:"vswitch,omitempty" doc:"How to reach a hypervisor's Open vSwitch"`
 	// HardwareVTEP makes the node a switch that is driven by the hardware_vtep
 	// schema.
 	HardwareVTEP *HardwareVTEP `json:"hardwareVTEP,omitempty" yaml:"hardwareVTEP,omitempty" doc:"How to reach a switch with the hardware_vtep schema"`

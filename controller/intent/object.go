@@ -19,6 +19,8 @@ const (
 	KindTenant Kind = "Tenant"
 	KindNode   Kind = "Node"
 	KindLink   Kind = "Link"
+	// KindFabric comes after the switches and links, so that it is planned once, whole.
+	KindFabric Kind = "Fabric"
 	// KindExternalNetwork comes after the nodes that are its borders.
 	KindExternalNetwork Kind = "ExternalNetwork"
 	// KindNetworkACL comes before the networks that it judges.
@@ -36,7 +38,7 @@ const (
 
 // Kinds lists all kinds in apply order; delete in the reverse order.
 func Kinds() []Kind {
-	return []Kind{KindTenant, KindNode, KindLink, KindExternalNetwork, KindNetworkACL, KindNetwork, KindSecurityGroup, KindPort, KindRouter, KindFloatingIP, KindInterconnect}
+	return []Kind{KindTenant, KindNode, KindLink, KindFabric, KindExternalNetwork, KindNetworkACL, KindNetwork, KindSecurityGroup, KindPort, KindRouter, KindFloatingIP, KindInterconnect}
 }
 
 // Tenanted reports whether objects of the kind live inside a tenant.
@@ -142,6 +144,8 @@ func New(k Kind) (Object, error) {
 		return &Node{Header: h}, nil
 	case KindLink:
 		return &Link{Header: h}, nil
+	case KindFabric:
+		return &Fabric{Header: h}, nil
 	case KindNetworkACL:
 		return &NetworkACL{Header: h}, nil
 	case KindNetwork:
@@ -224,6 +228,10 @@ type Status struct {
 	// Node status.
 	Software string `json:"software,omitempty" yaml:"software,omitempty" doc:"Node: software and version that it reports"`
 	Flows    int    `json:"flows,omitempty" yaml:"flows,omitempty" doc:"Node: our flows, read from the device"`
+	// Underlay is what a switch's agent says of the state that it fetched.
+	Underlay *UnderlayStatus `json:"underlay,omitempty" yaml:"underlay,omitempty" doc:"Node: the underlay state of a switch, as its agent confirmed it"`
+	// Fabric status.
+	Switches *Counts `json:"switches,omitempty" yaml:"switches,omitempty" doc:"Fabric: switches in all and those that confirmed their present state"`
 	// Session is the BGP session of an EVPN leaf.
 	Session *BGPSession `json:"session,omitempty" yaml:"session,omitempty" doc:"Node: BGP session with an EVPN leaf"`
 	// Outside are the sessions of an external network's borders.
@@ -232,6 +240,13 @@ type Status struct {
 	Peers     []PeerSession   `json:"peers,omitempty" yaml:"peers,omitempty" doc:"Interconnect: BGP sessions with the other fabric"`
 	Stretched []StretchedView `json:"stretched,omitempty" yaml:"stretched,omitempty" doc:"Interconnect: what crosses of each network"`
 	Lines     []LineView      `json:"lines,omitempty" yaml:"lines,omitempty" doc:"Interconnect: its lines, as their border leaves see them"`
+}
+
+// UnderlayStatus is the state of one switch.
+type UnderlayStatus struct {
+	Wanted   string `json:"wanted,omitempty" yaml:"wanted,omitempty" doc:"Hash of the state that the switch is to have"`
+	Applied  string `json:"applied,omitempty" yaml:"applied,omitempty" doc:"Hash of the state that its agent has put in place"`
+	Revision uint64 `json:"revision,omitempty" yaml:"revision,omitempty" doc:"Store revision at which the wanted state last changed"`
 }
 
 // OutsideSession is the BGP session of a border with a router outside, as the

@@ -305,6 +305,12 @@ func (n *Node) Validate() error {
 		}
 	}
 	f.evpn(n)
+	if a := n.Spec.Loopback6; a.IsValid() && !a.Is6() {
+		f.Add("spec.loopback6", "%s is not an IPv6 address", a)
+	}
+	if r := n.Spec.Rack; r.IsValid() && (!r.Addr().Is4() || r != r.Masked()) {
+		f.Add("spec.rack", "%s is not an IPv4 prefix without host bits", r)
+	}
 	if s := n.Spec.Serial; s != "" && CheckSerial(s) != nil {
 		f.Add("spec.serial", "%v", CheckSerial(s))
 	}

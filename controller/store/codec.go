@@ -67,6 +67,8 @@ func encode(o intent.Object) ([]byte, error) {
 		return pack(&o.Metadata, &o.Spec)
 	case *intent.FloatingIP:
 		return pack(&o.Metadata, &o.Spec)
+	case *intent.Fabric:
+		return pack(&o.Metadata, &o.Spec)
 	case *intent.Interconnect:
 		return pack(&o.Metadata, &o.Spec)
 	}
@@ -98,6 +100,8 @@ func decode(r intent.Ref, value []byte, rev int64) (intent.Object, error) {
 	case *intent.ExternalNetwork:
 		err = unpack(r, rev, value, &o.Metadata, &o.Spec)
 	case *intent.FloatingIP:
+		err = unpack(r, rev, value, &o.Metadata, &o.Spec)
+	case *intent.Fabric:
 		err = unpack(r, rev, value, &o.Metadata, &o.Spec)
 	case *intent.Interconnect:
 		err = unpack(r, rev, value, &o.Metadata, &o.Spec)

@@ -156,6 +156,8 @@ func (w *write) check(ctx context.Context, have map[intent.Ref]found, rev int64)
 			return err
 		}
 		return w.node(ctx, o)
+	case *intent.Fabric:
+		return w.fabric(ctx, o)
 	case *intent.ExternalNetwork:
 		return w.externalNetwork(ctx, o, named)
 	case *intent.FloatingIP:

@@ -1,11 +1,16 @@
 // Package agent is the process on a switch. On each it reports the ports and who is
-// at their other ends. On an EVPN leaf it fetches from the controller what the leaf
-// is to have, puts it in place, and reports what the kernel has. Which of both a
-// switch is, the controller says.
+// at their other ends, fetches from the controller what the switch is to be as a part
+// of the underlay, and puts it in place. On an EVPN leaf it does the same for what the
+// leaf is to have, and reports what the kernel has. Which of both a switch is, the
+// controller says.
 //
-// It keeps nothing on disk: what it made is in the kernel and in bgpd, is
-// recognised there after a restart, and stays while the controller is away. The
-// first report is whole; later ones have what changed, and one is sent every few
+// The underlay's last good state is on disk, so that a switch that starts without the
+// controller routes; see Disk. Nothing else is: what the agent made is in the kernel
+// and in FRR, is recognised there after a restart, and stays while the controller is
+// away. Every two seconds it looks whether the underlay is still as it was left, and
+// mends what somebody else changed; it tells what that was.
+//
+// The first report is whole; later ones have what changed, and one is sent every few
 // seconds even when nothing did. Reports that are lost are made up for by a whole
 // one.
 package agent
@@ -30,11 +35,16 @@ type Controller interface {
 	ReportLeaf(ctx context.Context, node string, r leafstate.Report) (full bool, err error)
 	// ReportSwitch says whether the switch is a leaf that has a state.
 	ReportSwitch(ctx context.Context, node string, r switchstate.Report) (leaf bool, err error)
+	// SwitchState waits for a state of another revision than since; ok is false when
+	// there was none for a while.
+	SwitchState(ctx context.Context, node, serial string, since uint64) (s switchstate.State, ok bool, err error)
 	ReportLoad(ctx context.Context, node string, r switchstate.Load) (switchstate.LoadAnswer, error)
 }
 
 // Switch is the switch that the agent runs on; *linux.Switch is one.
 type Switch interface {
+	// Ready reports whether the switch can become a leaf: its BGP instance is there.
+	Ready(context.Context) bool
 	// Apply makes the switch what the state says and returns what is in place.
 	Apply(context.Context, leafstate.State) (leafstate.InPlace, error)
 	// Sessions reads the sessions with routers outside, by L3VNI.
@@ -69,6 +79,10 @@ type Agent struct {
 	Wires      Wires
 	Counting   Counting
 	Logger     *slog.Logger
+	// Underlay configures the switch as a part of the underlay; nil leaves that to
+	// somebody else. Disk keeps its last good state.
+	Underlay Underlay
+	Disk     *Disk
 
 	state   leafstate.State // as wanted; of revision 0 until the controller told
 	applied uint64
@@ -76,11 +90,14 @@ type Agent struct {
 	failed  error
 	full    bool // the next report must be
 	told    string
+
+	underlay underlay
 }
 
 // Times of the agent.
 const (
 	retryWait  = 300 * time.Millisecond
+	readyWait  = 100 * time.Millisecond // between looks whether bgpd has its instance
 	heartbeat  = 3 * time.Second
 	auditEvery = 15 * time.Second // the state is applied again: what others changed is mended
 	failedWait = time.Second      // and this long after it could not be
@@ -93,7 +110,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	leaf := make(chan bool)
 	g.Go(func() error { return a.again(ctx, "LLDP failed; trying again", a.Wires.Run) })
+	a.underlay.changed = make(chan struct{}, 1)
 	g.Go(func() error { return a.tellWires(ctx, leaf) })
+	if a.Underlay != nil {
+		g.Go(func() error { return a.runUnderlay(ctx) })
+	}
 	g.Go(func() error { return a.tellLoad(ctx) })
 	g.Go(func() error { return a.whileLeaf(ctx, leaf) })
 	return g.Wait()
@@ -107,9 +128,14 @@ func (a *Agent) tellWires(ctx context.Context, leaf chan<- bool) error {
 	for lost := false; ; {
 		r, err := a.Wires.Report()
 		r.Serial = a.Serial
+		var repairs int
+		r.Underlay, repairs = a.underlay.report()
 		var is bool
 		if err == nil {
 			is, err = a.Controller.ReportSwitch(ctx, a.Node, r)
+		}
+		if err == nil {
+			a.underlay.reported(repairs)
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -119,9 +145,9 @@ func (a *Agent) tellWires(ctx context.Context, leaf chan<- bool) error {
 		}
 		if (err != nil) != lost {
 			if lost = err != nil; lost {
-				a.Logger.Warn("the ports can't be reported; trying again", "err", err)
+				a.Logger.Warn("the switch can't be reported; trying again", "err", err)
 			} else {
-				a.Logger.Info("the ports are reported again")
+				a.Logger.Info("the switch is reported again")
 			}
 		}
 		again := beat.C
@@ -139,6 +165,7 @@ func (a *Agent) tellWires(ctx context.Context, leaf chan<- bool) error {
 			return ctx.Err()
 		case <-again:
 		case <-a.Wires.Changed():
+		case <-a.underlay.changed:
 		}
 	}
 }
@@ -194,6 +221,11 @@ func (a *Agent) again(ctx context.Context, failed string, run func(context.Conte
 
 // runLeaf serves a leaf until ctx ends; it returns ctx's error.
 func (a *Agent) runLeaf(ctx context.Context) error {
+	for !a.Switch.Ready(ctx) {
+		if err := sleep(ctx, readyWait); err != nil {
+			return err
+		}
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	wanted, again := make(chan leafstate.State, 1), make(chan struct{}, 1)
 	g.Go(func() error {

@@ -20,23 +20,25 @@ import (
 
 // world is the controller, the switch and its tables.
 type world struct {
-	mu      sync.Mutex
-	away    bool // the controller
-	fresh   bool // it knows nothing of the leaf yet
-	state   leafstate.State
-	reports []leafstate.Report
-	applied []uint64
-	fail    error
-	entries []leafstate.Entry
-	add     []leafstate.Entry
-	changed chan struct{}
-	spine   bool // the switch is no leaf
-	wired   int  // reports of ports
-	rewired chan struct{}
-	refused error // what reports of ports are answered with
-	loads   []switchstate.Load
-	answer  switchstate.LoadAnswer
-	told    int // readings of the counters that were taken
+	mu       sync.Mutex
+	away     bool // the controller
+	fresh    bool // it knows nothing of the leaf yet
+	state    leafstate.State
+	reports  []leafstate.Report
+	applied  []uint64
+	fail     error
+	entries  []leafstate.Entry
+	add      []leafstate.Entry
+	changed  chan struct{}
+	spine    bool // the switch is no leaf
+	wired    int  // reports of ports
+	rewired  chan struct{}
+	refused  error // what reports of ports are answered with
+	loads    []switchstate.Load
+	answer   switchstate.LoadAnswer
+	told     int // readings of the counters that were taken
+	wanted   switchstate.State
+	underlay []switchstate.Underlay // as reported
 }
 
 // wires are the ports of a world's switch.
@@ -48,6 +50,8 @@ func (w wires) Report() (switchstate.Report, error) {
 	return switchstate.Report{Ports: []switchstate.Port{{Name: "eth1"}}}, nil
 }
 
+func (w *world) Ready(context.Context) bool { return true }
+
 func (w *world) ReportSwitch(_ context.Context, _ string, r switchstate.Report) (bool, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -57,8 +61,27 @@ func (w *world) ReportSwitch(_ context.Context, _ string, r switchstate.Report) 
 	if w.away {
 		return false, errors.New("connection refused")
 	}
+	w.underlay = append(w.underlay, r.Underlay)
 	w.wired++
 	return !w.spine, nil
+}
+
+func (w *world) SwitchState(ctx context.Context, _, _ string, since uint64) (switchstate.State, bool, error) {
+	for range 200 {
+		w.mu.Lock()
+		s, away := w.wanted, w.away
+		w.mu.Unlock()
+		if away {
+			return switchstate.State{}, false, errors.New("connection refused")
+		}
+		if s.Revision != since && s.Revision != 0 {
+			return s, true, nil
+		}
+		if err := sleep(ctx, 100*time.Millisecond); err != nil {
+			return switchstate.State{}, false, err
+		}
+	}
+	return switchstate.State{}, false, nil
 }
 
 func (w *world) Load(_ context.Context, tunnels, full bool) (switchstate.Load, error) {

@@ -57,16 +57,16 @@ func peer(n device.Neighbor) string {
 	return n.Address.String()
 }
 
-// neighbor writes the AS before the group: a neighbour by address exists from
-// its AS on only.
+// neighbor writes lines as FRR shows them. A neighbour by address exists from its AS
+// on only, one by interface from that word on.
 func neighbor(l *lines, n device.Neighbor) {
 	switch {
 	case n.LinkLocal:
 		l.add(" neighbor %s interface v6only peer-group %s", n.Interface, n.Group)
 		l.add(" neighbor %s remote-as %d", n.Interface, n.RemoteASN)
 	case n.Interface != "":
-		l.add(" neighbor %s interface remote-as %d", n.Interface, n.RemoteASN)
-		l.add(" neighbor %s peer-group %s", n.Interface, n.Group)
+		l.add(" neighbor %s interface peer-group %s", n.Interface, n.Group)
+		l.add(" neighbor %s remote-as %d", n.Interface, n.RemoteASN)
 	default:
 		l.add(" neighbor %s remote-as %d", n.Address, n.RemoteASN)
 		l.add(" neighbor %s peer-group %s", n.Address, n.Group)

@@ -11,6 +11,10 @@ func defaults(s device.State) string {
 	return l.String()
 }
 
+// Start is what each daemon of a switch reads when it starts, where the rest is told
+// while it runs: what can be set only then, and its name.
+func Start(hostname string) string { return defaults(device.State{Hostname: hostname}) }
+
 // kernel is how zebra works with the kernel.
 func kernel(device.State) string {
 	var l lines

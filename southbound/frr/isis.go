@@ -16,12 +16,14 @@ func isis(s device.State) string {
 		l.add("exit")
 	}
 	l.add("router isis %s", i.Name)
-	l.add(" net %s", i.NET)
 	l.add(" is-type level-2-only")
 	l.add(" metric-style wide")
 	l.add(" log-adjacency-changes")
-	l.add(" lsp-gen-interval 1")
+	l.add(" lsp-timers gen-interval 1 refresh-interval 900 max-lifetime 1200")
 	l.add(" spf-delay-ietf init-delay 50 short-delay 200 long-delay 1000 holddown 2000 time-to-learn 500")
+	// The first LSP is made at this line, after the interval that counts then: 30 s
+	// until isisd knows another one.
+	l.add(" net %s", i.NET)
 	if i.Statics != "" {
 		l.add(" redistribute ipv4 static level-2 route-map %s", i.Statics)
 	}

@@ -143,13 +143,22 @@ func (s *Switch) configure(ctx context.Context, want evpnConfig) error {
 	return err
 }
 
-// bgpdRun names the run of bgpd: its socket is made anew at each start.
-func bgpdRun(dir string) (string, error) {
-	st, err := os.Stat(filepath.Join(dir, "bgpd.vty"))
+// daemonRun names the run of a daemon: its socket is made anew at each start.
+func daemonRun(dir, daemon string) (string, error) {
+	st, err := os.Stat(filepath.Join(dir, daemon+".vty"))
 	if err != nil {
 		return "", err
 	}
 	return st.ModTime().String(), nil
+}
+
+func bgpdRun(dir string) (string, error) { return daemonRun(dir, "bgpd") }
+
+// Ready reports whether bgpd can be given an EVPN part: an instance is there, which
+// the underlay's part of the agent makes. When bgpd can't be asked Apply says so.
+func (s *Switch) Ready(ctx context.Context) bool {
+	text, err := VTY(ctx, s.config.FRRDir, "bgpd", "show running-config")
+	return err != nil || strings.Contains(string(text), "\nrouter bgp ")
 }
 
 // readEVPN reads our part from a configuration of bgpd.

@@ -3,7 +3,6 @@ package linux
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -52,11 +51,16 @@ func VTY(ctx context.Context, dir, daemon string, commands ...string) ([]byte, e
 			if why == "" {
 				why = fmt.Sprintf("result %d", result)
 			}
-			return nil, fmt.Errorf("%s: %q: %w", daemon, strings.TrimSpace(c), errors.New(why))
+			return nil, fmt.Errorf("%s: %q: %w", daemon, strings.TrimSpace(c), &vtyError{why})
 		}
 	}
 	return answer, nil
 }
+
+// vtyError is a daemon's answer to a command that it does not take.
+type vtyError struct{ words string }
+
+func (e *vtyError) Error() string { return e.words }
 
 func answered(b []byte) bool {
 	n := len(b)

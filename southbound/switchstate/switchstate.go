@@ -6,12 +6,72 @@
 // the next.
 package switchstate
 
-import "github.com/weft-sdn/weft/controller/intent"
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/fabric/device"
+)
+
+// Version is the newest version of State that this program understands. It counts up
+// when a State has something that an older agent must not leave out.
+const Version = 1
+
+// State is what the controller wants of a switch as a part of the underlay.
+type State struct {
+	Version  int    `json:"version" doc:"Version of this document; an agent that does not know it keeps what it has"`
+	Revision uint64 `json:"revision" doc:"Store revision at which the state last changed"`
+	Hash     string `json:"hash" doc:"Short name of the device's state, the same for equal states"`
+	// Device is empty when the version is newer than Version.
+	Device device.State `json:"device"`
+}
+
+// Decode reads a state. Of one whose version is newer than Version it reads the head
+// only.
+func Decode(b []byte) (State, error) {
+	var head struct {
+		Version  int    `json:"version"`
+		Revision uint64 `json:"revision"`
+		Hash     string `json:"hash"`
+	}
+	if err := json.Unmarshal(b, &head); err != nil {
+		return State{}, err
+	}
+	s := State{Version: head.Version, Revision: head.Revision, Hash: head.Hash}
+	if s.Version > Version {
+		return s, nil
+	}
+	err := json.Unmarshal(b, &s)
+	return s, err
+}
+
+// Underlay is what the agent has put in place of the State that it fetched.
+type Underlay struct {
+	Revision uint64 `json:"revision" doc:"Revision of the state that is in place; zero when none is"`
+	Hash     string `json:"hash,omitempty" doc:"Hash of the state that is in place"`
+	// Wanted is the state that the agent was told last.
+	Wanted string `json:"wanted,omitempty" doc:"Hash of the state that the agent was told last"`
+	Error  string `json:"error,omitempty" doc:"Why the wanted state is not in place, in the device's own words"`
+	// Refused says that a daemon did not take the wanted state: the one before is in
+	// place, and it is not tried again.
+	Refused bool `json:"refused,omitempty" doc:"The device did not take the wanted state and keeps the one before"`
+	// Notes are troubles that don't keep the state from being in place.
+	Notes    []string `json:"notes,omitempty" doc:"Troubles that don't keep the state from being in place"`
+	Repaired []Repair `json:"repaired,omitempty" doc:"What others had changed and was mended, since the last report"`
+}
+
+// Repair is something that was not as it was left, and was mended.
+type Repair struct {
+	At   time.Time `json:"at"`
+	What string    `json:"what" doc:"What was found, and where"`
+}
 
 // Report is what a switch says of itself.
 type Report struct {
-	Serial string `json:"serial,omitempty" doc:"Serial number of the box" maxLength:"128"`
-	Ports  []Port `json:"ports" nullable:"false" doc:"Ethernet ports, by name"`
+	Serial   string   `json:"serial,omitempty" doc:"Serial number of the box" maxLength:"128"`
+	Ports    []Port   `json:"ports" nullable:"false" doc:"Ethernet ports, by name"`
+	Underlay Underlay `json:"underlay,omitzero"`
 }
 
 // Port is an Ethernet port as the kernel has it.

@@ -310,6 +310,23 @@ func (c *Client) ReportSwitch(ctx context.Context, node string, r switchstate.Re
 	return a.Leaf, nil
 }
 
+// SwitchState asks what a switch is to be as a part of the underlay, and waits until
+// that is another state than that of the revision since. ok is false when nothing
+// changed for a while: ask again. The serial number is that of the
+// agent's box. Of a state whose version is newer than switchstate.Version only the head
+// is read.
+func (c *Client) SwitchState(ctx context.Context, node, serial string, since uint64) (s switchstate.State, ok bool, err error) {
+	q := url.Values{"since": {strconv.FormatUint(since, 10)}, "serial": {serial}}
+	_, b, err := c.do(ctx, http.MethodGet, Path(intent.Ref{Kind: intent.KindNode, Name: node})+"/state", q, nil, nil)
+	if err != nil || len(b) == 0 {
+		return s, false, err
+	}
+	if s, err = switchstate.Decode(b); err != nil {
+		return s, false, fmt.Errorf("state of switch %s: the controller's answer can't be read: %w", node, err)
+	}
+	return s, true, nil
+}
+
 // ReportLoad tells the controller what a switch has counted.
 func (c *Client) ReportLoad(ctx context.Context, node string, r switchstate.Load) (a switchstate.LoadAnswer, err error) {
 	body, err := json.Marshal(r)
