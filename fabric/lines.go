@@ -43,7 +43,7 @@ func AddLines(f *Facts, s device.State, all ...*intent.Interconnect) (device.Sta
 		return s, nil
 	}
 	if s.BGP == nil || f.Params.Protocol != BGP {
-		return s, fmt.Errorf("device %s: lines to other fabrics need BGP in the underlay: take spec.lines out of %s", s.Hostname, all[0].Ref())
+		return s, fmt.Errorf("%s: spec.lines: lines to other fabrics need BGP in the underlay: take them out, or give the fabric BGP", all[0].Ref())
 	}
 	slices.SortFunc(all, func(a, b *intent.Interconnect) int { return Natural(a.Metadata.Name, b.Metadata.Name) })
 	b := *s.BGP
@@ -51,7 +51,7 @@ func AddLines(f *Facts, s device.State, all ...*intent.Interconnect) (device.Sta
 	s.BGP, s.Interfaces = &b, slices.Clone(s.Interfaces)
 	for _, c := range all {
 		if err := f.checkPrefixes(c); err != nil {
-			return s, fmt.Errorf("device %s: %w", s.Hostname, err)
+			return s, err
 		}
 		for i, filter := range b.Filters {
 			if filter.Name == filterName {
@@ -99,7 +99,7 @@ func addLine(s *device.State, p Params, c *intent.Interconnect, l intent.Line) {
 // are the sessions that are not delayed.
 func lineGroup(b *device.BGP, p Params, c *intent.Interconnect, l intent.Line, rank int) string {
 	name := linesName + c.Metadata.Name + "-" + strconv.Itoa(rank)
-	policy := device.Policy{Prepend: rank * (detour + 1)}
+	policy := device.ImportPolicy{Prepend: rank * (detour + 1)}
 	if c.Spec.Weighted() {
 		policy.Bandwidth = l.Share()
 		name += "-" + strconv.Itoa(policy.Bandwidth)
@@ -112,7 +112,7 @@ func lineGroup(b *device.BGP, p Params, c *intent.Interconnect, l intent.Line, r
 	if rank < len(c.Spec.Preferences()) {
 		g.DelayOpen = int(c.Spec.HeldDown().Seconds())
 	}
-	if policy != (device.Policy{}) {
+	if policy != (device.ImportPolicy{}) {
 		policy.Name, g.Policy = name, name
 		b.Policies = append(b.Policies, policy)
 	}

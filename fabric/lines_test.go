@@ -44,7 +44,7 @@ func withLines(t *testing.T, node string, all ...*intent.Interconnect) device.St
 	return out
 }
 
-func group(t *testing.T, s device.State, peer string) (device.PeerGroup, device.Policy) {
+func group(t *testing.T, s device.State, peer string) (device.PeerGroup, device.ImportPolicy) {
 	t.Helper()
 	for _, n := range s.BGP.Neighbors {
 		if n.Interface != peer && n.Address.String() != peer {
@@ -52,16 +52,16 @@ func group(t *testing.T, s device.State, peer string) (device.PeerGroup, device.
 		}
 		for _, g := range s.BGP.Groups {
 			if g.Name == n.Group {
-				i := slices.IndexFunc(s.BGP.Policies, func(p device.Policy) bool { return p.Name == g.Policy })
+				i := slices.IndexFunc(s.BGP.Policies, func(p device.ImportPolicy) bool { return p.Name == g.Policy })
 				if i < 0 {
-					return g, device.Policy{}
+					return g, device.ImportPolicy{}
 				}
 				return g, s.BGP.Policies[i]
 			}
 		}
 	}
 	t.Fatalf("no neighbour %s with a group", peer)
-	return device.PeerGroup{}, device.Policy{}
+	return device.PeerGroup{}, device.ImportPolicy{}
 }
 
 // Of each line there is a session at once that is the last resort, and one after the
@@ -165,9 +165,9 @@ func TestLinesRefused(t *testing.T) {
 		change func(*intent.Interconnect)
 		want   string
 	}{
-		{fabric.Params{Protocol: fabric.ISIS}, func(*intent.Interconnect) {}, "device leaf1: lines to other fabrics need BGP in the underlay: take spec.lines out of Interconnect dc"},
+		{fabric.Params{Protocol: fabric.ISIS}, func(*intent.Interconnect) {}, "Interconnect dc: spec.lines: lines to other fabrics need BGP in the underlay: take them out, or give the fabric BGP"},
 		{fabric.Params{}, func(c *intent.Interconnect) { c.Spec.Lines[0].Interface = "eth1" }, "device leaf1: line a of Interconnect dc: eth1 is an interface of the fabric: give the line another"},
-		{fabric.Params{}, func(c *intent.Interconnect) { c.Spec.Prefixes[0] = prefix("10.254.64.0/18") }, "device leaf1: Interconnect dc: spec.prefixes[0]: 10.254.64.0/18 overlaps pool 10.254.0.0/16 of this fabric: both need addresses of their own"},
+		{fabric.Params{}, func(c *intent.Interconnect) { c.Spec.Prefixes[0] = prefix("10.254.64.0/18") }, "Interconnect dc: spec.prefixes[0]: 10.254.64.0/18 overlaps pool 10.254.0.0/16 of this fabric: both need addresses of their own"},
 	} {
 		f, err := fabric.Plan(g, c.params)
 		if err != nil {

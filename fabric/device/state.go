@@ -54,7 +54,7 @@ type BGP struct {
 	// Filters are the lists of prefixes that groups name.
 	Filters []Filter `json:"filters,omitempty"`
 	// Policies are what groups name.
-	Policies []Policy `json:"policies,omitempty"`
+	Policies []ImportPolicy `json:"policies,omitempty"`
 }
 
 // PeerGroup has what neighbours have in common.
@@ -77,8 +77,8 @@ type PeerGroup struct {
 	DelayOpen int `json:"delayOpen,omitempty"`
 }
 
-// Policy changes accepted routes.
-type Policy struct {
+// ImportPolicy changes accepted routes.
+type ImportPolicy struct {
 	Name string `json:"name"`
 	// Prepend is how many times the own AS comes before their AS paths.
 	Prepend int `json:"prepend,omitempty"`
