@@ -52,7 +52,7 @@ test-unit: ## unit tests with the race detector (needs gcc); no root needed
 	$(GO) test -race -timeout 5m ./...
 
 test-lab: install-test-deps build ## tests with real FRR and Open vSwitch in network namespaces (root)
-	$(GO) test -tags lab -p 1 -count 1 -timeout 25m $(LAB_TESTS)
+	$(GO) test -tags lab -p 1 -count 1 -timeout 45m $(LAB_TESTS)
 
 test-vm: install-test-deps build ## tests that need VRFs, in a virtual machine with Debian's kernel, which is fetched once (root)
 	$(GO) build -o bin/vm ./lab/vm
@@ -69,8 +69,8 @@ test-tenants: install-test-deps build ## what tenants ask for beside networks an
 	$(GO) test -tags lab -p 1 -count 1 -timeout 10m -run 'Requests|Rogue|Limits|Meter|Tenants|Routers|Routing|Routes|Translation' ./southbound/vswitch ./southbound/openflow
 
 # Another part of test-lab.
-test-fabric: install-test-deps build ## the fabric itself: shapes and protocols, all their paths in the kernels, and the exported lab, with packets (root)
-	$(GO) test -tags lab -count 1 -timeout 15m -v -run 'TestFabric|TestContainerlabFiles' ./lab
+test-fabric: install-test-deps build ## the fabric itself: shapes and protocols, all their paths in the kernels, what failures cost, and the exported lab, with packets (root)
+	$(GO) test -tags lab -count 1 -timeout 25m -v -run 'TestFabric|TestContainerlabFiles' ./lab
 	$(GO) test -tags lab -count 1 -timeout 10m ./southbound/frr
 
 # Parts of test-unit and test-lab.
@@ -78,6 +78,7 @@ test-steering: install-test-deps build ## traffic steering: weights beside the l
 	$(GO) test -count 1 -v ./fabric/congestion ./fabric/demand ./fabric/load ./fabric/steering -rapid.checks=2000
 	$(GO) test -count 1 -run TestScripts/steer ./cmd/weft
 	$(GO) test -tags lab -count 1 -timeout 15m -v -run TestSteering ./lab
+	$(GO) test -tags lab -count 1 -timeout 5m -run TestInjection ./southbound/evpn
 
 lint: ## gofmt, go vet and staticcheck
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt: $$out"; exit 1; }

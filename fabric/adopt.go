@@ -14,6 +14,8 @@ type Running struct {
 	ASN       uint32 // zero when it has no BGP
 	RouterID  netip.Addr
 	Addresses []RunningAddress
+	// Management is the port that leads to the controller.
+	Management string
 }
 
 // RunningAddress is an address of one of its interfaces.
@@ -41,6 +43,10 @@ func Adopt(d topology.Discovered, running map[string]Running) []intent.Object {
 		r := running[n.Name]
 		spec := intent.NodeSpec{Role: n.Role, ASN: r.ASN}
 		spec.Loopback, spec.VTEP = r.loopbacks(n.Role)
+		spec.Loopback6 = r.loopback6()
+		if leafRole(n.Role) {
+			spec.Rack = r.rack(d.Graph.LinksOf(n.Name))
+		}
 		if r.Serial != "" && times[r.Serial] == 1 {
 			spec.Serial = r.Serial
 		}
@@ -76,7 +82,7 @@ func (r Running) loopbacks(role intent.Role) (loopback, vtep netip.Addr) {
 	case len(hosts) == 1:
 		loopback = hosts[0]
 	}
-	if role != intent.RoleLeaf && role != intent.RoleBorder || !loopback.IsValid() {
+	if !leafRole(role) || !loopback.IsValid() {
 		return loopback, vtep
 	}
 	others := slices.DeleteFunc(hosts, func(a netip.Addr) bool { return a == loopback })
@@ -84,6 +90,42 @@ func (r Running) loopbacks(role intent.Role) (loopback, vtep netip.Addr) {
 		vtep = others[0]
 	}
 	return loopback, vtep
+}
+
+func leafRole(r intent.Role) bool { return r == intent.RoleLeaf || r == intent.RoleBorder }
+
+// loopback6 is the only IPv6 address of lo.
+func (r Running) loopback6() (found netip.Addr) {
+	for _, a := range r.Addresses {
+		if a.Interface != "lo" || !a.Address.Addr().Is6() || !a.Address.IsSingleIP() {
+			continue
+		}
+		if found.IsValid() {
+			return netip.Addr{}
+		}
+		found = a.Address.Addr()
+	}
+	return found
+}
+
+// adoptedRack is the length of a rack's prefix, that of Params where nothing is said.
+const adoptedRack = 24
+
+// rack is the /24 that has all addresses of a leaf's ports towards what is behind it,
+// which are those without a link; the zero Prefix when there is none.
+func (r Running) rack(links []topology.Link) (found netip.Prefix) {
+	for _, a := range r.Addresses {
+		linked := slices.ContainsFunc(links, func(l topology.Link) bool { return l.A.Interface == a.Interface })
+		if linked || a.Interface == "lo" || a.Interface == r.Management || !a.Address.Addr().Is4() {
+			continue
+		}
+		p := netip.PrefixFrom(a.Address.Addr(), adoptedRack).Masked()
+		if found.IsValid() && found != p {
+			return netip.Prefix{}
+		}
+		found = p
+	}
+	return found
 }
 
 // link is the point-to-point address of an interface; the zero Prefix when it has none,

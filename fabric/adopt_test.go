@@ -18,10 +18,16 @@ func runningAs(f *Facts) map[string]Running {
 		if !n.Role.Switch() {
 			continue
 		}
-		r := Running{Serial: "SN-" + n.Name, ASN: n.ASN, RouterID: n.Loopback, Addresses: []RunningAddress{{"eth0", netip.MustParsePrefix("172.20.20.9/24")}}}
+		r := Running{Serial: "SN-" + n.Name, Management: "eth0", ASN: n.ASN, RouterID: n.Loopback, Addresses: []RunningAddress{{"eth0", netip.MustParsePrefix("172.20.20.9/24")}}}
 		r.Addresses = append(r.Addresses, RunningAddress{"lo", netip.PrefixFrom(n.Loopback, 32)})
 		if n.VTEP.IsValid() && n.VTEP != n.Loopback {
 			r.Addresses = append(r.Addresses, RunningAddress{"lo", netip.PrefixFrom(n.VTEP, 32)})
+		}
+		if n.Loopback6.IsValid() {
+			r.Addresses = append(r.Addresses, RunningAddress{"lo", netip.PrefixFrom(n.Loopback6, 128)})
+		}
+		if n.Rack.IsValid() {
+			r.Addresses = append(r.Addresses, RunningAddress{"eth8", netip.PrefixFrom(n.Rack.Addr(), 31)}, RunningAddress{"eth9", netip.PrefixFrom(n.Rack.Addr().Next().Next(), 31)})
 		}
 		for _, l := range f.LinksOf(n.Name) {
 			if l.A.Address.IsValid() {
@@ -40,6 +46,7 @@ func TestAdoptKeepsNumbers(t *testing.T) {
 	require.NoError(t, err)
 	params, err := ParamsOf(file.Graph)
 	require.NoError(t, err)
+	params.Loopbacks6, params.P2P6 = netip.MustParsePrefix("fd00:255::/64"), netip.MustParsePrefix("fd00:1::/96")
 	facts, err := Plan(file.Graph, params)
 	require.NoError(t, err)
 	var found []topology.Found
@@ -52,12 +59,11 @@ func TestAdoptKeepsNumbers(t *testing.T) {
 	}
 	running := runningAs(facts)
 	got := Adopt(topology.Discover(found), running)
-	// How the fabric is to be planned, and what of it is behind leaves, only its
-	// operator knows.
+	// How the fabric is to be planned only its operator knows.
 	want := slices.DeleteFunc(Intent(facts), func(o intent.Object) bool { return o.Ref().Kind == intent.KindFabric })
 	for _, o := range want {
 		if n, ok := o.(*intent.Node); ok {
-			n.Spec.Serial, n.Spec.Rack = "SN-"+n.Metadata.Name, netip.Prefix{}
+			n.Spec.Serial = "SN-" + n.Metadata.Name
 		}
 	}
 	require.ElementsMatch(t, turned(want), turned(got))
@@ -68,7 +74,7 @@ func TestAdoptKeepsNumbers(t *testing.T) {
 	// Boxes with one serial number, and one whose addresses tell nothing.
 	twin := running["leaf1"]
 	twin.Serial = "SN-leaf2"
-	twin.Addresses = append(twin.Addresses, RunningAddress{"lo", netip.MustParsePrefix("192.0.2.1/32")}, RunningAddress{"lo", netip.MustParsePrefix("192.0.2.2/32")}, RunningAddress{"eth1", netip.MustParsePrefix("192.0.2.8/31")})
+	twin.Addresses = append(twin.Addresses, RunningAddress{"lo", netip.MustParsePrefix("192.0.2.1/32")}, RunningAddress{"lo", netip.MustParsePrefix("192.0.2.2/32")}, RunningAddress{"eth1", netip.MustParsePrefix("192.0.2.8/31")}, RunningAddress{"eth7", netip.MustParsePrefix("192.0.3.8/31")})
 	running["leaf1"] = twin
 	for _, o := range Adopt(topology.Discover(found), running) {
 		switch o := o.(type) {
@@ -79,6 +85,7 @@ func TestAdoptKeepsNumbers(t *testing.T) {
 			if o.Metadata.Name == "leaf1" {
 				require.Equal(t, twin.RouterID, o.Spec.Loopback)
 				require.False(t, o.Spec.VTEP.IsValid(), "which of several it is nobody knows")
+				require.False(t, o.Spec.Rack.IsValid(), "ports of two prefixes")
 			}
 		case *intent.Link:
 			for _, e := range o.Spec.Endpoints {

@@ -23,7 +23,7 @@ func Device(f *Facts, node string) (device.State, error) {
 	if !ok || !n.Role.Switch() {
 		return device.State{}, fmt.Errorf("device %s: the fabric has no switch of this name", node)
 	}
-	s := device.State{Hostname: n.Name, Role: n.Role, Loopbacks: hostPrefixes(n.Loopback, n.VTEP, n.Loopback6)}
+	s := device.State{Hostname: n.Name, Role: n.Role, Drained: n.Drained, Loopbacks: hostPrefixes(n.Loopback, n.VTEP, n.Loopback6)}
 	for _, l := range f.LinksOf(node) {
 		i := device.Interface{Name: l.A.Interface, Description: "to " + l.B.String(), MTU: l.MTU}
 		for _, a := range []netip.Prefix{l.A.Address, l.A.Address6} {
@@ -68,6 +68,9 @@ func (f *Facts) bgp(n Node) *device.BGP {
 		Networks: hostPrefixes(n.Loopback, n.VTEP, n.Loopback6),
 		Filters:  f.filters(),
 		Sources:  sources(n),
+	}
+	if tier(n.Role) == 1 {
+		b.Injectors = f.Params.Controllers
 	}
 	if f.Params.P2P6.IsValid() {
 		// Each session has the routes of its own IP version.

@@ -35,6 +35,7 @@ type Node struct {
 	Loopback  netip.Addr
 	Loopback6 netip.Addr   // with Params.Loopbacks6
 	Rack      netip.Prefix // leaves and borders: where the tunnel ends behind them are
+	Drained   bool         // traffic is led around it
 
 	// VTEP is where tunnels end; of leaves, borders, and of hypervisors and
 	// hardware VTEPs with an uplink.

@@ -19,6 +19,7 @@ func ParamsFor(s intent.FabricSpec) Params {
 		Timers:    Timers(s.Timers),
 		Loopbacks: s.Pools.Loopbacks, Loopbacks6: s.Pools.Loopbacks6, VTEPs: s.Pools.VTEPs,
 		P2P: s.Pools.P2P, P2P6: s.Pools.P2P6, Racks: s.Pools.Racks, RackLength: s.Pools.RackLength,
+		Controllers: s.Controllers,
 	}
 	if s.IPv6 {
 		p.Loopbacks6 = or(p.Loopbacks6, defaultLoopbacks6)
@@ -43,6 +44,7 @@ func SpecOf(p Params) intent.FabricSpec {
 			Loopbacks: p.Loopbacks, Loopbacks6: p.Loopbacks6, VTEPs: p.VTEPs,
 			P2P: p.P2P, P2P6: p.P2P6, Racks: p.Racks, RackLength: p.RackLength,
 		},
+		Controllers: p.Controllers,
 	}
 	for _, a := range p.Accept {
 		s.Accept = append(s.Accept, intent.FabricPrefix{Prefix: a.Prefix, MinLength: a.MinLength, MaxLength: a.MaxLength})
@@ -76,7 +78,15 @@ func PlanIntent(spec intent.FabricSpec, nodes []*intent.Node, links []*intent.Li
 			}
 		}
 	}
-	return planStated(g, ParamsFor(spec), st)
+	f, err := planStated(g, ParamsFor(spec), st)
+	if err != nil {
+		return nil, err
+	}
+	for i := range f.Nodes {
+		of := st.nodes[f.Nodes[i].Name]
+		f.Nodes[i].Drained = of.Drains()
+	}
+	return f, nil
 }
 
 // stated is what objects say of AS numbers and addresses.

@@ -55,6 +55,14 @@ func TestPlanIntentIsThePlan(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, states(t, f), states(t, again), words)
 
+		// A rack follows from the addresses behind the leaf.
+		for _, n := range nodes {
+			n.Spec.Rack = netip.Prefix{}
+		}
+		again, err = fabric.PlanIntent(spec, nodes, links)
+		require.NoError(t, err)
+		require.Equal(t, states(t, f), states(t, again), words)
+
 		// Nothing but roles and cables is stated: the plan is the same too.
 		for _, n := range nodes {
 			n.Spec = intent.NodeSpec{Role: n.Spec.Role}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/weft-sdn/weft/fabric/device"
 )
@@ -30,6 +31,9 @@ type Params struct {
 	Timers     Timers `json:"timers,omitzero"`
 	BFD        bool   `json:"bfd,omitempty"` // on every session or adjacency: bfdInterval, bfdMultiplier
 
+	// Controllers are the addresses from which controllers may announce routes to
+	// single leaves (package steering): where BGP routes.
+	Controllers []netip.Addr `json:"controllers,omitempty"`
 	// Accept are prefixes of others, besides those of the pools.
 	Accept []device.Match `json:"accept,omitempty"`
 }
@@ -154,6 +158,11 @@ func (p Params) check() error {
 	}
 	if p.RackLength <= p.Racks.Bits() || p.RackLength > 31 {
 		fail("rack length /%d does not fit pool Racks (%s): use /%d to /31", p.RackLength, p.Racks, p.Racks.Bits()+1)
+	}
+	for i, a := range p.Controllers {
+		if !a.Is4() || a.IsUnspecified() || a.IsMulticast() || slices.Contains(p.Controllers[:i], a) {
+			fail("controller %s: it is no unicast IPv4 address, or is given twice", a)
+		}
 	}
 	if t := p.Timers; t.Keepalive < 1 || t.Hold < 3 || t.Hold > 65535 || t.Keepalive > t.Hold/3 {
 		fail("timers %d %d: hold time must be 3 seconds or more and three times the keepalive (RFC 4271 section 4.4)", t.Keepalive, t.Hold)

@@ -209,10 +209,24 @@ func (p *planner) numberNodes() error {
 		if !p.Params.Loopbacks6.IsValid() {
 			n.Loopback6 = netip.Addr{}
 		}
+		if tier(n.Role) == 1 && !n.Rack.IsValid() {
+			n.Rack = p.rackOf(n.Name)
+		}
 		errs = append(errs, p.numberNode(n, rank))
 		n.RouterID = n.Loopback
 	}
 	return errors.Join(errs...)
+}
+
+// rackOf is the rack in which the links to what is behind a leaf are stated to be, if
+// some are.
+func (p *planner) rackOf(leaf string) netip.Prefix {
+	for _, o := range p.ports(leaf, func(far intent.Role, _ string) bool { return far.Tunnels() }) {
+		if a := p.stated.ends[o.own.String()]; a.IsValid() && p.Params.Racks.Contains(a.Addr()) {
+			return netip.PrefixFrom(a.Addr(), p.Params.RackLength).Masked()
+		}
+	}
+	return netip.Prefix{}
 }
 
 // numberNode fills in what is not stated: the numbers of the node's rank, or where

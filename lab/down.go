@@ -97,14 +97,7 @@ func remove(s *State) error {
 	if err := s.shrinkNeighbours(); err != nil {
 		errs = append(errs, err)
 	}
-	// FRR keeps its last log lines here, by process number.
-	for _, p := range processes {
-		for _, d := range []string{"zebra", "bgpd", "bfdd", "staticd", "ospfd", "ospf6d", "isisd"} {
-			if p.Name == d || p.Name == "process" {
-				_ = os.RemoveAll(filepath.Join("/var/tmp/frr", d+"."+strconv.Itoa(p.PID)))
-			}
-		}
-	}
+	forgetLogs(processes)
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("take down lab %s: %w", s.Name, err) // the folder stays, to try again
 	}
@@ -112,4 +105,16 @@ func remove(s *State) error {
 		return fmt.Errorf("take down lab %s: %w", s.Name, err)
 	}
 	return nil
+}
+
+// forgetLogs removes what FRR's daemons leave: their last log lines, by process
+// number.
+func forgetLogs(processes []Process) {
+	for _, p := range processes {
+		for _, d := range []string{"zebra", "bgpd", "bfdd", "staticd", "ospfd", "ospf6d", "isisd"} {
+			if p.Name == d || p.Name == "process" {
+				_ = os.RemoveAll(filepath.Join("/var/tmp/frr", d+"."+strconv.Itoa(p.PID)))
+			}
+		}
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/southbound/frr"
 )
 
 // Where a container's daemons have their files: where Debian's packages have
@@ -143,7 +144,7 @@ func (e *exporter) settings(s *script, n Node, sysctls map[string]string) {
 // setting is the line that writes a setting; a kernel without IPv6 has none of
 // its.
 func setting(file, value string) string {
-	if strings.Contains(file, "/ipv6/") {
+	if strings.Contains(file, "/ipv6/") || frr.Optional(strings.ReplaceAll(strings.TrimPrefix(file, "/proc/sys/"), "/", ".")) {
 		return fmt.Sprintf("[ ! -e %s ] || echo %s >%s", file, value, file)
 	}
 	return fmt.Sprintf("echo %s >%s", value, file)

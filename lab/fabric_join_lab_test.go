@@ -3,8 +3,10 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,9 +15,12 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/weft-sdn/weft/controller/api/client"
 	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/lab/netns"
 	"github.com/weft-sdn/weft/lab/probe"
 	"github.com/weft-sdn/weft/southbound/switchstate"
 	"github.com/weft-sdn/weft/topology"
@@ -75,6 +80,8 @@ func (w *site) adopt() {
 			isSwitch[n.Metadata.Name] = true
 			o := *n
 			o.Spec.Serial = w.serial(n.Metadata.Name)
+			o.Spec.Injection = nil       // how to reach it only its operator knows
+			o.Spec.Rack = netip.Prefix{} // follows from the links to what is behind the leaf
 			want[n.Ref().String()] = &o
 			wait[o.Spec.Serial] = "there is no node " + n.Metadata.Name + ": create it, or admit the box as another one"
 		}
@@ -87,7 +94,7 @@ func (w *site) adopt() {
 		}
 	}
 	for name := range isSwitch {
-		_, err := w.client.Delete(w.Context(), intent.Ref{Kind: intent.KindNode, Name: name}, client.DeleteOptions{Cascade: true})
+		_, err := w.client.Delete(w.Context(), intent.Ref{Kind: intent.KindNode, Name: name}, client.DeleteOptions{Cascade: true, Force: true})
 		require.NoError(w, err)
 	}
 	w.unknown(wait)
@@ -146,9 +153,48 @@ func (w *site) startBox(node, serial, token string) (dir string) {
 		require.NoError(w, os.WriteFile(filepath.Join(dir, "token"), []byte(token+"\n"), 0o600))
 		args = append(args, "--token-file", filepath.Join(dir, "token"))
 	}
-	r := &run{state: w.State, opts: Options{Weft: w.weft}, progress: silent{}}
-	require.NoError(w, r.daemon(w.Context(), program{node: node, name: "agent", args: args, log: filepath.Join(w.NodeDir(node), "agent.log")}))
+	require.NoError(w, w.running().daemon(w.Context(), program{node: node, name: "agent", args: args, log: filepath.Join(w.NodeDir(node), "agent.log")}))
 	return dir
+}
+
+// running is what starts programs of the lab.
+func (w *site) running() *run {
+	return &run{state: w.State, opts: Options{Weft: w.weft}, progress: silent{}}
+}
+
+// factoryReset makes a switch what it is fresh from the factory: FRR is without
+// configuration, and no port but that of the management has an address.
+func (w *site) factoryReset(node string) {
+	w.Helper()
+	n, err := w.Node(node)
+	require.NoError(w, err)
+	require.NoError(w, Kill(w.State, node, true))
+	require.NoError(w, netns.Do(w.Namespace(node), func() error {
+		links, err := netlink.LinkList()
+		if err != nil {
+			return err
+		}
+		for _, l := range links {
+			addrs, err := netlink.AddrList(l, netlink.FAMILY_ALL)
+			if err != nil {
+				return err
+			}
+			for _, a := range addrs {
+				if a.Scope == int(netlink.SCOPE_UNIVERSE) && l.Attrs().Name != w.mgmtInterface(node) {
+					if err := netlink.AddrDel(l, &a); err != nil {
+						return err
+					}
+				}
+			}
+		}
+		routes, err := netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Protocol: unix.RTPROT_BGP}, netlink.RT_FILTER_PROTOCOL)
+		for _, r := range routes {
+			err = errors.Join(err, netlink.RouteDel(&r))
+		}
+		return err
+	}))
+	require.NoError(w, w.running().startRouter(w.Context(), n))
+	require.Empty(w, w.fib(node)[netip.PrefixFrom(w.specOf("leaf1").Loopback, 32)], "it has forgotten the fabric")
 }
 
 // lastAgent is the agent of a switch that was started last.
@@ -192,8 +238,7 @@ func (w *site) admitBox() {
 	// The agent is started anew: it has its identity on disk.
 	before := w.lastAgent("leaf3")
 	require.NoError(w, stop([]Process{before}, 10*time.Second))
-	r := &run{state: w.State, opts: Options{Weft: w.weft}, progress: silent{}}
-	require.NoError(w, r.daemon(w.Context(), program{node: "leaf3", name: "agent", args: before.Args, log: before.Log}))
+	require.NoError(w, w.running().daemon(w.Context(), program{node: "leaf3", name: "agent", args: before.Args, log: before.Log}))
 	w.joined("leaf3", "BOX3")
 
 	// The box that was leaf3 comes back under its name.
@@ -222,12 +267,22 @@ func (w *site) joinByCables() {
 	n := o.(*intent.Node)
 	n.Spec.Serial, n.Status = "", nil
 	w.put(n)
+	w.factoryReset("leaf2")
 	dir := w.startBox("leaf2", "BOX2", "wrong.token")
 	w.unknown(map[string]string{"BOX2": "the join token is unknown: it was deleted, or expired long ago, or is another controller's; make one with `weft fabric token create`"})
 	token := strings.TrimSpace(w.cli("fabric", "token", "create", "--ttl", "10m"))
 	require.NoError(w, os.WriteFile(filepath.Join(dir, "token"), []byte(token), 0o600))
 	w.joined("leaf2", "BOX2")
+	took := w.eventually(patience, func() error {
+		st, err := ReadStatus(w.Context(), w.State)
+		if err == nil && !st.OK() {
+			err = fmt.Errorf("%+v", st)
+		}
+		return err
+	})
+	w.Logf("all sessions, and all paths in the kernels, %s later", took.Round(time.Millisecond))
 	w.cabling()
+	w.pass()
 	require.Contains(w, w.cli("fabric", "token", "list"), "used by BOX2 as leaf2")
 
 	// Its credential is leaf2's: without it nobody reports as leaf2.

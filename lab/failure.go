@@ -257,8 +257,8 @@ func (s *State) daemonCrash(n Node, daemon string) Failure {
 		if err := r.startFRR(ctx, n, daemon); err != nil {
 			return err
 		}
-		if n.Router.Managed && daemon != lateDaemon {
-			return nil // it read its own file
+		if n.Router.Managed && daemon != lateDaemon || r.byAgent(n) {
+			return nil // it read its own file, or its agent configures it
 		}
 		return r.configure(ctx, n)
 	}

@@ -21,6 +21,7 @@ type FailureOptions struct {
 	Patience time.Duration // until the network must have settled, and healed; 60 s each when zero
 	Calm     time.Duration // for how long nothing may be lost, nor a route change, to call it settled; 500 ms when zero
 	Told     func(FailureResult)
+	Abort    bool // end with the first that does not go as it must
 }
 
 func (o *FailureOptions) defaults() {
@@ -84,8 +85,8 @@ func (r *FailureReport) OK() bool {
 
 // TryFailures lets each of the failures happen in turn while streams run between all
 // hosts that must reach each other, mends it, and waits until all is as it was: every
-// kernel's routes with all their next hops, and every BFD session. The controller is
-// only asked who must reach whom, before the first.
+// kernel's routes with all their next hops, and at the end every BFD session. The
+// controller is only asked who must reach whom, before the first.
 func TryFailures(ctx context.Context, s *State, failures []Failure, o FailureOptions) (*FailureReport, error) {
 	o.defaults()
 	t := &trial{state: s, opts: o, graph: s.graph(), bgp: strings.HasPrefix(s.Underlay, "bgp")}
@@ -104,6 +105,14 @@ func TryFailures(ctx context.Context, s *State, failures []Failure, o FailureOpt
 		if o.Told != nil {
 			o.Told(r)
 		}
+		if o.Abort && !r.OK() {
+			return rep, fmt.Errorf("%s of %s: %s: the others are left alone", f.Kind, f.What, strings.Join(r.Faults, "; "))
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, o.Patience)
+	defer cancel()
+	if err := t.whole(ctx, true); err != nil {
+		return rep, fmt.Errorf("after all failures: %w", err)
 	}
 	return rep, nil
 }
@@ -157,6 +166,13 @@ func (t *trial) try(ctx context.Context, f Failure) (FailureResult, error) {
 // When there is none, since switches hash otherwise after the failures before, they
 // are spread anew.
 func (t *trial) begin(ctx context.Context, f Failure) (crossing int, err error) {
+	if f.Kind == OneWayLoss { // nothing else tells of it in time
+		whole, cancel := context.WithTimeout(ctx, t.opts.Patience)
+		defer cancel()
+		if err := t.whole(whole, true); err != nil {
+			return 0, err
+		}
+	}
 	for _, last := range []bool{false, true} {
 		t.record = t.streams.Start(t.opts.Interval, 2*t.opts.Patience+10*time.Second)
 		if err = t.settle(ctx, 0, t.every(), t.short()); err == nil {

@@ -21,6 +21,11 @@ trap 'exit 130' INT TERM
 
 two_tiers="--spines 4 --leaves 4 --hypervisors 1 --hosts 1 --tenants blue"
 pods="--superspines 2 --spines 4 --leaves 4 --pods 2 --hypervisors 1 --hosts 1 --tenants blue"
+# Others that SHAPES may name.
+# shellcheck disable=SC2034
+isis="$two_tiers --underlay isis"
+# shellcheck disable=SC2034
+collapsed="--spines 3 --leaves 0 --hypervisors 1 --hosts 1 --tenants blue"
 status=0
 for shape in ${SHAPES:-two_tiers pods}; do
   name=failures-${shape//_/-}

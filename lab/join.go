@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
-
+	"github.com/weft-sdn/weft/controller/api/client"
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/lab/netns"
 )
@@ -164,6 +164,9 @@ func (s *State) mtuOf(node string) (mtu int) {
 
 // letIn has all switches of a lab take the VTEP prefixes of other sites.
 func (s *State) letIn(ctx context.Context) error {
+	if s.Controller != "" && s.Fabric != nil {
+		return s.accept(ctx)
+	}
 	for _, n := range s.Nodes {
 		if n.Router == nil || !n.Router.Managed {
 			continue
@@ -172,6 +175,29 @@ func (s *State) letIn(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// accept has the controller let them in, on all switches.
+func (s *State) accept(ctx context.Context) error {
+	c, err := client.New(s.Controller)
+	if err != nil {
+		return err
+	}
+	o, err := c.Get(ctx, s.Fabric.Ref())
+	if err != nil {
+		return fmt.Errorf("lab %s: %w", s.Name, err)
+	}
+	f, ok := o.(*intent.Fabric)
+	if !ok {
+		return fmt.Errorf("lab %s: the controller has no fabric", s.Name)
+	}
+	f.Spec.Accept = []intent.FabricPrefix{
+		{Prefix: netip.MustParsePrefix("10.64.0.0/10"), MinLength: 24}, {Prefix: netip.MustParsePrefix("10.254.0.0/16"), MinLength: 32},
+	}
+	if _, err := c.Put(ctx, f, client.PutOptions{Wait: true}); err != nil {
+		return fmt.Errorf("lab %s: let in the other lab's prefixes: %w", s.Name, err)
 	}
 	return nil
 }

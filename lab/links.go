@@ -12,6 +12,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/weft-sdn/weft/lab/netns"
+	"github.com/weft-sdn/weft/southbound/frr"
 	"golang.org/x/sys/unix"
 )
 
@@ -70,7 +71,7 @@ func makeNamespace(name string, sysctls map[string]string) error {
 }
 
 // setSysctls writes settings of the current namespace. Those that the kernel
-// does not have are skipped when it is IPv6 that is missing.
+// does not have are skipped when it is IPv6 that is missing, or they are optional.
 func setSysctls(settings map[string]string) error {
 	for k, v := range settings {
 		path := k
@@ -78,7 +79,7 @@ func setSysctls(settings map[string]string) error {
 			path = "/proc/sys/" + strings.ReplaceAll(k, ".", "/")
 		}
 		if err := os.WriteFile(path, []byte(v), 0o644); err != nil {
-			if errors.Is(err, os.ErrNotExist) && strings.Contains(path, "/ipv6/") {
+			if errors.Is(err, os.ErrNotExist) && (strings.Contains(path, "/ipv6/") || frr.Optional(k)) {
 				continue
 			}
 			return fmt.Errorf("set %s: %w", k, err)

@@ -56,6 +56,11 @@ func plan(file *topology.File, params fabric.Params) (s *State, notes []string, 
 	if err := CheckName(file.Name); err != nil {
 		return nil, nil, fmt.Errorf("%s: name: %w", file.Source(), err)
 	}
+	mgmt, err := mgmtOf(file)
+	if err != nil {
+		return nil, nil, err
+	}
+	params.Controllers = []netip.Addr{(&State{Mgmt: mgmt}).controllerMgmt().Addr()}
 	facts, err := fabric.Plan(file.Graph, params)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", file.Source(), err)
@@ -64,7 +69,7 @@ func plan(file *topology.File, params fabric.Params) (s *State, notes []string, 
 	if err != nil {
 		return nil, nil, err
 	}
-	p := &planner{file: file, facts: facts, state: &State{Name: file.Name, Source: source, Underlay: facts.Params.String(), dir: filepath.Join(Parent(), file.Name)}}
+	p := &planner{file: file, facts: facts, state: &State{Name: file.Name, Source: source, Underlay: facts.Params.String(), Mgmt: mgmt, dir: filepath.Join(Parent(), file.Name)}}
 	ports, err := Intent(file)
 	if err != nil {
 		return nil, nil, err
@@ -218,6 +223,7 @@ func (p *planner) router(g topology.Node, c topology.NodeConfig) (*Router, error
 	if err != nil {
 		return nil, err
 	}
+	r.Injection = d.BGP != nil && len(d.BGP.Injectors) > 0
 	r.Managed, r.Config, r.Daemons, r.Sections = true, conf.Text(), conf.Daemons(), map[string]string{}
 	for _, name := range r.Daemons {
 		r.Sections[name] = conf.Daemon(name)
@@ -289,6 +295,27 @@ func (p *planner) link(g topology.Link) error {
 	return errors.Join(errs...)
 }
 
+// mgmtOf is the management network of a file's lab.
+func mgmtOf(file *topology.File) (netip.Prefix, error) {
+	if w := file.Mgmt.IPv4Subnet; w != "" && w != "auto" {
+		m, err := netip.ParsePrefix(w)
+		if err != nil || !m.Addr().Is4() {
+			return netip.Prefix{}, fmt.Errorf("%s: mgmt: ipv4-subnet: %q is not an IPv4 prefix like 172.20.20.0/24", file.Source(), w)
+		}
+		return m.Masked(), nil
+	}
+	managed := 0
+	for _, n := range file.Graph.Nodes {
+		if n.Role.Switch() || n.Role.Tunnels() {
+			managed++
+		}
+	}
+	if managed > 250 {
+		return largeMgmt, nil
+	}
+	return defaultMgmt, nil
+}
+
 // mgmt gives switches, hypervisors and hardware VTEPs their management
 // addresses, after those of the bridge and the controller.
 func (p *planner) mgmt() error {
@@ -298,17 +325,6 @@ func (p *planner) mgmt() error {
 		if n.Router != nil || n.VTEP != nil {
 			in = append(in, i)
 		}
-	}
-	s.Mgmt = defaultMgmt
-	if len(in) > 250 {
-		s.Mgmt = largeMgmt
-	}
-	if w := p.file.Mgmt.IPv4Subnet; w != "" && w != "auto" {
-		m, err := netip.ParsePrefix(w)
-		if err != nil || !m.Addr().Is4() {
-			return fmt.Errorf("%s: mgmt: ipv4-subnet: %q is not an IPv4 prefix like 172.20.20.0/24", p.file.Source(), w)
-		}
-		s.Mgmt = m.Masked()
 	}
 	a := s.controllerMgmt().Addr()
 	for _, i := range in {
@@ -373,6 +389,9 @@ func (p *planner) objects() {
 
 // reach says how the controller reaches the node as an end of tunnels.
 func (n Node) reach(s *intent.NodeSpec) {
+	if r := n.Router; r != nil && r.Injection {
+		s.Injection = &intent.Injection{Address: n.Mgmt.Addr()}
+	}
 	switch {
 	case n.EVPN:
 		s.EVPN = &intent.EVPN{Address: n.Mgmt.Addr(), Port: keeperPort}

@@ -90,7 +90,7 @@ const lateDaemon = "isisd"
 // byAgent reports whether a switch's agent configures its FRR, which then starts with
 // nothing but its name.
 func (r *run) byAgent(n Node) bool {
-	return n.Router.Managed && r.runsAgent(n) && r.state.Fabric != nil
+	return n.Router.Managed && n.Agent && r.state.Controller != "" && r.state.Fabric != nil
 }
 
 // startFRR starts one daemon and waits for its command socket.
@@ -212,13 +212,15 @@ func answered(b []byte) bool {
 	return n >= 4 && b[n-4] == 0 && b[n-3] == 0 && b[n-2] == 0
 }
 
-// sessions asks a node's bgpd for its sessions.
+// sessions asks a node's bgpd for its sessions, but for those by which routes are
+// injected.
 func sessions(ctx context.Context, dir string) ([]frr.Session, error) {
 	b, err := vty(ctx, dir, "bgpd", "show bgp summary json")
 	if err != nil {
 		return nil, err
 	}
-	return frr.ParseSummary(b)
+	list, err := frr.ParseSummary(b)
+	return slices.DeleteFunc(list, func(s frr.Session) bool { return s.Description == frr.InjectorDescription }), err
 }
 
 func established(list []frr.Session) int {

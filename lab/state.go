@@ -107,6 +107,8 @@ type Router struct {
 	Sessions int               `json:"sessions"` // BGP sessions that must come up
 	// Adjacencies are those of IS-IS that must come up.
 	Adjacencies int `json:"adjacencies,omitempty"`
+	// Injection says that the controller may announce routes to it alone.
+	Injection bool `json:"injection,omitempty"`
 }
 
 // VTEP is the place in the underlay of the Open vSwitch of a hypervisor or

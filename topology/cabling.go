@@ -27,7 +27,7 @@ const (
 	Missing  CablingFaultKind = "Missing"  // an intended link that nobody hears
 	OneWay   CablingFaultKind = "OneWay"   // heard by one end only
 	Extra    CablingFaultKind = "Extra"    // a cable where no link is intended
-	Claimed  CablingFaultKind = "Claimed"  // two ports hear the same neighbour
+	Claimed  CablingFaultKind = "Claimed"  // two ports hear the same neighbour, or one that there is not
 	WrongMTU CablingFaultKind = "WrongMTU"
 	Unequal  CablingFaultKind = "Unequal" // the ends differ in speed
 )
@@ -104,6 +104,10 @@ func (c *cabling) wires() {
 				continue
 			}
 			c.wrong[at] = true
+			if _, there := c.ports[other]; c.reports(other.Node) && !there {
+				c.fault(Claimed, at, other, "%s hears %s, and %s has no such port: the device there says it is %s and is not", at, other, other.Node, other.Node)
+				continue
+			}
 			if c.hears(other, at) && compareEnds(other, at) < 0 {
 				continue
 			}

@@ -95,6 +95,9 @@ func TestCabling(t *testing.T) {
 			say(Miswired, "leaf2:eth2 - spine1:eth1", "leaf2:eth2 is wired to spine1:eth1, where leaf1:eth1 belongs: move that end to spine2:eth2"),
 			say(Claimed, "leaf1:eth1 - leaf2:eth2", "both hear spine1:eth1: one of the devices there says it is spine1 and is not"),
 		}},
+		"one that says it is a port that there is not": {change(wired(asIntended...), "leaf2", "eth2", func(s *Seen) { s.Heard = []End{end("spine1:eth99")} }), []CablingFault{
+			say(Claimed, "leaf2:eth2 - spine1:eth99", "leaf2:eth2 hears spine1:eth99, and spine1 has no such port: the device there says it is spine1 and is not"),
+		}},
 		"nobody reports": {map[string][]Seen{}, nil},
 	} {
 		t.Run(name, func(t *testing.T) { require.Equal(t, c.want, Cabling(clos(), c.seen)) })

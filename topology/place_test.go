@@ -1,6 +1,8 @@
 package topology
 
 import (
+	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -63,4 +65,54 @@ func TestPlaceOfAMiswiredBox(t *testing.T) {
 	node, why = Place(links[1:], seen, Box{Name: "B", Ports: []Seen{heardAt("eth2", at("spine2", "eth1"))}})
 	require.Empty(t, node)
 	require.Equal(t, "eth2 is wired to spine2:eth1, where leaf2:eth1 belongs", why)
+}
+
+// Whatever devices say of themselves: a place is given for a cable that the intent has
+// and both its ends hear, and never against one that they hear elsewhere.
+func TestPlaceIsNeverALie(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	names := []string{"leaf1", "leaf2", "spine1", "spine2", "B", "liar"}
+	pick := func() End {
+		return at(names[r.IntN(len(names))], "eth"+string(rune('1'+r.IntN(3))))
+	}
+	ports := func() []Seen {
+		var out []Seen
+		for i := range 3 {
+			s := Seen{Interface: "eth" + string(rune('1'+i)), Up: true}
+			for range r.IntN(3) {
+				s.Heard = append(s.Heard, pick())
+			}
+			out = append(out, s)
+		}
+		return out
+	}
+	placed := 0
+	for range 20000 {
+		seen, box := map[string][]Seen{}, Box{Name: "B", Ports: ports()}
+		for _, n := range names[2:4] {
+			seen[n] = ports()
+		}
+		node, why := Place(clos(), seen, box)
+		require.NotEmpty(t, why)
+		if node == "" {
+			continue
+		}
+		placed++
+		confirmed := 0
+		for _, p := range box.Ports {
+			mine := at("B", p.Interface)
+			if len(p.Heard) != 1 || !slices.ContainsFunc(seen[p.Heard[0].Node], func(s Seen) bool {
+				return s.Interface == p.Heard[0].Interface && slices.Contains(s.Heard, mine)
+			}) {
+				continue
+			}
+			require.True(t, slices.ContainsFunc(clos(), func(l Link) bool {
+				l, ok := l.From(node)
+				return ok && l.A.Interface == p.Interface && bare(l.B) == p.Heard[0]
+			}), "%s hears %v", mine, p.Heard)
+			confirmed++
+		}
+		require.Positive(t, confirmed)
+	}
+	require.Greater(t, placed, 50)
 }

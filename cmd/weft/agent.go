@@ -138,26 +138,29 @@ func (o agentOptions) run(ctx context.Context) error {
 	}
 	cl = cl.WithCredential(id.Secret)
 	sw := linux.New(o.switchConfig)
-	for node := cmp.Or(o.node, id.Node); ; node = "" {
-		if node == "" {
-			if node, err = o.join(ctx, cl); err != nil {
-				return ended(err)
-			}
-			if id.Node != node && o.stateDir != "" {
-				id.Node = node
-				if err := id.Keep(o.stateDir); err != nil {
-					o.log.Warn("the switch joins again at the next start", "err", err)
-				}
-			}
-		}
-		agent := &agent.Agent{Node: node, Serial: o.serial, Controller: cl, Switch: sw, Tables: linux.NewTables(), Wires: linux.NewWires(node, o.log), Counting: linux.NewCounting(), Logger: o.log,
-			Underlay: linux.NewUnderlay(o.switchConfig.FRRDir, o.log), Disk: disk}
-		o.log.Info("serving", "node", node, "controller", o.controller)
-		err := agent.Run(ctx)
-		if !errors.Is(err, switchstate.ErrNoNode) && !errors.Is(err, switchstate.ErrRefused) {
+	node := cmp.Or(o.node, id.Node)
+	if node == "" {
+		if node, err = o.joining(cl, linux.NewWires(o.serial, o.log), o.serial).Run(ctx); err != nil {
 			return ended(err)
 		}
-		o.log.Warn("the switch stays as it is", "node", node, "err", err)
+	}
+	for {
+		if o.node == "" && id.Node != node {
+			id.Node = node
+			if err := id.Keep(o.stateDir); err != nil {
+				o.log.Warn("the switch joins again at the next start", "err", err)
+			}
+		}
+		o.log.Info("serving", "node", node, "controller", o.controller)
+		wires := linux.NewWires(node, o.log)
+		err := (&agent.Agent{Node: node, Serial: o.serial, Controller: cl, Switch: sw, Tables: linux.NewTables(), Wires: wires, Counting: linux.NewCounting(),
+			Joining: o.joining(cl, wires, node), Routing: newRouting(node, cl, o.switchConfig), Logger: o.log, Underlay: linux.NewUnderlay(o.switchConfig.FRRDir, o.log), Disk: disk}).Run(ctx)
+		var moved *agent.MovedError
+		if !errors.As(err, &moved) {
+			return ended(err)
+		}
+		o.log.Warn("the switch has got another name", "node", moved.Node, "was", node)
+		node = moved.Node
 	}
 }
 
@@ -169,12 +172,12 @@ func ended(err error) error {
 	return err
 }
 
-// join announces the switch until it is a node.
-func (o agentOptions) join(ctx context.Context, cl *client.Client) (string, error) {
-	j := &agent.Joining{Registrar: cl, Wires: linux.NewWires(cmp.Or(o.node, o.serial), o.log), Logger: o.log,
+// joining announces the switch, which says a name by LLDP.
+func (o agentOptions) joining(cl *client.Client, wires *linux.Wires, name string) *agent.Joining {
+	return &agent.Joining{Registrar: cl, Wires: wires, Logger: o.log,
 		Describe: func(ctx context.Context) switchstate.Announcement {
 			a := linux.Describe(ctx, o.switchConfig.FRRDir, o.controller)
-			a.Serial, a.Node = o.serial, o.node
+			a.Serial, a.Node, a.Name = o.serial, o.node, name
 			if o.token != "" {
 				b, err := os.ReadFile(o.token)
 				if err != nil {
@@ -184,5 +187,9 @@ func (o agentOptions) join(ctx context.Context, cl *client.Client) (string, erro
 			}
 			return a
 		}}
-	return j.Run(ctx)
+}
+
+// newRouting reports a switch's routing.
+func newRouting(node string, cl *client.Client, c linux.Config) *agent.Routing {
+	return &agent.Routing{Node: node, Controller: cl, Routes: linux.NewRouting(c.FRRDir, c.Logger), Logger: c.Logger}
 }

@@ -22,8 +22,11 @@ var dates = map[string]int{
 	"controller/store/put.go":     2, // metadata.created
 	"controller/store/codec.go":   3, // metadata.created
 	"controller/store/journal.go": 3, // when a revision was written, for people
+	"southbound/frr/summary.go":   2, // when a session was established
+	"southbound/linux/mend.go":    2, // when something was mended, for people
 	"controller/store/access.go":  5, // join tokens hold for hours, over restarts and for several controllers
 	"southbound/leaf/driver.go":   1, // a revision unlike that of an earlier controller
+	"cmd/weft/steer_policy.go":    3, // when a policy ends: a date in an object
 	"lab/up.go":                   1,
 	"lab/probe/table.go":          1,
 	"lab/probe/underlay.go":       1,

@@ -60,6 +60,8 @@ func tableOf(k intent.Kind, objects []intent.Object, wide bool) table {
 		if wide {
 			t.header = append(t.header, "EXTERNAL", "IMPORTS", "GATEWAYS", "PORTS", "REASON")
 		}
+	case intent.KindSteeringPolicy:
+		t.header = steeringColumns(wide)
 	case intent.KindInterconnect:
 		t.header = []string{"NAME", "ASN", "PEERS", "LINES", "NETWORKS", "SENT", "RECEIVED", "STATUS", "AGE"}
 		if wide {
@@ -134,6 +136,8 @@ func row(o intent.Object, wide bool) []string {
 		return routerRow(o, wide)
 	case *intent.Interconnect:
 		return interconnectRow(o, wide)
+	case *intent.SteeringPolicy:
+		return steeringRow(o, wide)
 	case *intent.Port:
 		s := status(o.Status)
 		at := s.Node

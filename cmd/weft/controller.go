@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -22,6 +23,7 @@ import (
 	"github.com/weft-sdn/weft/controller/engine"
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/controller/store"
+	"github.com/weft-sdn/weft/fabric/steering"
 	"github.com/weft-sdn/weft/overlay"
 	routes "github.com/weft-sdn/weft/overlay/evpn"
 	"github.com/weft-sdn/weft/southbound"
@@ -161,6 +163,24 @@ func (s bgpSpeaker) SetPeers(peers []engine.BGPPeer) error {
 	return s.Speaker.SetPeers(out)
 }
 
+// injector is an injector as the engine uses it.
+type injector struct{ *evpn.Injector }
+
+// Set implements engine.Injector.
+func (i injector) Set(routes []steering.Route) error {
+	out := make([]evpn.Injection, len(routes))
+	for k, r := range routes {
+		out[k].Prefix = r.Prefix
+		for _, h := range r.After {
+			if slices.ContainsFunc(out[k].Hops, func(o evpn.InjectedHop) bool { return o.Address == h.Address }) {
+				continue // a loopback, by parallel links
+			}
+			out[k].Hops = append(out[k].Hops, evpn.InjectedHop{Address: h.Address, Weight: h.Weight})
+		}
+	}
+	return i.Injector.Set(out)
+}
+
 // newEngine wires the engine, the speaker and the drivers.
 func (o controllerOptions) newEngine(st *store.Store, listener *evpn.Listener, log *slog.Logger) (*engine.Engine, *evpn.Speaker) {
 	var eng *engine.Engine
@@ -187,8 +207,12 @@ func (o controllerOptions) newEngine(st *store.Store, listener *evpn.Listener, l
 		}
 		return bgpSpeaker{evpn.New(own)}
 	}
+	newInjector := func(n *intent.Node) engine.Injector {
+		i := n.Spec.Injection
+		return injector{evpn.NewInjector(evpn.InjectorConfig{Leaf: i.At(), From: o.bgpAddress, ASN: n.Spec.ASN, RouterID: o.routerID, Password: i.Password, Logger: log})}
+	}
 	gates := vswitch.NewGates()
-	eng = engine.New(engine.Config{Source: st, Logger: log, Speaker: bgpSpeaker{speaker}, NewFabric: newFabric, ASN: o.asn, BGPSource: o.bgpAddress, Moved: st.Moved,
+	eng = engine.New(engine.Config{Source: st, Logger: log, Speaker: bgpSpeaker{speaker}, NewFabric: newFabric, NewInjector: newInjector, ASN: o.asn, BGPSource: o.bgpAddress, Moved: st.Moved,
 		NewDriver: func(n *intent.Node, f southbound.Feed) southbound.Driver {
 			switch {
 			case n.Spec.HardwareVTEP != nil:

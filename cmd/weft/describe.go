@@ -137,6 +137,8 @@ func statusOf(o intent.Object) *intent.Status {
 		return o.Status
 	case *intent.Interconnect:
 		return o.Status
+	case *intent.SteeringPolicy:
+		return o.Status
 	}
 	return nil
 }

@@ -16,9 +16,11 @@ func newFabricCommand(a *app) *cobra.Command {
   weft fabric neighbours leaf1
   weft fabric load
   weft fabric token create --node leaf7
-  weft fabric discover -o yaml`}
-	c.AddCommand(newFabricRender(a), newFabricCabling(a), newFabricNeighbours(a), newFabricLoad(a),
-		newFabricDiscover(a), newFabricUnknown(a), newFabricAdmit(a), newFabricRevoke(a), newFabricToken(a))
+  weft fabric discover -o yaml
+  weft fabric drain spine2`}
+	c.AddCommand(newFabricRender(a), newFabricCabling(a), newFabricNeighbours(a), newFabricLoad(a), newFabricRouting(a),
+		newFabricDiscover(a), newFabricUnknown(a), newFabricAdmit(a), newFabricRevoke(a), newFabricToken(a),
+		newFabricPlan(a), newFabricDrain(a), newFabricUndrain(a), newFabricReplace(a))
 	return c
 }
 

@@ -63,7 +63,7 @@ out.
 func found(got client.Discovery) []topology.Found {
 	var out []topology.Found
 	for _, s := range got.Switches {
-		f := topology.Found{Name: cmp.Or(s.Node, s.Serial), Role: s.Role, Nameless: s.Node == "", Management: s.Management}
+		f := topology.Found{Name: heardAs(s), Role: s.Role, Nameless: heardAs(s) == s.Serial && s.Node == "", Management: s.Management}
 		for _, p := range s.Ports {
 			seen := topology.Seen{Interface: p.Name, Up: p.Up, MTU: p.MTU, Speed: p.Speed}
 			for _, n := range p.Neighbours {
@@ -76,15 +76,18 @@ func found(got client.Discovery) []topology.Found {
 	return out
 }
 
+// heardAs is the name by which a switch's neighbours hear it.
+func heardAs(s client.Discovered) string { return cmp.Or(s.Name, s.Node, s.Serial) }
+
 // running is how the discovered switches are set up, by the graph's names.
 func running(d topology.Discovered, got client.Discovery) map[string]fabric.Running {
 	out := map[string]fabric.Running{}
 	for _, s := range got.Switches {
-		name, ok := d.Names[cmp.Or(s.Node, s.Serial)]
+		name, ok := d.Names[heardAs(s)]
 		if !ok {
 			continue
 		}
-		r := fabric.Running{Serial: s.Serial, ASN: s.ASN}
+		r := fabric.Running{Serial: s.Serial, ASN: s.ASN, Management: s.Management}
 		if id, err := netip.ParseAddr(s.RouterID); err == nil {
 			r.RouterID = id
 		}

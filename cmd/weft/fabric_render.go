@@ -101,6 +101,9 @@ func renderSwitch(s device.State, dir string) error {
 	var sysctls strings.Builder
 	settings := frr.Sysctls(s)
 	for _, k := range slices.Sorted(maps.Keys(settings)) {
+		if frr.Optional(k) { // sysctl.d(5): a failure is no matter
+			sysctls.WriteByte('-')
+		}
 		fmt.Fprintf(&sysctls, "%s = %s\n", k, settings[k])
 	}
 	for name, text := range map[string]string{

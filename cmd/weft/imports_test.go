@@ -26,7 +26,7 @@ var layers = [][]string{
 	{"fabric/demand"},
 	{"fabric/steering"},
 	{"southbound", "southbound/leafstate", "southbound/switchstate"},
-	{"fabric/load"},
+	{"fabric/load", "fabric/paths"},
 	{"southbound/frr", "southbound/openflow", "southbound/ovsdb/vswitchdb", "southbound/ovsdb/vtepdb", "southbound/evpn", "southbound/service"},
 	{"southbound/ovsdb"},
 	{"southbound/vswitch", "southbound/vtep", "southbound/leaf", "southbound/linux", "southbound/agent"},
@@ -46,7 +46,7 @@ var layers = [][]string{
 }
 
 // pure folders do no input or output, take no context and never log.
-var pure = []string{"controller/intent", "ipam", "topology", "topology/lldp", "fabric", "fabric/device", "fabric/congestion", "fabric/demand", "fabric/steering", "fabric/load", "overlay", "overlay/evpn"}
+var pure = []string{"controller/intent", "ipam", "topology", "topology/lldp", "fabric", "fabric/device", "fabric/congestion", "fabric/demand", "fabric/steering", "fabric/load", "fabric/paths", "overlay", "overlay/evpn"}
 
 // impure are what pure folders must not import.
 var impure = []string{"context", "os", "os/exec", "net", "net/http", "log", "log/slog", "syscall", "io/ioutil", "database/sql"}

@@ -72,7 +72,7 @@ controller. Topologies are containerlab files.`,
 	}
 	c.AddCommand(newLabGenerate(), newLabIntent(), newLabInspect(), newLabGraph(),
 		newLabUp(), newLabDown(), newLabStatus(), newLabCheck(), newLabExec(), newLabLogs(),
-		newLabCapture(), newLabKill(), newLabRestartController(), newLabExport(), newLabTag(), newLabJoin(), newLabFailures())
+		newLabCapture(), newLabKill(), newLabRestartController(), newLabExport(), newLabTag(), newLabJoin(), newLabChange(), newLabFailures(), newLabRollingRestart())
 	return c
 }
 

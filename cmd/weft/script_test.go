@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -16,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/weft-sdn/weft/controller/api/client"
+	"github.com/weft-sdn/weft/southbound/switchstate"
 )
 
 var updateScripts = flag.Bool("update", false, "write what commands print into the scripts")
@@ -30,6 +32,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
 		UpdateScripts: *updateScripts,
+		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"report": reportRouting},
 		Setup: func(e *testscript.Env) error {
 			dir, err := os.MkdirTemp("", "weft-cli") // a socket's path must be short
 			if err != nil {
@@ -60,6 +63,20 @@ func TestScripts(t *testing.T) {
 			return ready(at, done)
 		},
 	})
+}
+
+// reportRouting is the script command "report NODE FILE": what an agent on the switch
+// would tell the controller of its routing.
+func reportRouting(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 || neg {
+		ts.Fatalf("usage: report NODE FILE")
+	}
+	var r switchstate.Routing
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[1])), &r))
+	c, err := client.New(ts.Getenv("WEFT_SERVER"))
+	ts.Check(err)
+	_, err = c.ReportRouting(context.Background(), args[0], switchstate.RoutingReport{Hash: r.Hash(), Routing: &r})
+	ts.Check(err)
 }
 
 func ready(at string, done <-chan error) error {

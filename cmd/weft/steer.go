@@ -23,14 +23,24 @@ func init() { commands = append(commands, newSteerCommand) }
 func newSteerCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "steer",
-		Short: "Try which links of a fabric carry what, without devices",
-		Long: `Try which links of a fabric carry what: a traffic matrix is laid on a topology
-file, and each link's utilisation is computed under ECMP, under policies, and with
-the best weights that hardware can hold. No device and no controller is needed.`,
-		Example: `  weft steer matrix --topology dc.clab.yml --total 800G --heavy 10 > matrix.csv
+		Short: "Decide which spine carries what",
+		Long: `Decide which spine carries what. Policies are objects of the controller, which gives
+leaves routes of their own: pin, avoid, weight and auto make them, list, show, explain
+and off look at them and take them back, and plan tells what would change.
+
+simulate and matrix need no controller: a traffic matrix is laid on a topology file,
+and each link's utilisation is computed under ECMP, under policies, and with the best
+weights that hardware can hold.`,
+		Example: `  weft steer pin --from leaf1 --to leaf3 --via spine2
+  weft steer avoid --link leaf1:eth2 --until 2h
+  weft steer weight --to leaf3 --via spine1=3,spine2=1
+  weft steer explain leaf1 leaf3
+  weft steer matrix --topology dc.clab.yml --total 800G --heavy 10 > matrix.csv
   weft steer simulate -f matrix.csv --topology dc.clab.yml --failures --svg heat.svg`,
 	}
-	c.AddCommand(newSteerSimulate(a), newSteerPlan(a), newSteerMatrix(a))
+	c.AddCommand(newSteerPin(a), newSteerAvoid(a), newSteerWeight(a), newSteerAuto(a), newSteerFreeze(a))
+	c.AddCommand(newSteerList(a), newSteerShow(a), newSteerOff(a), newSteerSuspend(a, true), newSteerSuspend(a, false), newSteerExplain(a))
+	c.AddCommand(newSteerSimulate(a), newSteerPlan(a), newSteerMatrix(a), newSteerChosen(a))
 	return c
 }
 

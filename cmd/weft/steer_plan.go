@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -8,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/weft-sdn/weft/controller/api/client"
+	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/fabric"
 	"github.com/weft-sdn/weft/fabric/steering"
 )
@@ -18,6 +21,7 @@ type steerPlan struct {
 	matrix   string
 	policies []string
 	without  []string
+	off      []string
 	output   string
 	settings steering.Settings
 }
@@ -30,15 +34,22 @@ func newSteerPlan(a *app) *cobra.Command {
 for each VTEP and rack that is steered, the next hops with their weights. Addresses are
 those that weft lab plans for the topology file. Nothing is sent to a device.
 
+Without --topology the controller tells, for its fabric as it is: what would change with
+these policies instead of those of their names, or besides; without policies of --off;
+with more down.
+
 Policies that hand over to the optimiser need a traffic matrix.`,
 		Example: `  weft steer plan --topology dc.clab.yml --policy steer.yaml
-  weft steer plan --topology dc.clab.yml --policy steer.yaml -f matrix.csv --without spine2`,
-		RunE: func(c *cobra.Command, _ []string) error { return s.run(a, c.OutOrStdout()) },
+  weft steer plan --topology dc.clab.yml --policy steer.yaml -f matrix.csv --without spine2
+  weft steer plan --policy steer.yaml
+  weft steer plan --off pin-leaf1-leaf3`,
+		RunE: func(c *cobra.Command, _ []string) error { return s.run(c.Context(), a, c.OutOrStdout()) },
 	}
 	s.fabric.add(c)
 	f := c.Flags()
 	f.StringVarP(&s.matrix, "filename", "f", "", "traffic matrix, for policies that hand over to the optimiser; - is the standard input")
 	f.StringSliceVar(&s.policies, "policy", nil, "file with objects of kind SteeringPolicy; may be repeated")
+	f.StringSliceVar(&s.off, "off", nil, "policy of the controller that is gone; may be repeated")
 	f.StringSliceVar(&s.without, "without", nil, "interface (leaf1:eth1) or switch that is down; may be repeated")
 	f.StringVarP(&s.output, "output", "o", "", "wide, for the addresses of next hops")
 	f.IntVar(&s.settings.Table.Total, "table", 64, "largest sum of the weights of one group of next hops")
@@ -46,12 +57,18 @@ Policies that hand over to the optimiser need a traffic matrix.`,
 	return c
 }
 
-func (s *steerPlan) run(a *app, out io.Writer) error {
+func (s *steerPlan) run(ctx context.Context, a *app, out io.Writer) error {
+	if s.output != "" && s.output != "wide" {
+		return usageError{fmt.Errorf("output %q is not known: use wide, or leave it out", s.output)}
+	}
+	if s.fabric.topology == "" && s.matrix == "" {
+		return s.atController(ctx, a)
+	}
 	if len(s.policies) == 0 {
 		return usageError{fmt.Errorf("say which policies with --policy FILE")}
 	}
-	if s.output != "" && s.output != "wide" {
-		return usageError{fmt.Errorf("output %q is not known: use wide, or leave it out", s.output)}
+	if len(s.off) > 0 {
+		return usageError{fmt.Errorf("--off is about policies of the controller: leave out --topology")}
 	}
 	if err := checkTable(s.settings.Table.Total); err != nil {
 		return err
@@ -99,6 +116,23 @@ func (s *steerPlan) run(a *app, out io.Writer) error {
 	return s.print(routes, out)
 }
 
+// atController has the controller plan.
+func (s *steerPlan) atController(ctx context.Context, a *app) error {
+	policies, err := readPolicies(s.policies)
+	if err != nil {
+		return err
+	}
+	cl, err := a.client()
+	if err != nil {
+		return err
+	}
+	q := client.SteeringQuestion{Off: s.off, Without: s.without}
+	for _, p := range policies {
+		q.Policies = append(q.Policies, client.SteeringDraft{Name: p.Name, Spec: p.Spec})
+	}
+	return a.planChange(ctx, cl, q, s.output)
+}
+
 func (s *steerPlan) print(routes []steering.Route, out io.Writer) error {
 	if len(routes) == 0 {
 		_, err := fmt.Fprintln(out, "no route is other than that of ECMP")
@@ -106,13 +140,22 @@ func (s *steerPlan) print(routes []steering.Route, out io.Writer) error {
 	}
 	t := table{header: []string{"DEVICE", "PREFIX", "TO", "POLICY", "BEFORE", "AFTER"}}
 	for _, r := range routes {
-		t.add(r.Device, r.Prefix.String(), r.To, r.Policy, s.nextHops(r.Before), s.nextHops(r.After))
+		t.add(r.Device, r.Prefix.String(), r.To, r.Policy, nextHops(steeredHops(r.Before), s.output == "wide"), nextHops(steeredHops(r.After), s.output == "wide"))
 	}
 	return t.print(out, true)
 }
 
+// steeredHops are next hops as the API has them.
+func steeredHops(hops []steering.NextHop) []intent.SteeredHop {
+	out := make([]intent.SteeredHop, len(hops))
+	for i, h := range hops {
+		out[i] = intent.SteeredHop{Switch: h.Switch, Interface: h.Interface, Address: h.Address, Weight: h.Weight}
+	}
+	return out
+}
+
 // nextHops is "spine1*3,spine2*1", without weights where all are equal.
-func (s *steerPlan) nextHops(hops []steering.NextHop) string {
+func nextHops(hops []intent.SteeredHop, wide bool) string {
 	equal := true
 	for _, h := range hops {
 		equal = equal && h.Weight == hops[0].Weight
@@ -120,7 +163,7 @@ func (s *steerPlan) nextHops(hops []steering.NextHop) string {
 	var words []string
 	for _, h := range hops {
 		word := h.Switch
-		if s.output == "wide" {
+		if wide {
 			word = h.Address.String() + "@" + word
 		}
 		if !equal {

@@ -73,6 +73,10 @@ func noAgent(ctx context.Context, node string, err error) *client.Problem {
 	if errors.As(err, &taken) {
 		return &client.Problem{Type: client.TypeConflict, Title: "The node has another agent", Status: http.StatusConflict, Instance: instance(ctx), Detail: taken.Error()}
 	}
+	return noNode(ctx, node)
+}
+
+func noNode(ctx context.Context, node string) *client.Problem {
 	return &client.Problem{Type: client.TypeNotFound, Title: "Not found", Status: http.StatusNotFound, Instance: instance(ctx),
 		Detail: "there is no node " + node + ": give the agent the name of the switch's Node object with --node, or create it"}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -26,6 +27,7 @@ import (
 	"github.com/weft-sdn/weft/controller/store"
 	"github.com/weft-sdn/weft/fabric/device"
 	"github.com/weft-sdn/weft/fabric/load"
+	"github.com/weft-sdn/weft/fabric/paths"
 	"github.com/weft-sdn/weft/southbound"
 	"github.com/weft-sdn/weft/southbound/switchstate"
 )
@@ -61,6 +63,8 @@ func TestMain(m *testing.M) {
 
 // devices says what devices would.
 type devices struct {
+	routing map[string]switchstate.RoutingReport
+	paths   paths.Result
 	wired   []switchstate.Report
 	cabling engine.Cabling
 	loads   []switchstate.Load
@@ -90,6 +94,10 @@ func newDevices() *devices {
 		}
 		return &intent.Status{Phase: intent.PhaseReady, Applied: o.Meta().Revision}
 	}}
+}
+
+func (d *devices) PlanSteering(engine.SteeringQuestion) (engine.SteeringPlan, error) {
+	return engine.SteeringPlan{Unfit: map[string]error{"p": errors.New("does not fit")}}, nil
 }
 
 func (d *devices) Status(o intent.Object) *intent.Status {

@@ -10,6 +10,7 @@ import (
 	"github.com/weft-sdn/weft/controller/engine"
 	"github.com/weft-sdn/weft/fabric/demand"
 	"github.com/weft-sdn/weft/fabric/load"
+	"github.com/weft-sdn/weft/fabric/steering"
 	"github.com/weft-sdn/weft/southbound/switchstate"
 	"github.com/weft-sdn/weft/topology"
 )
@@ -25,6 +26,12 @@ func (d *devices) Load(time.Duration) engine.FabricLoad { return d.load }
 
 func (d *devices) LoadHistory(_, port string, _ time.Duration) ([]load.Sample, bool) {
 	return []load.Sample{{Time: time.Unix(60, 0).UTC(), Rate: 8}}, port == "eth1"
+}
+
+func (d *devices) Choice() engine.Choice {
+	hop := steering.Hop{Link: steering.Link{From: topology.End{Node: "leaf1", Interface: "eth1"}, To: topology.End{Node: "spine1", Interface: "eth3"}}, Weight: 3}
+	return engine.Choice{Active: true, At: time.Unix(60, 0), Before: 0.6, After: 0.3, Target: 0.3, Moved: 0.25, Steered: 1,
+		Changes: []steering.Change{{Key: demand.Key{From: "leaf1", To: "leaf2"}, After: []steering.Hop{hop}, Why: "w"}}}
 }
 
 func (d *devices) Matrix(time.Duration) load.Matrix { return d.matrix }
@@ -57,6 +64,16 @@ func TestLoad(t *testing.T) {
 	require.ErrorContains(t, err, `resolution "3s" is not one of 1s, 10s, 1m, 5m`)
 	_, err = c.FabricLoad(t.Context(), 0)
 	require.ErrorContains(t, err, `window "0s" is not a time between 1s and 5h0m0s`)
+}
+
+// What the optimiser did last is told.
+func TestChoice(t *testing.T) {
+	got, err := newBench(t).client().Choice(t.Context())
+	require.NoError(t, err)
+	require.NotNil(t, got.At)
+	require.Equal(t, []client.ChoiceChange{{From: "leaf1", To: "leaf2", Before: map[string]int{}, After: map[string]int{"eth1/spine1": 3}, Why: "w"}}, got.Changes)
+	require.True(t, got.Active)
+	require.InDelta(t, 0.3, got.After, 1e-9)
 }
 
 // The measured matrix comes as JSON and as the CSV that the simulator reads.

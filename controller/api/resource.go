@@ -83,6 +83,7 @@ func (s *Server) registerKinds() {
 	register[intent.Router](s, intent.KindRouter, "A router routes between networks of a tenant: one VRF, with a distributed anycast gateway.")
 	register[intent.FloatingIP](s, intent.KindFloatingIP, "A floating IP gives an address of a port an address of an external network, one to one.")
 	register[intent.Interconnect](s, intent.KindInterconnect, "An interconnect stretches chosen networks to another fabric, by BGP EVPN between the two controllers.")
+	register[intent.SteeringPolicy](s, intent.KindSteeringPolicy, "A steering policy says which ways some of the underlay's traffic takes: by routes that are announced to single leaves.")
 }
 
 // resource has the operations of one kind.
@@ -348,6 +349,8 @@ func withStatus(o intent.Object, st *intent.Status) intent.Object {
 	case *intent.Fabric:
 		o.Status = st
 	case *intent.Interconnect:
+		o.Status = st
+	case *intent.SteeringPolicy:
 		o.Status = st
 	}
 	return o

@@ -94,6 +94,7 @@ type Status interface {
 	// engine.ErrNoNode, an *engine.TakenError or the context's.
 	SwitchState(ctx context.Context, node, serial string, since uint64) (switchstate.State, error)
 	Cabling() engine.Cabling
+	Underlay
 	// Reporting lists the switches of which agents report now, by name.
 	Reporting() []engine.Reporting
 	// PortsAt lists the ports on a node, or bound or moving to it.
@@ -114,6 +115,8 @@ type Status interface {
 	// controller has not taken the router, or the tenant has no limits.
 	RouterCounters(ctx context.Context, router intent.Ref) (c engine.EdgeCounts[southbound.RouterCount], ok bool)
 	TenantCounters(ctx context.Context, tenant string) (c engine.EdgeCounts[southbound.TenantCount], ok bool)
+	// PlanSteering plans as if steering policies were others.
+	PlanSteering(engine.SteeringQuestion) (engine.SteeringPlan, error)
 	LoadStatus
 	// Leaf is the driver of a leaf that an agent serves, nil when there is none.
 	Leaf(node string) engine.Leaf
@@ -185,10 +188,12 @@ func New(cfg Config) *Server {
 	s.registerMeta()
 	s.registerOperation()
 	s.registerPolicy()
+	s.registerSteering()
 	s.registerACL()
 	s.registerApply()
 	s.registerStore()
 	s.registerHistory()
+	s.registerFabricPlan()
 	s.registerAgent()
 	s.registerJoin()
 	s.registerTokens()

@@ -37,6 +37,8 @@ type Config struct {
 	// NewFabric makes the speaker of an interconnect with a fabric of an AS; nil
 	// without any. It calls back as Speaker does.
 	NewFabric func(interconnect string, asn uint32) Fabric
+	// NewInjector makes the injector of a leaf that is steered; nil without any.
+	NewInjector func(leaf *intent.Node) Injector
 	// ASN is the controller's AS, from which route targets and distinguishers
 	// are made.
 	ASN uint32
@@ -61,7 +63,11 @@ type Engine struct {
 	readers   readers
 	wakes     wakes
 	wiring    *wiring
+	routing   *routing
+	steerer   *steerer
+	chooser   *chooser
 	underlay  *underlay
+	transit   *transit
 	unknowns  *unknowns
 	loads     *loads
 
@@ -98,10 +104,12 @@ func New(c Config) *Engine {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	e := &Engine{
-		config: c, log: c.Logger, events: newRing(eventsKept), moves: newMoveQueue(), wakes: newWakes(), wiring: newWiring(), underlay: newUnderlay(), unknowns: newUnknowns(), loads: newLoads(),
+		config: c, log: c.Logger, events: newRing(eventsKept), moves: newMoveQueue(), wakes: newWakes(), wiring: newWiring(), routing: newRouting(), underlay: newUnderlay(), transit: newTransit(), unknowns: newUnknowns(), loads: newLoads(),
 		model: overlay.NewModel(), objects: map[intent.Ref]int64{}, members: map[intent.Ref]map[intent.Ref]struct{}{}, sessions: map[string]*session{}, ending: map[string]*session{}, moving: map[intent.Ref]*moving{}, trims: map[intent.VNI]struct{}{},
 		changed: make(chan struct{}),
 	}
+	e.steerer = newSteerer(e)
+	e.chooser = newChooser(e)
 	if c.Speaker != nil {
 		e.bgp = newReflector(e, c.Speaker)
 	}
@@ -135,6 +143,8 @@ func (e *Engine) Run(ctx context.Context) error {
 	wg.Go(func() { e.wakes.run(ctx) })
 	wg.Go(func() { e.trimAll(ctx) })
 	wg.Go(func() { e.watchWiring(ctx) })
+	wg.Go(func() { e.steerer.run(ctx) })
+	wg.Go(func() { e.chooser.run(ctx) })
 	wg.Go(func() { e.planUnderlay(ctx) })
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		err := e.follow(ctx, func() { wait = 100 * time.Millisecond })
@@ -245,6 +255,8 @@ func (e *Engine) put(o intent.Object) {
 		e.regroup(e.model.Port(p.Ref()), p)
 	}
 	e.wiring.put(o.Ref(), o)
+	e.routing.put(o.Ref(), o)
+	e.steerer.put(o.Ref(), o)
 	e.underlay.put(o.Ref(), o)
 	e.model.Put(o)
 }
@@ -264,6 +276,8 @@ func (e *Engine) delete(r intent.Ref) {
 		e.regroup(e.model.Port(r), nil)
 	}
 	e.wiring.put(r, nil)
+	e.routing.put(r, nil)
+	e.steerer.put(r, nil)
 	e.underlay.put(r, nil)
 	e.loads.put(r, nil)
 	if r.Kind == intent.KindNode {

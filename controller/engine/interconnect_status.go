@@ -8,6 +8,7 @@ import (
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/overlay"
 	"github.com/weft-sdn/weft/overlay/evpn"
+	"github.com/weft-sdn/weft/southbound/switchstate"
 )
 
 // interconnectStatus is what the sessions with another fabric say. The caller holds
@@ -86,4 +87,15 @@ func (e *Engine) stretchedView(sn intent.StretchedNetwork, routes []evpn.Route) 
 }
 
 // lineSessions are the established BGP sessions that a border leaf reports.
-func (e *Engine) lineSessions(string) ([]intent.LineSession, bool) { return nil, false }
+func (e *Engine) lineSessions(node string) (list []intent.LineSession, ok bool) {
+	r, at, ok := e.Routing(node)
+	if !ok || e.routing.now().Sub(at) > silentAfter {
+		return nil, false
+	}
+	for _, s := range r.BGP {
+		if s.State == switchstate.Established {
+			list = append(list, intent.LineSession{Peer: s.Peer, Since: s.Since})
+		}
+	}
+	return list, true
+}

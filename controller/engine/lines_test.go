@@ -4,11 +4,13 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/fabric/device"
+	"github.com/weft-sdn/weft/southbound/switchstate"
 )
 
 // The lines of an interconnect are in the states of the switches as long as it has
@@ -51,4 +53,30 @@ func TestLinesInStates(t *testing.T) {
 	for n, hash := range without {
 		require.Equal(t, hash, u.states[n].Hash, n)
 	}
+}
+
+// What a border leaf reports of its sessions is how its lines are, as long as it is
+// heard.
+func TestLinesAreJudgedByReports(t *testing.T) {
+	e, pass := routedEngine(t)
+	spec := &intent.InterconnectSpec{Lines: []intent.Line{
+		{Name: "private", Node: "leaf1", Interface: "eth8", Peer: netip.MustParseAddr("192.0.2.1"), Preference: 200},
+		{Name: "vpn", Node: "leaf1", Interface: "eth9", Peer: netip.MustParseAddr("192.0.2.3")},
+	}}
+	states := func() (out []intent.LineState) {
+		for _, v := range intent.LineViews(spec, e.lineSessions) {
+			out = append(out, v.State)
+		}
+		return out
+	}
+	require.Equal(t, []intent.LineState{intent.LineUnknown, intent.LineUnknown}, states())
+	r := routes([]string{"eth1"}, []string{"eth1"})
+	r.BGP = []switchstate.BGPSession{{Peer: "192.0.2.1", State: "Active"}, {Peer: "eth8", State: switchstate.Established}, {Peer: "192.0.2.3", State: switchstate.Established}, {Peer: "eth9", State: switchstate.Established}}
+	e.report(t, r)
+	require.Equal(t, []intent.LineState{intent.LineHeldDown, intent.LineUp}, states())
+	r.BGP = r.BGP[:1]
+	e.report(t, r)
+	require.Equal(t, []intent.LineState{intent.LineDown, intent.LineDown}, states())
+	pass(silentAfter + time.Second)
+	require.Equal(t, []intent.LineState{intent.LineUnknown, intent.LineUnknown}, states())
 }

@@ -34,6 +34,8 @@ func (e *Engine) Status(o intent.Object) *intent.Status {
 		return e.floatingStatus(o)
 	case *intent.Interconnect:
 		return e.interconnectStatus(o)
+	case *intent.SteeringPolicy:
+		return e.steerer.status(o)
 	case *intent.Tenant:
 		return e.tenantStatus(o)
 	case *intent.Node:

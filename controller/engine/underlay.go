@@ -59,6 +59,7 @@ type underlay struct {
 	states   map[string]switchstate.State
 	planned  *fabric.Facts // nil without a Fabric
 	err      error         // why the objects can't be planned
+	done     uint64        // rev of the last plan
 	changed  chan struct{} // closed and replaced at each change of states
 	switches map[string]*agentView
 	now      func() time.Time
@@ -83,6 +84,9 @@ func newUnderlay() *underlay {
 func (u *underlay) put(r intent.Ref, o intent.Object) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if o != nil {
+		u.rev = max(u.rev, uint64(o.Meta().Revision))
+	}
 	switch r.Kind {
 	case intent.KindFabric:
 		u.fabric, _ = o.(*intent.Fabric)
@@ -157,7 +161,7 @@ func (u *underlay) plan() (changed bool, err error) {
 	if u.err = err; err != nil {
 		return false, err
 	}
-	u.planned = facts
+	u.planned, u.done = facts, rev
 	for name, s := range states {
 		if was, ok := u.states[name]; ok && was.Hash == s.Hash {
 			states[name] = was // the revision at which it became so
@@ -285,6 +289,7 @@ func (e *Engine) takeUnderlay(node string, r switchstate.Report) error {
 	if err != nil {
 		return err
 	}
+	e.takeTransit(node, r)
 	for _, x := range repaired {
 		e.events.add(southbound.Event{Severity: southbound.Warning, Device: node, Object: "Node " + node, Reason: repairedReason, Message: "somebody changed the switch, and its agent mended it: " + x.What})
 		e.log.Warn("somebody changed the switch, and its agent mended it", "device", node, "what", x.What)

@@ -46,7 +46,10 @@ func (e *Engine) withUnderlay(node string, st *intent.Status) *intent.Status {
 	if st == nil {
 		st = &intent.Status{Phase: phase}
 	}
-	st.Underlay = under
+	st.Underlay, st.Maintenance = under, e.maintenance(node)
+	if why == nil && e.underlay.unplanned(e.objects[intent.Ref{Kind: intent.KindNode, Name: node}]) {
+		why, phase = &intent.Reason{Device: node, Code: "Planning", Message: "the node's present revision is not planned yet", Action: "wait a moment"}, intent.PhasePending
+	}
 	if why == nil {
 		return st
 	}

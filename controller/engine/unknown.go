@@ -89,6 +89,17 @@ func (us *unknowns) forget(fingerprint string) {
 	delete(us.all, fingerprint)
 }
 
+// reported forgets a box that waited under the name of a node as which it reports now.
+func (us *unknowns) reported(node, serial string) {
+	us.mu.Lock()
+	defer us.mu.Unlock()
+	for k, u := range us.all {
+		if u.Node == node && u.Serial == serial {
+			delete(us.all, k)
+		}
+	}
+}
+
 func (us *unknowns) list() []Unknown {
 	us.mu.Lock()
 	defer us.mu.Unlock()
@@ -174,7 +185,7 @@ func (w *wiring) placeByCables(a switchstate.Announcement) (node, why string) {
 }
 
 // heardAs is the name by which a box's neighbours hear it.
-func heardAs(a switchstate.Announcement) string { return cmp.Or(a.Node, a.Serial) }
+func heardAs(a switchstate.Announcement) string { return cmp.Or(a.Name, a.Node, a.Serial) }
 
 // live tells whether an agent reports as a node now, and on the box of which serial.
 func (w *wiring) live(node string) (serial string, ok bool) {

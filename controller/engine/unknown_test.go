@@ -3,12 +3,14 @@ package engine
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/southbound"
 	"github.com/weft-sdn/weft/southbound/switchstate"
 )
 
@@ -94,6 +96,15 @@ func TestUnknownBoxesAreBounded(t *testing.T) {
 	require.Equal(t, since, left[0].Since)
 	e.AdmitBox(left[0].Fingerprint, left[0].Serial, "leaf1", "it was admitted")
 	require.Empty(t, e.UnknownBoxes())
+	for _, fingerprint := range []string{"of S1", "of another that says S1"} {
+		require.NoError(t, e.HoldBox(Unknown{Announcement: switchstate.Announcement{Serial: "S1", Node: "leaf1"}, Fingerprint: fingerprint, Why: "there is no node leaf1"}))
+	}
+	require.NoError(t, e.HoldBox(Unknown{Announcement: switchstate.Announcement{Serial: "S2", Node: "leaf1"}, Fingerprint: "of S2", Why: "there is no node leaf1"}))
+	e.put(&intent.Node{Metadata: intent.Metadata{Name: "leaf1"}, Spec: intent.NodeSpec{Role: intent.RoleLeaf}})
+	require.NoError(t, e.TakeSwitch("leaf1", switchstate.Report{Serial: "S1"}))
+	require.Len(t, e.UnknownBoxes(), 1, "one that reports under the name it waited for waits no longer")
+	require.Equal(t, "S2", e.UnknownBoxes()[0].Serial)
 	events := e.Events()
+	events = slices.DeleteFunc(events, func(ev southbound.Event) bool { return ev.Reason != "Joined" })
 	require.Equal(t, "the switch with serial S0 is leaf1 now: it was admitted", events[len(events)-1].Message)
 }

@@ -254,6 +254,7 @@ func (e *Engine) watchWiring(ctx context.Context) {
 		}
 		e.judgeWiring()
 		e.judgeIdentities()
+		e.judgePaths()
 	}
 }
 
@@ -293,6 +294,8 @@ func (e *Engine) TakeSwitch(node string, r switchstate.Report) error {
 		return err
 	}
 	e.wiring.take(node, r)
+	e.steerer.notify()
+	e.unknowns.reported(node, r.Serial)
 	return nil
 }
 

@@ -343,11 +343,9 @@ func (d *decoder) labels(n *yaml.Node, v reflect.Value, path string) {
 			d.fail(n.Content[i].Line, path+"."+n.Content[i].Value, "is given twice")
 			continue
 		}
-		if n.Content[i+1].Kind != yaml.ScalarNode {
-			d.fail(n.Content[i].Line, path+"."+n.Content[i].Value, "a single value is expected")
-			continue
-		}
-		m.SetMapIndex(reflect.ValueOf(n.Content[i].Value), reflect.ValueOf(n.Content[i+1].Value))
+		e := reflect.New(v.Type().Elem()).Elem()
+		d.scalar(n.Content[i+1], e, path+"."+n.Content[i].Value)
+		m.SetMapIndex(reflect.ValueOf(n.Content[i].Value), e)
 	}
 	v.Set(m)
 }

@@ -34,6 +34,8 @@ type FabricSpec struct {
 	MTU    int          `json:"mtu,omitempty" yaml:"mtu,omitempty" doc:"MTU of links that give none, in bytes; 9216 when left out"`
 	// Accept lets in what another fabric announces over links of border leaves.
 	Accept []FabricPrefix `json:"accept,omitempty" yaml:"accept,omitempty" doc:"Prefixes of others that the switches take and pass on, besides those of the pools" maxItems:"64"`
+	// Controllers may steer traffic: each leaf has a BGP neighbour for each of them.
+	Controllers []netip.Addr `json:"controllers,omitempty" yaml:"controllers,omitempty" doc:"Addresses from which controllers may announce routes to single leaves, where BGP routes" maxItems:"8"`
 	// Renumber allows changes of pools, AS numbers and protocol while there are
 	// switches: each session flaps.
 	Renumber bool `json:"renumber,omitempty" yaml:"renumber,omitempty" doc:"Allow changes that renumber switches or replace all their sessions while there are some"`
@@ -80,6 +82,9 @@ func (f *Fabric) Meta() *Metadata { return &f.Metadata }
 // maxAccepted bounds the list of what is accepted from others.
 const maxAccepted = 64
 
+// maxControllers bounds the neighbours that steer.
+const maxControllers = 8
+
 // Validate checks the fabric alone.
 func (f *Fabric) Validate() error {
 	fs := NewFaults(f.Ref())
@@ -98,6 +103,14 @@ func (f *Fabric) Validate() error {
 	fs.fabricPools(s)
 	if n := len(s.Accept); n > maxAccepted {
 		fs.Add("spec.accept", "has %d prefixes: a fabric may have %d", n, maxAccepted)
+	}
+	if n := len(s.Controllers); n > maxControllers {
+		fs.Add("spec.controllers", "has %d: a fabric may have %d", n, maxControllers)
+	}
+	for i, a := range s.Controllers {
+		if !a.IsValid() || a.IsUnspecified() || a.IsMulticast() {
+			fs.Add(fmt.Sprintf("spec.controllers[%d]", i), "is not a unicast address")
+		}
 	}
 	for i, a := range s.Accept {
 		fs.fabricPrefix(fmt.Sprintf("spec.accept[%d]", i), a)

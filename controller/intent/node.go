@@ -61,6 +61,8 @@ type NodeSpec struct {
 	MAC    MAC    `json:"mac,omitzero" yaml:"mac,omitempty" doc:"MAC address of a port of that box, instead of its serial number, or beside it"`
 	// EVPN makes the node a BGP EVPN leaf.
 	EVPN *EVPN `json:"evpn,omitempty" yaml:"evpn,omitempty" doc:"How the controller and a BGP EVPN leaf speak"`
+	// Injection makes a leaf one that can be steered.
+	Injection *Injection `json:"injection,omitempty" yaml:"injection,omitempty" doc:"How the controller announces routes to a leaf that are for it alone; without, nothing is steered there"`
 	// Maintenance has a switch's neighbours leave it before it is worked on.
 	Maintenance Maintenance `json:"maintenance,omitempty" yaml:"maintenance,omitempty" doc:"drain: other switches are to use the ways around this one (RFC 8326)" enum:"drain"`
 }
@@ -70,6 +72,22 @@ type Maintenance string
 
 // MaintenanceDrain leads traffic around the switch.
 const MaintenanceDrain Maintenance = "drain"
+
+// MaintenanceStatus is how far a drain has come.
+type MaintenanceStatus struct {
+	State DrainState `json:"state" yaml:"state" doc:"Draining or Drained" enum:"Draining,Drained"`
+	Rate  *float64   `json:"rate,omitempty" yaml:"rate,omitempty" doc:"Packets a second that the switch still passes on, by its own counters; left out until it is known"`
+}
+
+// DrainState is a step of a drain.
+type DrainState string
+
+// The steps: until the switch has the drain in place and passes nothing on any more,
+// and from then on.
+const (
+	Draining DrainState = "Draining"
+	Drained  DrainState = "Drained"
+)
 
 // Drains reports whether traffic is to be led around the node.
 func (s *NodeSpec) Drains() bool { return s.Maintenance == MaintenanceDrain }

@@ -34,11 +34,13 @@ const (
 	KindFloatingIP Kind = "FloatingIP"
 	// KindInterconnect comes after the networks that it stretches.
 	KindInterconnect Kind = "Interconnect"
+	// KindSteeringPolicy comes after the switches and tenants that it names.
+	KindSteeringPolicy Kind = "SteeringPolicy"
 )
 
 // Kinds lists all kinds in apply order; delete in the reverse order.
 func Kinds() []Kind {
-	return []Kind{KindTenant, KindNode, KindLink, KindFabric, KindExternalNetwork, KindNetworkACL, KindNetwork, KindSecurityGroup, KindPort, KindRouter, KindFloatingIP, KindInterconnect}
+	return []Kind{KindTenant, KindNode, KindLink, KindFabric, KindExternalNetwork, KindNetworkACL, KindNetwork, KindSecurityGroup, KindPort, KindRouter, KindFloatingIP, KindInterconnect, KindSteeringPolicy}
 }
 
 // Tenanted reports whether objects of the kind live inside a tenant.
@@ -59,12 +61,19 @@ func (k Kind) Phrase() string {
 		return "a network ACL"
 	case KindInterconnect:
 		return "an interconnect"
+	case KindSteeringPolicy:
+		return "a steering policy"
 	}
 	return "a " + strings.ToLower(string(k))
 }
 
 // Plural is the kind's name in URLs and on the command line: "networks".
-func (k Kind) Plural() string { return strings.ToLower(string(k)) + "s" }
+func (k Kind) Plural() string {
+	if k == KindSteeringPolicy {
+		return "steeringpolicies"
+	}
+	return strings.ToLower(string(k)) + "s"
+}
 
 // ParseKind accepts what people type: Network, network, networks, net.
 func ParseKind(s string) (Kind, error) {
@@ -89,6 +98,8 @@ func ParseKind(s string) (Kind, error) {
 		return KindFloatingIP, nil
 	case "dci", "dcis":
 		return KindInterconnect, nil
+	case "steering", "steer":
+		return KindSteeringPolicy, nil
 	}
 	names := make([]string, 0, len(Kinds()))
 	for _, k := range Kinds() {
@@ -162,6 +173,8 @@ func New(k Kind) (Object, error) {
 		return &FloatingIP{Header: h}, nil
 	case KindInterconnect:
 		return &Interconnect{Header: h}, nil
+	case KindSteeringPolicy:
+		return &SteeringPolicy{Header: h}, nil
 	}
 	return nil, fmt.Errorf("unknown kind %q", k)
 }
@@ -228,6 +241,8 @@ type Status struct {
 	// Node status.
 	Software string `json:"software,omitempty" yaml:"software,omitempty" doc:"Node: software and version that it reports"`
 	Flows    int    `json:"flows,omitempty" yaml:"flows,omitempty" doc:"Node: our flows, read from the device"`
+	// Maintenance is how far a switch is drained.
+	Maintenance *MaintenanceStatus `json:"maintenance,omitempty" yaml:"maintenance,omitempty" doc:"Node: how far a drain has come, from the switch itself"`
 	// Underlay is what a switch's agent says of the state that it fetched.
 	Underlay *UnderlayStatus `json:"underlay,omitempty" yaml:"underlay,omitempty" doc:"Node: the underlay state of a switch, as its agent confirmed it"`
 	// Fabric status.
@@ -240,6 +255,8 @@ type Status struct {
 	Peers     []PeerSession   `json:"peers,omitempty" yaml:"peers,omitempty" doc:"Interconnect: BGP sessions with the other fabric"`
 	Stretched []StretchedView `json:"stretched,omitempty" yaml:"stretched,omitempty" doc:"Interconnect: what crosses of each network"`
 	Lines     []LineView      `json:"lines,omitempty" yaml:"lines,omitempty" doc:"Interconnect: its lines, as their border leaves see them"`
+	// Steered are the routes of a steering policy.
+	Steered []SteeredRoute `json:"steered,omitempty" yaml:"steered,omitempty" doc:"Steering policy: routes of leaves that it makes or changes"`
 }
 
 // UnderlayStatus is the state of one switch.
@@ -304,6 +321,26 @@ type StretchedView struct {
 	Received int      `json:"received" yaml:"received" doc:"EVPN routes that the other fabric announces"`
 	Used     int      `json:"used" yaml:"used" doc:"Rows of the network's table that lead to the other fabric"`
 	VTEPs    []string `json:"vteps,omitempty" yaml:"vteps,omitempty" doc:"VTEPs of the other fabric that have the network"`
+}
+
+// SteeredRoute is a route that a leaf is given in place of the one that it has.
+type SteeredRoute struct {
+	Device string       `json:"device" yaml:"device" doc:"The leaf"`
+	Prefix netip.Prefix `json:"prefix" yaml:"prefix" doc:"VTEP or rack"`
+	To     string       `json:"to" yaml:"to" doc:"Node that has the prefix"`
+	Policy string       `json:"policy,omitempty" yaml:"policy,omitempty" doc:"That decides, or took ways away"`
+	Before []SteeredHop `json:"before,omitempty" yaml:"before,omitempty" doc:"Next hops without the policy"`
+	After  []SteeredHop `json:"after,omitempty" yaml:"after,omitempty" doc:"Next hops with it"`
+	// State is what the leaf says: Ready when its kernel has the next hops.
+	State Phase `json:"state,omitempty" yaml:"state,omitempty" doc:"Ready, Pending, Degraded or Failed, from the leaf"`
+}
+
+// SteeredHop is a next hop of a leaf.
+type SteeredHop struct {
+	Switch    string     `json:"switch" yaml:"switch"`
+	Interface string     `json:"interface" yaml:"interface" doc:"Of the leaf"`
+	Address   netip.Addr `json:"address" yaml:"address"`
+	Weight    int        `json:"weight" yaml:"weight"`
 }
 
 // Traffic counts messages in both directions.

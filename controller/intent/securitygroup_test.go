@@ -212,7 +212,7 @@ func TestShortNamesOfKinds(t *testing.T) {
 		require.Equal(t, want, k, s)
 	}
 	_, err := ParseKind("vlans")
-	require.EqualError(t, err, `unknown kind "vlans": use one of tenants, nodes, links, fabrics, externalnetworks, networkacls, networks, securitygroups, ports, routers, floatingips, interconnects`)
+	require.EqualError(t, err, `unknown kind "vlans": use one of tenants, nodes, links, fabrics, externalnetworks, networkacls, networks, securitygroups, ports, routers, floatingips, interconnects, steeringpolicies`)
 }
 
 func TestTenantQoS(t *testing.T) {

@@ -305,6 +305,7 @@ func (n *Node) Validate() error {
 		}
 	}
 	f.evpn(n)
+	f.injection(n)
 	if a := n.Spec.Loopback6; a.IsValid() && !a.Is6() {
 		f.Add("spec.loopback6", "%s is not an IPv6 address", a)
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -116,9 +115,12 @@ func encode(v reflect.Value, options string) (*yaml.Node, error) {
 		return n, nil
 	case reflect.Map:
 		n := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
-		m := v.Interface().(map[string]string)
-		for _, k := range slices.Sorted(maps.Keys(m)) {
-			n.Content = append(n.Content, text(k), text(m[k]))
+		for _, k := range slices.SortedFunc(slices.Values(v.MapKeys()), func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) }) {
+			c, err := encode(v.MapIndex(k), "")
+			if err != nil {
+				return nil, err
+			}
+			n.Content = append(n.Content, text(k.String()), c)
 		}
 		return n, nil
 	case reflect.String:

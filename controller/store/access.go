@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -134,7 +135,7 @@ func (s *Store) Tokens(ctx context.Context) ([]Token, error) {
 		}
 		out = append(out, t)
 	}
-	slices.SortFunc(out, func(a, b Token) int { return a.Created.Compare(b.Created) })
+	slices.SortFunc(out, func(a, b Token) int { return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID)) })
 	return out, nil
 }
 

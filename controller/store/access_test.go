@@ -85,7 +85,7 @@ func TestJoinTokens(t *testing.T) {
 	tokens, err := s.Tokens(t.Context())
 	require.NoError(t, err)
 	require.Len(t, tokens, 3)
-	ok, err = s.DeleteToken(t.Context(), tokens[0].ID)
+	ok, err = s.DeleteToken(t.Context(), made.ID)
 	require.NoError(t, err)
 	require.True(t, ok)
 	_, err = s.Token(t.Context(), secret)

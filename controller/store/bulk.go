@@ -74,7 +74,9 @@ func (b *bulk) batch(order []int) (int, []intent.Ref) {
 	own, seen := map[intent.Ref]bool{}, map[intent.Ref]bool{}
 	for n, i := range order {
 		o := b.objects[i]
-		if own[o.Ref()] || o.Ref().Kind != b.objects[order[0]].Ref().Kind {
+		// Steering policies are checked against each other: one at a time.
+		alone := n > 0 && o.Ref().Kind == intent.KindSteeringPolicy
+		if alone || own[o.Ref()] || o.Ref().Kind != b.objects[order[0]].Ref().Kind {
 			return n, refs
 		}
 		add := slices.DeleteFunc(mentions(o), func(r intent.Ref) bool { return seen[r] })

@@ -71,6 +71,8 @@ func encode(o intent.Object) ([]byte, error) {
 		return pack(&o.Metadata, &o.Spec)
 	case *intent.Interconnect:
 		return pack(&o.Metadata, &o.Spec)
+	case *intent.SteeringPolicy:
+		return pack(&o.Metadata, &o.Spec)
 	}
 	return nil, fmt.Errorf("%T is not an object of the store", o)
 }
@@ -104,6 +106,8 @@ func decode(r intent.Ref, value []byte, rev int64) (intent.Object, error) {
 	case *intent.Fabric:
 		err = unpack(r, rev, value, &o.Metadata, &o.Spec)
 	case *intent.Interconnect:
+		err = unpack(r, rev, value, &o.Metadata, &o.Spec)
+	case *intent.SteeringPolicy:
 		err = unpack(r, rev, value, &o.Metadata, &o.Spec)
 	}
 	if err != nil {

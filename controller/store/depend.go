@@ -65,6 +65,13 @@ func mentions(o intent.Object) []intent.Ref {
 		for _, l := range o.Spec.Lines {
 			refs = append(refs, l.NodeRef())
 		}
+	case *intent.SteeringPolicy:
+		if s := o.Spec.Scope; s.Tenant != "" {
+			refs = append(refs, intent.Ref{Kind: intent.KindTenant, Name: s.Tenant})
+			if s.Network != "" {
+				refs = append(refs, intent.Ref{Kind: intent.KindNetwork, Tenant: s.Tenant, Name: s.Network})
+			}
+		}
 	case *intent.Link:
 		for _, e := range o.Spec.Endpoints {
 			refs = append(refs, intent.Ref{Kind: intent.KindNode, Name: e.Node})
@@ -151,6 +158,8 @@ func (w *write) check(ctx context.Context, have map[intent.Ref]found, rev int64)
 		return w.router(ctx, o, named)
 	case *intent.Interconnect:
 		return w.interconnect(o, named)
+	case *intent.SteeringPolicy:
+		return w.steering(ctx, o, named)
 	case *intent.Node:
 		if err := w.sources(ctx, o, named); err != nil {
 			return err

@@ -75,7 +75,7 @@ func (s *Store) Put(ctx context.Context, o intent.Object, opt PutOptions) (PutRe
 }
 
 func (s *Store) put(ctx context.Context, o intent.Object, opt PutOptions) (PutResult, error) {
-	if !opt.DryRun {
+	if !opt.DryRun && o.Ref().Kind != intent.KindSteeringPolicy { // checked against each other
 		if res, ok, err := s.putTogether(ctx, o, opt); ok {
 			return res, err
 		}

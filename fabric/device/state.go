@@ -14,6 +14,10 @@ import (
 type State struct {
 	Hostname string      `json:"hostname"`
 	Role     intent.Role `json:"role"`
+	// Drained has the neighbours use the ways around the switch, while it goes on
+	// to forward: graceful shutdown of BGP (RFC 8326), the overload bit of IS-IS
+	// (RFC 3277).
+	Drained bool `json:"drained,omitempty"`
 	// Loopbacks are the addresses of the loopback interface, the router ID
 	// first.
 	Loopbacks  []netip.Prefix `json:"loopbacks,omitempty"`
@@ -49,6 +53,9 @@ type BGP struct {
 	// Sources are the addresses, one an IP version, from which the switch
 	// itself sends to what it learned.
 	Sources []netip.Addr `json:"sources,omitempty"`
+	// Injectors are internal peers that dial, and announce routes that are for this
+	// switch alone (RFC 1997 no-export); nothing is announced to them.
+	Injectors []netip.Addr `json:"injectors,omitempty"`
 	// Networks are announced when the switch has a route to them.
 	Networks []netip.Prefix `json:"networks,omitempty"`
 	// Filters are the lists of prefixes that groups name.

@@ -19,8 +19,7 @@
 // Leaves count what leaves in tunnels by port, outer source, outer destination and VNI
 // (RFC 7348 section 5). A cell takes what left by ports that lead to another switch,
 // so each packet counts once, at its first leaf, whatever kind of edge its VTEPs are;
-// what stays on a leaf is in no cell. Bytes have the outer IP header and no Ethernet
-// header.
+// what stays on a leaf is in no cell. Bytes have the outer headers, as those of ports do.
 //
 // # Memory
 //

@@ -15,7 +15,7 @@ import (
 // Damping keeps the controller from running after each change of the demand.
 type Damping struct {
 	// Gain is by how much, as a part of it, the highest utilisation must fall for
-	// anything to be done.
+	// anything to be begun.
 	Gain float64
 	// Floor is the utilisation below which nothing is worth doing.
 	Floor float64
@@ -75,6 +75,7 @@ type steered struct {
 // says. It is for one goroutine.
 type Controller struct {
 	network  *Network
+	rules    *Rules
 	settings Settings
 	damping  Damping
 	frozen   bool
@@ -82,6 +83,11 @@ type Controller struct {
 	last     time.Time
 	cells    map[demand.Key]steered
 	changed  map[demand.Key]time.Time // of cells that were changed within Hold
+	// pursuing is set when a step stopped since it might not move more: then what is
+	// left is worth it for the next one, too; partly until when that holds for what
+	// went a part of its way, and is held.
+	pursuing bool
+	partly   time.Time
 }
 
 // NewController begins with all traffic on ECMP.
@@ -91,6 +97,50 @@ func NewController(n *Network, s Settings, d Damping) (*Controller, error) {
 	}
 	return &Controller{network: n, settings: s, damping: d, smooth: map[demand.Key]demand.Demand{},
 		cells: map[demand.Key]steered{}, changed: map[demand.Key]time.Time{}}, nil
+}
+
+// Follow has it steer another network from now on, or the same under other rules; nil
+// rules leave all traffic to it. What it steers stays steered as far as the links are
+// there. What the rules do not leave to it, it lets go of in the next step, also while
+// it is frozen: they decide about that then.
+func (c *Controller) Follow(n *Network, r *Rules) {
+	if n != c.network {
+		index := make(map[string]int32, len(n.Links))
+		for l, k := range n.Links {
+			index[k.String()] = int32(l)
+		}
+		for key, st := range c.cells {
+			left := map[int32]int{}
+			for l, weight := range st.weights {
+				if now, ok := index[c.network.Links[l].String()]; ok {
+					left[now] = weight
+				}
+			}
+			if c.cells[key] = (steered{left}); len(left) == 0 {
+				delete(c.cells, key)
+			}
+		}
+	}
+	c.network, c.rules = n, r
+}
+
+// Chosen are the next hops of all cells that are steered now, by the cell: from a leaf
+// to a VTEP.
+func (c *Controller) Chosen() map[demand.Key][]Hop {
+	out := make(map[demand.Key][]Hop, len(c.cells))
+	for key, st := range c.cells {
+		out[key] = c.network.hops(st.weights)
+	}
+	return out
+}
+
+// hops lists weights by link; nil for none.
+func (n *Network) hops(weights map[int32]int) []Hop {
+	var out []Hop
+	for _, l := range slices.Sorted(maps.Keys(weights)) {
+		out = append(out, Hop{n.Links[l], weights[l]})
+	}
+	return out
 }
 
 // Freeze stops all changes, or lets them go on. What is steered stays; what leads
@@ -124,6 +174,9 @@ func (c *Controller) Step(now time.Time, m demand.Matrix, f Failure) (Outcome, e
 		return Outcome{}, err
 	}
 	s := &stepping{Controller: c, placed: traffic.place(routes, c.settings.Seed), now: now}
+	if c.rules != nil {
+		s.placed, s.open, s.decided = s.placed.narrow(c.rules)
+	}
 	s.withdraw()
 	s.present = s.split()
 	s.load = s.problem.Load(s.present)

@@ -2,6 +2,7 @@ package steering
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -79,7 +80,9 @@ func TestPlans(t *testing.T) {
 					l, ok := facts.Link(r.Device, h.Interface)
 					require.True(t, ok)
 					require.Equal(t, l.B.Node, h.Switch)
-					require.Equal(t, l.B.Address.Addr(), h.Address)
+					spine, _ := facts.Node(h.Switch)
+					require.Contains(t, []netip.Addr{spine.Loopback, l.B.Address.Addr()}, h.Address)
+					require.Equal(t, strings.Contains(c.policies, "weight"), h.Address == l.B.Address.Addr(), "only weights need the link's address")
 				}
 			}
 		})
@@ -131,13 +134,20 @@ func TestPlansThatCantBe(t *testing.T) {
 	require.EqualError(t, err, "policy a: the optimiser needs a traffic matrix")
 	_, err = planned(t, n, head+"{scope: {tenant: blue}, pin: {via: [spine1]}}", nil, Failure{})
 	require.ErrorContains(t, err, "policy a: routes do not tell the traffic of tenant blue from others'")
-	ps := policies(t, head+"{pin: {via: [spine1]}}")
+	ps := policies(t, head+"{scope: {to: leaf3}, weight: {spine1: 2, spine2: 1}}\n---\nkind: SteeringPolicy\nmetadata: {name: b}\nspec: {scope: {to: leaf4}, pin: {via: [spine1]}}")
 	rules, err := Compile(n, ps, now)
 	require.NoError(t, err)
 	facts, err := fabric.Plan(n.graph, fabric.Params{Unnumbered: true})
 	require.NoError(t, err)
-	_, err = rules.Plan(facts, nil, Failure{}, Settings{})
-	require.ErrorContains(t, err, "has no addresses: next hops of injected routes need them")
+	routes, err := rules.Plan(facts, nil, Failure{}, Settings{})
+	var unplanned *PolicyError
+	require.ErrorAs(t, err, &unplanned)
+	require.Equal(t, "a", unplanned.Policy)
+	require.ErrorContains(t, err, "has no addresses: next hops of routes with weights need them")
+	require.NotEmpty(t, routes)
+	for _, r := range routes {
+		require.Equal(t, "b", r.Policy, "the other policy is planned all the same")
+	}
 }
 
 // Whatever the policies and failures: a planned route has no next hop from which there

@@ -248,20 +248,20 @@ func TestNothingIsLostOrMadeUp(t *testing.T) {
 func someRules(t *rapid.T, n *Network) *Rules {
 	var ps []Policy
 	for i := range rapid.IntRange(1, 3).Draw(t, "policies") {
-		p := Policy{Name: fmt.Sprintf("p%d", i), Spec: Spec{Priority: i}}
+		p := Policy{Name: fmt.Sprintf("p%d", i), Spec: intent.SteeringPolicySpec{Priority: i}}
 		if rapid.Bool().Draw(t, "scoped") {
 			p.Spec.Scope.From = rapid.SampledFrom(n.Leaves()).Draw(t, "of")
 		}
 		link := n.Links[rapid.IntRange(0, len(n.Links)-1).Draw(t, "at")]
 		switch rapid.IntRange(0, 3).Draw(t, "kind") {
 		case 0:
-			p.Spec.Pin = &Pin{Via: []string{link.To.Node}}
+			p.Spec.Pin = &intent.SteeringPin{Via: []string{link.To.Node}}
 		case 1:
-			p.Spec.Avoid = &Avoid{Links: []string{link.From.String()}}
+			p.Spec.Avoid = &intent.SteeringAvoid{Links: []string{link.From.String()}}
 		case 2:
 			p.Spec.Weight = map[string]int{link.To.Node: 3, link.From.Node: 1}
 		default:
-			p.Spec.Auto = &Auto{}
+			p.Spec.Auto = &intent.SteeringAuto{}
 		}
 		ps = append(ps, p)
 	}

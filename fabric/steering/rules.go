@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/fabric"
 	"github.com/weft-sdn/weft/fabric/congestion"
 )
@@ -26,7 +27,7 @@ type rule struct {
 }
 
 // Compile checks policies against a fabric and each other. Those that have ended
-// are left out. Refused are names that the fabric does not have, ways that do not
+// or are suspended are left out. Refused are names that the fabric does not have, ways that do not
 // exist, and policies of equal priority that say different things about the same
 // traffic; all that is wrong is in the error, joined.
 func Compile(n *Network, policies []Policy, now time.Time) (*Rules, error) {
@@ -37,18 +38,15 @@ func Compile(n *Network, policies []Policy, now time.Time) (*Rules, error) {
 		return nil, err
 	}
 	for _, p := range policies {
-		if !p.Spec.Until.IsZero() && !p.Spec.Until.After(now) {
+		if !p.Spec.Active(now) || p.Spec.Freeze {
 			continue
 		}
-		u, err := n.lookUp(p)
-		if err == nil {
-			err = r.reachable(healthy, u)
-		}
+		us, err := r.rulesOf(healthy, p)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		r.list = append(r.list, u)
+		r.list = append(r.list, us...)
 	}
 	slices.SortStableFunc(r.list, func(a, b rule) int { return rank(a.Policy, b.Policy) })
 	errs = append(errs, r.conflicts()...)
@@ -59,6 +57,54 @@ func Compile(n *Network, policies []Policy, now time.Time) (*Rules, error) {
 		return nil, err
 	}
 	return r, nil
+}
+
+// Fit compiles those policies that fit a fabric and each other, and says what is
+// wrong with each of the others: intent that was right may not fit any longer when
+// switches or links have left the fabric. Of two that conflict the first by name stays.
+func Fit(n *Network, policies []Policy, now time.Time) (*Rules, map[string]error, error) {
+	unfit := map[string]error{}
+	if r, err := Compile(n, policies, now); err == nil {
+		return r, unfit, nil
+	}
+	fit := make([]Policy, 0, len(policies))
+	for _, p := range slices.SortedFunc(slices.Values(policies), func(a, b Policy) int { return fabric.Natural(a.Name, b.Name) }) {
+		if _, err := Compile(n, append(slices.Clone(fit), p), now); err != nil {
+			unfit[p.Name] = err
+			continue
+		}
+		fit = append(fit, p)
+	}
+	r, err := Compile(n, fit, now)
+	return r, unfit, err
+}
+
+// rulesOf are a policy's: two when it is about both directions.
+func (r *Rules) rulesOf(healthy *Routes, p Policy) ([]rule, error) {
+	u, err := r.network.lookUp(p)
+	if err == nil {
+		err = r.reachable(healthy, u)
+	}
+	if err != nil || p.Spec.Scope.Direction != intent.SteerBoth || p.Spec.Scope.From == p.Spec.Scope.To {
+		return []rule{u}, err
+	}
+	back := u
+	back.Spec.Scope.From, back.Spec.Scope.To = u.Spec.Scope.To, u.Spec.Scope.From
+	return []rule{u, back}, r.reachable(healthy, back)
+}
+
+// Policies are those that were compiled, by rank; none of no rules.
+func (r *Rules) Policies() []Policy {
+	var out []Policy
+	if r == nil {
+		return nil
+	}
+	for _, u := range r.list {
+		if !slices.ContainsFunc(out, func(o Policy) bool { return o.Name == u.Name }) {
+			out = append(out, u.Policy)
+		}
+	}
+	return out
 }
 
 // Tenants are those that policies name, in natural order; none of no rules.
@@ -79,7 +125,7 @@ func (r *Rules) Tenants() []string {
 // lookUp finds what a policy names.
 func (n *Network) lookUp(p Policy) (rule, error) {
 	u := rule{Policy: p}
-	errs := []error{p.check()}
+	var errs []error
 	add := func(format string, args ...any) {
 		errs = append(errs, fmt.Errorf("policy "+p.Name+": "+format, args...))
 	}
@@ -136,14 +182,14 @@ func (r *Rules) reachable(healthy *Routes, u rule) error {
 			}
 		}
 		if !found {
-			return fmt.Errorf("policy %s: there is no way by %s for %s", u.Name, r.network.names[s], u.Spec.Scope)
+			return fmt.Errorf("policy %s: there is no way by %s for %s", u.Name, r.network.names[s], describe(u.Spec.Scope))
 		}
 	}
 	return nil
 }
 
 func (u rule) covers(n *Network, from, to int, tenant string) bool {
-	return Scope{n.names[from], n.names[to], tenant}.within(u.Spec.Scope)
+	return within(Scope{From: n.names[from], To: n.names[to], Tenant: tenant}, u.Spec.Scope)
 }
 
 // conflicts are pairs of policies of equal priority that decide about the same
@@ -152,13 +198,13 @@ func (r *Rules) conflicts() []error {
 	var errs []error
 	for i, a := range r.list {
 		for _, b := range r.list[i+1:] {
-			if !a.decides() || !b.decides() || a.Spec.Priority != b.Spec.Priority || !a.Spec.Scope.overlaps(b.Spec.Scope) {
+			if !a.decides() || !b.decides() || a.Spec.Priority != b.Spec.Priority || !overlap(a.Spec.Scope, b.Spec.Scope) || a.Name == b.Name {
 				continue
 			}
-			ab, ba := a.Spec.Scope.within(b.Spec.Scope), b.Spec.Scope.within(a.Spec.Scope)
+			ab, ba := within(a.Spec.Scope, b.Spec.Scope), within(b.Spec.Scope, a.Spec.Scope)
 			if ab == ba {
 				errs = append(errs, fmt.Errorf("policies %s and %s conflict: both have priority %d and decide about the same traffic (%s; %s): give one a higher priority, or a scope within the other's",
-					a.Name, b.Name, a.Spec.Priority, a.Spec.Scope, b.Spec.Scope))
+					a.Name, b.Name, a.Spec.Priority, describe(a.Spec.Scope), describe(b.Spec.Scope)))
 			}
 		}
 	}

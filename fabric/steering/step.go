@@ -3,7 +3,6 @@ package steering
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 	"time"
@@ -20,6 +19,8 @@ type stepping struct {
 	now     time.Time
 	present congestion.Split
 	load    []float64
+	open    []bool           // cells that the rules leave to the controller; nil when all
+	decided congestion.Split // how the rules divide the others
 }
 
 // withdraw lets go of what leads nowhere: first links from which there is no way to
@@ -30,11 +31,18 @@ func (s *stepping) withdraw() {
 		at[c.Key] = i
 	}
 	for key, st := range s.Controller.cells {
-		before := s.hops(st.weights)
+		before := s.Controller.network.hops(st.weights)
 		i, ok := at[key]
-		if !ok {
+		why := ""
+		switch {
+		case !ok:
+			why = "there is no traffic, or no way for it"
+		case s.open != nil && !s.open[i]:
+			why = "another policy decides"
+		}
+		if why != "" {
 			delete(s.Controller.cells, key)
-			s.Changes = append(s.Changes, Change{key, before, nil, "there is no traffic, or no way for it"})
+			s.Changes = append(s.Changes, Change{key, before, nil, why})
 			continue
 		}
 		left := map[int32]int{}
@@ -51,17 +59,8 @@ func (s *stepping) withdraw() {
 		default:
 			s.Controller.cells[key] = steered{left}
 		}
-		s.Changes = append(s.Changes, Change{key, before, s.hops(left), "it led to where there is no way any more"})
+		s.Changes = append(s.Changes, Change{key, before, s.Controller.network.hops(left), "it led to where there is no way any more"})
 	}
-}
-
-// hops lists weights by link; nil for none.
-func (s *stepping) hops(weights map[int32]int) []Hop {
-	var out []Hop
-	for _, l := range slices.Sorted(maps.Keys(weights)) {
-		out = append(out, Hop{s.Links[l], weights[l]})
-	}
-	return out
 }
 
 // split is how the traffic is divided at present.
@@ -70,6 +69,9 @@ func (s *stepping) split() congestion.Split {
 	for i, c := range s.placed.cells {
 		st, ok := s.Controller.cells[c.Key]
 		if !ok {
+			if s.decided != nil {
+				parts[i] = s.decided[i]
+			}
 			continue
 		}
 		parts[i] = make([]float64, len(s.problem.Commodities[i].Ways))
@@ -94,14 +96,19 @@ func (s *stepping) act() error {
 	free := make([]bool, len(s.placed.cells))
 	for i, c := range s.placed.cells {
 		at, held := s.changed[c.Key]
-		free[i] = !held || s.now.Sub(at) >= s.damping.Hold
+		free[i] = (!held || s.now.Sub(at) >= s.damping.Hold) && (s.open == nil || s.open[i])
 	}
 	target, err := s.choose(s.present, s.largest(free, s.settings.Most), s.settings)
 	if err != nil {
 		return err
 	}
 	s.Target, _ = s.problem.Utilisation(target.load)
-	if target.kept || s.Before-s.Target < s.damping.Gain*s.Before {
+	gain := s.damping.Gain
+	if s.pursuing || s.now.Before(s.partly) {
+		gain = min(gain, enough)
+	}
+	s.pursuing = false
+	if target.kept || s.Before-s.Target < gain*s.Before {
 		s.Why = fmt.Sprintf("%.1f %% could become %.1f %%, which is not worth it", 100*s.Before, 100*s.Target)
 		return nil
 	}
@@ -129,6 +136,10 @@ func (s *stepping) approach(target chosen, free []bool) {
 		s.Moved = b.moved / s.total()
 	}
 	s.Why = b.why
+	s.pursuing = b.moved > 0 && b.full
+	if b.partly {
+		s.partly = s.now.Add(2 * s.damping.Hold)
+	}
 }
 
 // move is what a cell is to have.
@@ -140,10 +151,12 @@ type move struct {
 
 // batch is some moves and the load that they lead to.
 type batch struct {
-	moves []move
-	load  []float64
-	moved float64 // bit/s that go another way
-	why   string  // why there are no more
+	moves  []move
+	load   []float64
+	moved  float64 // bit/s that go another way
+	full   bool    // one step may not move more
+	partly bool    // a cell went a part of its way
+	why    string  // why there are no more
 }
 
 // batch collects moves in order, while there is something to gain and the share lasts.
@@ -156,9 +169,14 @@ func (s *stepping) batch(order []int, target chosen, wanted congestion.Split, ac
 		if level, _ := s.problem.Utilisation(b.load); level <= s.Target*(1+enough) {
 			break // the rest would gain nothing
 		}
-		c := s.placed.cells[i]
+		c, cut := s.placed.cells[i], false
 		m, rate := move{i, target.weights[i], wanted[i]}, c.Rate*distance(s.present[i], wanted[i], len(s.problem.Commodities[i].Ways))
 		if rate > most-b.moved {
+			if b.full = true; rate <= most {
+				b.why = "one step may not move more"
+				continue // the next one can do it whole
+			}
+			cut = true
 			m.weights, m.parts, rate = s.towards(i, wanted[i], most-b.moved)
 			if rate == 0 {
 				b.why = "one step may not move more"
@@ -178,6 +196,7 @@ func (s *stepping) batch(order []int, target chosen, wanted congestion.Split, ac
 			b.load[l] += rate
 		}
 		b.moved += rate
+		b.partly = b.partly || cut
 		b.moves = append(b.moves, m)
 	}
 	return b
@@ -208,7 +227,7 @@ func (s *stepping) make(m move) {
 		s.Controller.cells[c.Key] = steered{has}
 	}
 	s.changed[c.Key] = s.now
-	s.Changes = append(s.Changes, Change{c.Key, s.hops(had), s.hops(has),
+	s.Changes = append(s.Changes, Change{c.Key, s.Controller.network.hops(had), s.Controller.network.hops(has),
 		fmt.Sprintf("the most utilised link, at %.1f %%, can be at %.1f %%", 100*s.Before, 100*s.Target)})
 }
 

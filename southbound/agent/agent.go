@@ -77,8 +77,12 @@ type Agent struct {
 	Switch     Switch
 	Tables     Tables
 	Wires      Wires
-	Counting   Counting
-	Logger     *slog.Logger
+	Routing    *Routing // of the underlay; nil where it is not to be reported
+	// Joining announces the switch, with Wires, while the controller does not know it
+	// by the node's name; all that is in place stays. Nil leaves that out.
+	Joining  *Joining
+	Counting Counting
+	Logger   *slog.Logger
 	// Underlay configures the switch as a part of the underlay; nil leaves that to
 	// somebody else. Disk keeps its last good state.
 	Underlay Underlay
@@ -104,8 +108,8 @@ const (
 	gatherTime = time.Millisecond // a route changes several tables
 )
 
-// Run works until ctx ends, and returns ctx's error, or until the controller does not
-// know the switch by this name: then switchstate.ErrNoNode or ErrRefused is the cause.
+// Run works until ctx ends, and returns ctx's error, or until the controller says that
+// the switch is another node, and returns a *MovedError.
 func (a *Agent) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	leaf := make(chan bool)
@@ -117,6 +121,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	g.Go(func() error { return a.tellLoad(ctx) })
 	g.Go(func() error { return a.whileLeaf(ctx, leaf) })
+	if a.Routing != nil {
+		g.Go(func() error { return a.Routing.Run(ctx) })
+	}
 	return g.Wait()
 }
 
@@ -125,7 +132,7 @@ func (a *Agent) Run(ctx context.Context) error {
 func (a *Agent) tellWires(ctx context.Context, leaf chan<- bool) error {
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
-	for lost := false; ; {
+	for lost := ""; ; {
 		r, err := a.Wires.Report()
 		r.Serial = a.Serial
 		var repairs int
@@ -140,11 +147,15 @@ func (a *Agent) tellWires(ctx context.Context, leaf chan<- bool) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if errors.Is(err, switchstate.ErrNoNode) || errors.Is(err, switchstate.ErrRefused) {
-			return err
+		wait := retryWait
+		if nameless(err) {
+			err, wait = a.rejoin(ctx, err), announceEvery
 		}
-		if (err != nil) != lost {
-			if lost = err != nil; lost {
+		if moved := (*MovedError)(nil); errors.As(err, &moved) {
+			return moved
+		}
+		if now := text(err); now != lost {
+			if lost = now; err != nil {
 				a.Logger.Warn("the switch can't be reported; trying again", "err", err)
 			} else {
 				a.Logger.Info("the switch is reported again")
@@ -152,7 +163,7 @@ func (a *Agent) tellWires(ctx context.Context, leaf chan<- bool) error {
 		}
 		again := beat.C
 		if err != nil {
-			again = time.After(retryWait)
+			again = time.After(wait)
 		} else {
 			select {
 			case leaf <- is:
@@ -207,16 +218,7 @@ func await(ctx context.Context, values <-chan bool, want bool) error {
 
 // again runs something again and again until ctx ends.
 func (a *Agent) again(ctx context.Context, failed string, run func(context.Context) error) error {
-	for {
-		err := run(ctx)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		a.Logger.Warn(failed, "err", err)
-		if err := sleep(ctx, retryWait); err != nil {
-			return err
-		}
-	}
+	return repeat(ctx, a.Logger, failed, run)
 }
 
 // runLeaf serves a leaf until ctx ends; it returns ctx's error.

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -98,4 +99,35 @@ func (j *Joining) once(ctx context.Context) (switchstate.Admission, error) {
 	}
 	a.Ports = r.Ports
 	return j.Registrar.Announce(ctx, a)
+}
+
+// MovedError says that a switch is another node than it was.
+type MovedError struct{ Node string }
+
+// Error names the node.
+func (e *MovedError) Error() string { return "this switch is node " + e.Node + " now" }
+
+// nameless reports whether an error says that the controller does not take the name of
+// the switch: there is no such node, or another box is it.
+func nameless(err error) bool {
+	return errors.Is(err, switchstate.ErrNoNode) || errors.Is(err, switchstate.ErrRefused)
+}
+
+// rejoin announces a switch whose name the controller does not take. It returns a
+// *MovedError when the switch is another node, the cause when it is the same one, and
+// otherwise why it has to wait.
+func (a *Agent) rejoin(ctx context.Context, cause error) error {
+	if a.Joining == nil {
+		return cause
+	}
+	answer, err := a.Joining.once(ctx)
+	switch {
+	case err != nil:
+		return err
+	case answer.Node == "":
+		return fmt.Errorf("%w; it has to wait: %s", cause, answer.Message)
+	case answer.Node != a.Node:
+		return &MovedError{answer.Node}
+	}
+	return cause
 }

@@ -6,12 +6,14 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/weft-sdn/weft/southbound/leafstate"
 	"github.com/weft-sdn/weft/southbound/switchstate"
 )
 
@@ -61,22 +63,30 @@ func TestAnnouncementsEndWithTheAgent(t *testing.T) {
 	})
 }
 
-// An agent whose node is gone, or another box's, ends; anything else it sits out.
-func TestAgentEndsWithoutANode(t *testing.T) {
+// An agent whose name is not taken any more announces its switch and goes on with what
+// is in place; it ends when the switch is another node.
+func TestAgentOfANodeThatIsGone(t *testing.T) {
 	for _, cause := range []error{switchstate.ErrNoNode, switchstate.ErrRefused} {
 		synctest.Test(t, func(t *testing.T) {
-			w := &world{spine: true, rewired: make(chan struct{}, 1), changed: make(chan struct{}, 1), away: true}
-			a := &Agent{Node: "leaf1", Controller: w, Switch: w, Tables: w, Wires: wires{w}, Counting: w, Logger: slog.New(slog.DiscardHandler)}
+			w := &world{fresh: true, rewired: make(chan struct{}, 1), changed: make(chan struct{}, 1), state: leafstate.State{Revision: 7}}
+			r := &registry{answers: slices.Repeat([]any{errors.New("busy"), switchstate.Admission{Message: "it waits"}, switchstate.Admission{Node: "leaf1"}}, 10)}
+			r.answers = append(r.answers, switchstate.Admission{Node: "leaf9"})
+			j := joiningOf(r)
+			a := &Agent{Node: "leaf1", Controller: w, Switch: w, Tables: w, Wires: wires{w}, Counting: w, Joining: j, Logger: slog.New(slog.DiscardHandler)}
 			done := make(chan error, 1)
 			go func() { done <- a.Run(t.Context()) }()
 			time.Sleep(time.Minute)
-			select {
-			case err := <-done:
-				t.Fatal("a controller that is away ended the agent: ", err)
-			default:
-			}
+			require.Empty(t, r.got)
 			w.set(func() { w.refused = cause })
-			require.ErrorIs(t, <-done, cause)
+			time.Sleep(announceEvery + heartbeat)
+			_, before := w.seen()
+			time.Sleep(2 * auditEvery)
+			_, after := w.seen()
+			require.Greater(t, len(after), len(before), "the leaf is served all the same")
+			var moved *MovedError
+			require.ErrorAs(t, <-done, &moved)
+			require.Equal(t, "leaf9", moved.Node)
+			require.Len(t, r.got, 31)
 		})
 	}
 }

@@ -16,6 +16,7 @@ func bgp(s device.State) string {
 		return ""
 	}
 	var l lines
+	l.WriteString(injection(b))
 	l.add("bgp route-map delay-timer 0")
 	l.add("router bgp %d", b.ASN)
 	l.add(" bgp router-id %s", b.RouterID)
@@ -23,11 +24,17 @@ func bgp(s device.State) string {
 	l.add(" no bgp default ipv4-unicast")
 	l.add(" bgp bestpath as-path multipath-relax")
 	l.add(" coalesce-time 20")
+	if s.Drained && len(b.Groups) > 0 {
+		l.add(" bgp graceful-shutdown")
+	}
 	for _, g := range b.Groups {
 		peerGroup(&l, g)
 	}
 	for _, n := range b.Neighbors {
 		neighbor(&l, n)
+	}
+	for _, a := range b.Injectors {
+		injector(&l, a, b.ASN)
 	}
 	addressFamily(&l, b, "ip", "ipv4")
 	addressFamily(&l, b, "ipv6", "ipv6")
@@ -111,8 +118,14 @@ func addressFamily(l *lines, b *device.BGP, ip, name string) {
 			l.add("  neighbor %s route-map %s in", g.Name, g.Policy)
 		}
 	}
+	if ip == "ip" {
+		injectors(l, b)
+	}
 	if b.MaximumPaths > 0 {
 		l.add("  maximum-paths %d", b.MaximumPaths)
+		if ip == "ip" && len(b.Injectors) > 0 {
+			l.add("  maximum-paths ibgp %d", b.MaximumPaths)
+		}
 	}
 	l.add(" exit-address-family")
 }

@@ -21,11 +21,15 @@
 //     different ASes of equal number.
 //   - "isis network point-to-point", "hello-interval 1": no election, and an
 //     adjacency within about a second.
+//   - "bgp graceful-shutdown" of a drained switch: its routes have the community
+//     GRACEFUL_SHUTDOWN, which FRR takes as LOCAL_PREF 0, so that neighbours prefer
+//     any other way before it goes (RFC 8326); "set-overload-bit" under IS-IS.
 //   - "spf-delay-ietf" (RFC 8405): the first change is computed after 50 ms, a
 //     storm of them every second.
 //
 // A valley, leaf to spine to leaf to spine, needs no filter: the spines share an
 // ASN and refuse a path that already has it (RFC 7938 section 5.2.1).
 //
-// RFCs: 4271 and 7938 (BGP), 1195, 5305, 5308 and 5309 (IS-IS), 5880 (BFD), 8212 (policy), 8950 (unnumbered).
+// RFCs: 4271 and 7938 (BGP), 1195, 5305, 5308 and 5309 (IS-IS), 5880 (BFD), 8212 (policy), 8950 (unnumbered),
+// 8326 and 3277 (maintenance).
 package frr

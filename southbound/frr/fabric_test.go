@@ -2,6 +2,7 @@ package frr_test
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -75,6 +76,7 @@ var fabrics = []struct {
 }{
 	{"numbered", clos(2, 2, "hypervisor1:eth1 leaf1:eth3", "hypervisor2:eth1 leaf1:eth4", "server1:eth1 leaf1:eth5", "border1:eth1 spine1:eth3"),
 		fabric.Params{BFD: true}, []string{"leaf1", "spine1", "border1"}},
+	{"injected", clos(2, 2), fabric.Params{Controllers: []netip.Addr{netip.MustParseAddr("172.20.20.2")}}, []string{"leaf1", "spine1"}},
 	{"unnumbered", clos(2, 2), fabric.Params{Unnumbered: true}, []string{"leaf1", "spine2"}},
 	{"dualstack", clos(2, 2), fabric.Params{Unnumbered: true, Loopbacks6: prefix("fd00:ff::/64")}, []string{"leaf2"}},
 	{"pods", graph("spine1:eth1 superspine1:eth1", "spine2:eth1 superspine1:eth2", "leaf1:eth1 spine1:eth2", "leaf2:eth1 spine2:eth2"),

@@ -196,10 +196,30 @@ func TestSysctls(t *testing.T) {
 	}
 }
 
+// Each switch hashes flows in a way of its own, and always the same.
+func TestHashSeeds(t *testing.T) {
+	seeds := map[string]string{}
+	for _, name := range []string{"leaf1", "leaf2", "spine1", "spine2", "superspine1", "superspine2"} {
+		m := frr.Sysctls(device.State{Hostname: name})
+		for k, v := range m {
+			if !frr.Optional(k) {
+				continue
+			}
+			if seeds[v] != "" || v == "0" || frr.Sysctls(device.State{Hostname: name})[k] != v {
+				t.Errorf("%s and %s: %s = %s", name, seeds[v], k, v)
+			}
+			seeds[v] = name
+		}
+	}
+	if len(seeds) != 6 || frr.Optional("net.ipv4.ip_forward") {
+		t.Errorf("seeds are %v", seeds)
+	}
+}
+
 func TestParseBFDPeers(t *testing.T) {
 	got, err := frr.ParseBFDPeers([]byte(`[{"multihop":false,"peer":"10.192.0.0","local":"10.192.0.1","vrf":"default","interface":"eth1","id":1,"status":"up","uptime":132},
 		{"peer":"fe80::1","interface":"eth2","status":"down","downtime":3,"diagnostic":"control detection time expired"}]`))
-	want := []frr.BFDPeer{{Peer: "10.192.0.0", Interface: "eth1", Status: "up"}, {Peer: "fe80::1", Interface: "eth2", Status: "down"}}
+	want := []frr.BFDPeer{{Peer: "10.192.0.0", Interface: "eth1", Status: "up"}, {Peer: "fe80::1", Interface: "eth2", Status: "down", Diagnostic: "control detection time expired"}}
 	if err != nil || !slices.Equal(got, want) || !got[0].Up() || got[1].Up() {
 		t.Errorf("%+v, %v", got, err)
 	}

@@ -24,6 +24,9 @@ func isis(s device.State) string {
 	// The first LSP is made at this line, after the interval that counts then: 30 s
 	// until isisd knows another one.
 	l.add(" net %s", i.NET)
+	if s.Drained {
+		l.add(" set-overload-bit")
+	}
 	if i.Statics != "" {
 		l.add(" redistribute ipv4 static level-2 route-map %s", i.Statics)
 	}

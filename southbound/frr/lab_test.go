@@ -182,7 +182,9 @@ func (r *rig) start() {
 				r.t.Fatal(err)
 			}
 			for k, v := range frr.Sysctls(s) {
-				r.run("ip", "netns", "exec", r.ns(n.Name), "sysctl", "-q", "-w", k+"="+v)
+				if _, err := os.Stat("/proc/sys/" + strings.ReplaceAll(k, ".", "/")); err == nil || !frr.Optional(k) {
+					r.run("ip", "netns", "exec", r.ns(n.Name), "sysctl", "-q", "-w", k+"="+v)
+				}
 			}
 		}
 	}

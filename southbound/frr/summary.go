@@ -21,6 +21,7 @@ type Session struct {
 	// brackets, "Idle (Admin)".
 	State       string
 	Uptime      time.Duration // zero unless Established
+	Since       time.Time     // of being Established, to the second; zero otherwise
 	Received    int           // prefixes accepted, of all families
 	Families    []string      // as FRR writes them: ipv4Unicast
 	Description string
@@ -33,6 +34,7 @@ type peerSummary struct {
 	RemoteAs       uint32 `json:"remoteAs"`
 	State          string `json:"state"`
 	PeerUptimeMsec int64  `json:"peerUptimeMsec"`
+	Epoch          int64  `json:"peerUptimeEstablishedEpoch"`
 	PfxRcd         int    `json:"pfxRcd"`
 	Desc           string `json:"desc"`
 }
@@ -73,7 +75,7 @@ func ParseSummary(b []byte) ([]Session, error) {
 	for _, s := range sessions {
 		slices.Sort(s.Families)
 		if !s.Up() {
-			s.Uptime = 0
+			s.Uptime, s.Since = 0, time.Time{}
 		}
 		list = append(list, *s)
 	}
@@ -93,4 +95,7 @@ func (s *Session) merge(family string, p peerSummary) {
 		s.State = p.State
 	}
 	s.Uptime = max(s.Uptime, time.Duration(p.PeerUptimeMsec)*time.Millisecond)
+	if p.Epoch > 0 {
+		s.Since = time.Unix(p.Epoch, 0).UTC()
+	}
 }

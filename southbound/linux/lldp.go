@@ -254,6 +254,9 @@ func (w *Wires) Report() (switchstate.Report, error) {
 	if err != nil {
 		return r, fmt.Errorf("read interfaces: %w", err)
 	}
+	if r.Forwarded, err = forwarded(); err != nil {
+		return r, err
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, l := range links {

@@ -187,19 +187,23 @@ func readSets(pairs map[tunnelKey]uint64, others map[int]uint64) error {
 
 // What the kernel calls the elements of sets, from linux/netfilter/nf_tables.h.
 const (
-	nftGetElements  = nftSubsystem<<8 | 13
-	nftNewElements  = nftSubsystem<<8 | 12
-	nftListTable    = 1
-	nftListSet      = 2
-	nftListElements = 3
-	nftListElement  = 1
-	nftElementKey   = 1
-	nftElementExpr  = 7
-	nftElementExprs = 11
-	nftDataValue    = 1
-	nftExprName     = 1
-	nftExprData     = 2
-	nftCounterBytes = 1
+	nftGetElements    = nftSubsystem<<8 | 13
+	nftNewElements    = nftSubsystem<<8 | 12
+	nftListTable      = 1
+	nftListSet        = 2
+	nftListElements   = 3
+	nftListElement    = 1
+	nftElementKey     = 1
+	nftElementExpr    = 7
+	nftElementExprs   = 11
+	nftDataValue      = 1
+	nftExprName       = 1
+	nftExprData       = 2
+	nftCounterBytes   = 1
+	nftCounterPackets = 2
+
+	// etherHeader is what the counters of nftables leave out and those of ports have.
+	etherHeader = 14
 )
 
 // dumpSet reads the elements of a set, in the kernel's messages.
@@ -263,21 +267,25 @@ func eachElement(b []byte, f func(key []byte, bytes uint64)) error {
 	})
 }
 
-// counterOf reads an expression, if it is a counter.
+// counterOf reads an expression, if it is a counter: its bytes, and those of the
+// packets' Ethernet headers.
 func counterOf(b []byte, bytes *uint64) error {
 	name := ""
 	err := within(b, nftExprName, func(b []byte) error { name = strings.TrimRight(string(b), "\x00"); return nil })
 	if err != nil || name != "counter" {
 		return err
 	}
-	return within(b, nftExprData, func(b []byte) error {
-		return within(b, nftCounterBytes, func(b []byte) error {
+	add := func(each uint64) func([]byte) error {
+		return func(b []byte) error {
 			if len(b) != 8 {
 				return errors.New("a counter of the kernel is not of 8 bytes")
 			}
-			*bytes = binary.BigEndian.Uint64(b)
+			*bytes += each * binary.BigEndian.Uint64(b)
 			return nil
-		})
+		}
+	}
+	return within(b, nftExprData, func(b []byte) error {
+		return errors.Join(within(b, nftCounterBytes, add(1)), within(b, nftCounterPackets, add(etherHeader)))
 	})
 }
 

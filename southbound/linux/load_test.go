@@ -23,7 +23,7 @@ func nest(kind int, parts ...[]byte) []byte {
 // element is one of a set, as the kernel writes it, with its counter as the only
 // expression or as one of several.
 func element(key []byte, bytes uint64, several bool) []byte {
-	counter := append(nest(nftExprName, []byte("counter\x00")), nest(nftExprData, nest(nftCounterBytes, binary.BigEndian.AppendUint64(nil, bytes)))...)
+	counter := append(nest(nftExprName, []byte("counter\x00")), nest(nftExprData, nest(nftCounterBytes, binary.BigEndian.AppendUint64(nil, bytes)), nest(nftCounterPackets, binary.BigEndian.AppendUint64(nil, 2)))...)
 	expr := nest(nftElementExpr, counter)
 	if several {
 		expr = nest(nftElementExprs, nest(nftListElement, nest(nftExprName, []byte("limit\x00"))), nest(nftListElement, counter))
@@ -49,8 +49,8 @@ func TestElementsOfSets(t *testing.T) {
 		}
 	}))
 	require.Equal(t, map[tunnelKey]uint64{
-		{7, netip.MustParseAddr("10.254.0.1"), netip.MustParseAddr("10.254.0.3"), 70000}: 1 << 40,
-		{8, netip.MustParseAddr("fd00::1"), netip.MustParseAddr("fd00::3"), 5}:           3,
+		{7, netip.MustParseAddr("10.254.0.1"), netip.MustParseAddr("10.254.0.3"), 70000}: 1<<40 + 28,
+		{8, netip.MustParseAddr("fd00::1"), netip.MustParseAddr("fd00::3"), 5}:           31,
 	}, got)
 	require.Error(t, eachElement(nest(nftListElements, nest(nftListElement, nest(nftElementExpr, nest(nftExprName, []byte("counter")), nest(nftExprData, nest(nftCounterBytes, []byte{1}))))), nil))
 }

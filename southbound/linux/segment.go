@@ -127,6 +127,11 @@ func bringVXLAN(have *links, flags map[int]portFlags, vtep netip.Addr, seg leafs
 		}
 		l = nil
 	}
+	if v, ok := l.(*netlink.Vxlan); ok && v.TOS != vxlanTOS {
+		if err := setTOS(l); err != nil {
+			return err
+		}
+	}
 	if l == nil {
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name, attrs.MTU = name, seg.MTU
@@ -160,10 +165,11 @@ func join(l, bridge netlink.Link) (joined bool, err error) {
 	return true, nil
 }
 
-// isVXLAN reports whether a device is the one that we would make.
+// isVXLAN reports whether a device is the one that we would make, but for its TOS,
+// which can be changed.
 func isVXLAN(v *netlink.Vxlan, vtep netip.Addr, seg leafstate.Segment) bool {
 	src, _ := netip.AddrFromSlice(v.SrcAddr)
-	return v.VxlanId == int(seg.VNI) && src.Unmap() == vtep && v.Port == vxlanPort && v.TTL == vxlanTTL && v.TOS == vxlanTOS && !v.Learning
+	return v.VxlanId == int(seg.VNI) && src.Unmap() == vtep && v.Port == vxlanPort && v.TTL == vxlanTTL && !v.Learning
 }
 
 func bringPort(have *links, seg leafstate.Segment, p leafstate.Port, bridge netlink.Link) error {

@@ -18,6 +18,7 @@ type Announcement struct {
 	Serial string     `json:"serial" doc:"Serial number of the box" minLength:"1" maxLength:"128"`
 	MAC    intent.MAC `json:"mac,omitzero" doc:"MAC address of its first port"`
 	Node   string     `json:"node,omitempty" doc:"Node that the box is to be; left out when the controller is to find one" maxLength:"63"`
+	Name   string     `json:"name,omitempty" doc:"Name that it says by LLDP; that of node, or the serial number, when left out" maxLength:"255"`
 	Token  string     `json:"token,omitempty" doc:"One-time join token" maxLength:"128"`
 	Ports  []Port     `json:"ports" nullable:"false" maxItems:"1024" doc:"Ethernet ports, by name"`
 	// What follows tells how a switch is set up already; it is for discovery.

@@ -43,7 +43,7 @@ type Tunnelled struct {
 	From  netip.Addr `json:"from"`
 	To    netip.Addr `json:"to"`
 	VNI   intent.VNI `json:"vni"`
-	Bytes uint64     `json:"bytes" doc:"IP headers included, Ethernet headers not"`
+	Bytes uint64     `json:"bytes" doc:"Ethernet headers included"`
 }
 
 // LoadAnswer is the answer to a report of a switch's load.

@@ -72,6 +72,8 @@ type Report struct {
 	Serial   string   `json:"serial,omitempty" doc:"Serial number of the box" maxLength:"128"`
 	Ports    []Port   `json:"ports" nullable:"false" doc:"Ethernet ports, by name"`
 	Underlay Underlay `json:"underlay,omitzero"`
+	// Forwarded counts what the switch passes on, and not what it sends itself.
+	Forwarded uint64 `json:"forwarded,omitempty" doc:"IP packets that the switch has passed on"`
 }
 
 // Port is an Ethernet port as the kernel has it.

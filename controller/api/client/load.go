@@ -76,7 +76,7 @@ type Cell struct {
 	From   string  `json:"from" doc:"Node"`
 	To     string  `json:"to" doc:"Node"`
 	Tenant string  `json:"tenant,omitempty"`
-	Rate   float64 `json:"rate" doc:"Bits per second, outer IP headers included"`
+	Rate   float64 `json:"rate" doc:"Bits per second, outer headers included"`
 	// By says how much leaves by which ports, as leaf:port.
 	By map[string]float64 `json:"by" doc:"Bits per second by the port by which it leaves, as leaf:port"`
 }

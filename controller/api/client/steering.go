@@ -1,0 +1,48 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+
+	"github.com/weft-sdn/weft/controller/intent"
+)
+
+// SteeringQuestion asks what would be steered.
+type SteeringQuestion struct {
+	Policies []SteeringDraft `json:"policies,omitempty" doc:"Policies instead of those of their names, or besides"`
+	Off      []string        `json:"off,omitempty" doc:"Names of policies that are gone"`
+	Without  []string        `json:"without,omitempty" doc:"Interfaces (leaf1:eth1) and switches that are down, besides those that are"`
+}
+
+// SteeringDraft is a policy that need not be stored.
+type SteeringDraft struct {
+	Name string                    `json:"name" doc:"Name"`
+	Spec intent.SteeringPolicySpec `json:"spec"`
+}
+
+// SteeringPlan is what would be steered.
+type SteeringPlan struct {
+	Routes   []intent.SteeredRoute `json:"routes" nullable:"false" doc:"Of all leaves: before is ECMP, after is what the leaf is given"`
+	Problems []SteeringProblem     `json:"problems" nullable:"false" doc:"Policies that do nothing, or fall back to ECMP, and why"`
+}
+
+// SteeringProblem is why a policy does not do what it says.
+type SteeringProblem struct {
+	Policy  string `json:"policy"`
+	Message string `json:"message"`
+}
+
+// PlanSteering asks what would be steered. Nothing is done.
+func (c *Client) PlanSteering(ctx context.Context, q SteeringQuestion) (SteeringPlan, error) {
+	var out SteeringPlan
+	body, err := json.Marshal(q)
+	if err != nil {
+		return out, err
+	}
+	_, answer, err := c.do(ctx, http.MethodPost, "/v1/steering/plan", nil, http.Header{"Content-Type": {"application/json"}}, body)
+	if err != nil {
+		return out, err
+	}
+	return out, json.Unmarshal(answer, &out)
+}

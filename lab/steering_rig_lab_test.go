@@ -1,0 +1,245 @@
+//go:build lab
+
+package lab
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
+
+	"github.com/weft-sdn/weft/controller/api/client"
+	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/lab/netns"
+)
+
+// flowsAtOnce is how many flows there are between two hosts at a time.
+const flowsAtOnce = 200
+
+// steerPort is where flows lead to.
+const steerPort = 7201
+
+// pairOf are two hosts between which flows go.
+type pairOf struct {
+	from, to string
+	at       netip.Addr // of to
+}
+
+// dialled opens flows, each with a source port of its own.
+func (w *site) dialled(p pairOf, n int) []*net.UDPConn {
+	w.Helper()
+	out := make([]*net.UDPConn, n)
+	require.NoError(w, netns.Do(w.Namespace(p.from), func() (err error) {
+		for i := range out {
+			if out[i], err = net.DialUDP("udp", nil, &net.UDPAddr{IP: p.at.AsSlice(), Port: steerPort}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	return out
+}
+
+func shut(all []*net.UDPConn) {
+	for _, c := range all {
+		c.Close()
+	}
+}
+
+// sentBy reads how many bytes a node's interfaces have sent.
+func (w *site) sentBy(node string, interfaces ...string) []uint64 {
+	w.Helper()
+	out := make([]uint64, len(interfaces))
+	require.NoError(w, netns.Do(w.Namespace(node), func() error {
+		for i, name := range interfaces {
+			l, err := netlink.LinkByName(name)
+			if err != nil {
+				return err
+			}
+			out[i] = l.Attrs().Statistics.TxBytes
+		}
+		return nil
+	}))
+	return out
+}
+
+// shares sends flows between hosts, 200 at a time, and says which part of what a leaf
+// sent left by each of its uplinks: by their counters. A hash deals flows out like dice:
+// that of 4,000 flows is within 3 points of the weights but once in some 10,000 times.
+func (w *site) shares(p pairOf, leaf string, uplinks ...string) []float64 {
+	w.Helper()
+	before := w.sentBy(leaf, uplinks...)
+	payload := make([]byte, 400)
+	for range 20 {
+		flows := w.dialled(p, flowsAtOnce)
+		for range 3 {
+			for _, c := range flows {
+				_, _ = c.Write(payload) // the port may be closed
+			}
+			time.Sleep(time.Millisecond) // a burst, not a flood
+		}
+		shut(flows)
+	}
+	after, sum := w.sentBy(leaf, uplinks...), 0.0
+	out := make([]float64, len(uplinks))
+	for i := range out {
+		out[i] = float64(after[i] - before[i])
+		sum += out[i]
+	}
+	require.Greater(w, sum, 0.5*20*flowsAtOnce*3*400, "what was sent left by these links") // a vSwitch may drop of new flows
+	for i := range out {
+		out[i] = 100 * out[i] / sum
+	}
+	return out
+}
+
+// requireShares checks parts of a hundred.
+func (w *site) requireShares(want, got []float64, why string) {
+	w.Helper()
+	w.Logf("%s: %.1f %% of the bytes leave by each uplink, asked is %.0f", why, got, want)
+	for i := range want {
+		require.InDelta(w, want[i], got[i], 3, "%s: %.1f", why, got)
+	}
+}
+
+// steady is a probe each millisecond, by 200 flows in turn.
+type steady struct {
+	stop    chan struct{}
+	done    sync.WaitGroup
+	sent    atomic.Int64
+	arrived []atomic.Bool
+}
+
+// probing begins a probe between hosts; it goes on until end.
+func (w *site) probing(p pairOf) *steady {
+	w.Helper()
+	s := &steady{stop: make(chan struct{}), arrived: make([]atomic.Bool, pingMost)}
+	var in *net.UDPConn
+	require.NoError(w, netns.Do(w.Namespace(p.to), func() (err error) {
+		in, err = net.ListenUDP("udp", &net.UDPAddr{IP: p.at.AsSlice(), Port: steerPort})
+		return err
+	}))
+	require.NoError(w, in.SetReadBuffer(4<<20))
+	flows := w.dialled(p, flowsAtOnce)
+	s.done.Go(func() {
+		buf := make([]byte, 64)
+		for {
+			n, err := in.Read(buf)
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if err == nil && n == 8 {
+				s.arrived[binary.BigEndian.Uint64(buf)].Store(true)
+			}
+		}
+	})
+	s.done.Go(func() {
+		defer in.Close()
+		defer shut(flows)
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for i := range pingMost {
+			select {
+			case <-s.stop:
+				// The last may be on their way.
+				for deadline := time.Now().Add(2 * time.Second); time.Now().Before(deadline) && s.missing() > 0; {
+					time.Sleep(5 * time.Millisecond)
+				}
+				return
+			case <-tick.C:
+			}
+			_, _ = flows[i%len(flows)].Write(binary.BigEndian.AppendUint64(nil, uint64(i)))
+			s.sent.Add(1)
+		}
+	})
+	w.eventually(10*time.Second, func() error {
+		if n := s.sent.Load(); n < flowsAtOnce || !s.arrived[n-10].Load() {
+			return errors.New("probes do not arrive")
+		}
+		return nil
+	})
+	return s
+}
+
+// missing counts probes that did not arrive.
+func (s *steady) missing() (n int) {
+	for i := range s.sent.Load() {
+		if !s.arrived[i].Load() {
+			n++
+		}
+	}
+	return n
+}
+
+// end ends the probe and says how many were sent and lost.
+func (s *steady) end() (sent, lost int) {
+	close(s.stop)
+	s.done.Wait()
+	return int(s.sent.Load()), s.missing()
+}
+
+// steeringPolicy is one of the CLI's making.
+func steeringPolicy(name string, spec intent.SteeringPolicySpec) *intent.SteeringPolicy {
+	return &intent.SteeringPolicy{Header: intent.Header{Kind: intent.KindSteeringPolicy}, Metadata: intent.Metadata{Name: name}, Spec: spec}
+}
+
+// steered waits until the kernel of a leaf has the next hops that are wanted to an
+// address, as "eth1*75,eth2*25", and tells how long it took.
+func (w *site) steered(leaf string, to netip.Addr, want string) time.Duration {
+	w.Helper()
+	return w.eventually(patience, func() error {
+		if got := w.legs(leaf, to); got != want {
+			return errStill("%s has %s to %s, not %s", leaf, got, to, want)
+		}
+		return nil
+	})
+}
+
+// legs are the next hops of a leaf's kernel to an address, with weights where there are
+// several.
+func (w *site) legs(leaf string, to netip.Addr) string {
+	w.Helper()
+	var out []string
+	require.NoError(w, netns.Do(w.Namespace(leaf), func() error {
+		routes, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Dst: &net.IPNet{IP: to.AsSlice(), Mask: net.CIDRMask(32, 32)}}, netlink.RT_FILTER_DST)
+		if err != nil {
+			return err
+		}
+		for _, r := range routes {
+			legs := r.MultiPath
+			if len(legs) == 0 {
+				legs = []*netlink.NexthopInfo{{LinkIndex: r.LinkIndex}}
+			}
+			for _, h := range legs {
+				l, err := netlink.LinkByIndex(h.LinkIndex)
+				if err != nil {
+					return err
+				}
+				if leg := l.Attrs().Name; len(legs) > 1 {
+					out = append(out, fmt.Sprintf("%s*%d", leg, h.Hops+1))
+				} else {
+					out = append(out, leg)
+				}
+			}
+		}
+		return nil
+	}))
+	slices.Sort(out)
+	return strings.Join(out, ",")
+}
+
+// off deletes a policy.
+func (w *site) off(name string) {
+	w.Helper()
+	_, err := w.client.Delete(w.Context(), intent.Ref{Kind: intent.KindSteeringPolicy, Name: name}, client.DeleteOptions{})
+	require.NoError(w, err)
+}
