@@ -153,13 +153,13 @@ func TestForeignLeavesAreNoPartOfTheFabric(t *testing.T) {
 	link := func(a string) *intent.Link {
 		return &intent.Link{Metadata: intent.Metadata{Name: a}, Spec: intent.LinkSpec{Endpoints: []intent.LinkEnd{{Node: a, Interface: "eth1"}, {Node: "spine1", Interface: a}}}}
 	}
-	f, err := PlanIntent(intent.FabricSpec{}, []*intent.Node{far, leaf, spine}, []*intent.Link{link("leaf1")})
+	f, err := fabric.PlanIntent(intent.FabricSpec{}, []*intent.Node{far, leaf, spine}, []*intent.Link{link("leaf1")})
 	require.NoError(t, err)
 	_, there := f.Node("far")
 	require.False(t, there)
-	_, err = PlanIntent(intent.FabricSpec{}, []*intent.Node{far, leaf, spine}, []*intent.Link{link("leaf1"), link("far")})
+	_, err = fabric.PlanIntent(intent.FabricSpec{}, []*intent.Node{far, leaf, spine}, []*intent.Link{link("leaf1"), link("far")})
 	require.ErrorContains(t, err, "far: VTEP 192.0.2.1 is outside pool VTEPs")
 	far.Spec.EVPN = nil
-	_, err = PlanIntent(intent.FabricSpec{}, []*intent.Node{far, leaf, spine}, []*intent.Link{link("leaf1")})
+	_, err = fabric.PlanIntent(intent.FabricSpec{}, []*intent.Node{far, leaf, spine}, []*intent.Link{link("leaf1")})
 	require.Error(t, err, "a switch of ours without a link")
 }
