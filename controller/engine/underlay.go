@@ -145,7 +145,7 @@ func (u *underlay) plan() (changed bool, err error) {
 			if err != nil {
 				break
 			}
-			if !n.Spec.Role.Switch() || n.Spec.Unmanaged {
+			if !n.Spec.Role.Switch() || n.Spec.Foreign() {
 				continue
 			}
 			s := switchstate.State{Version: switchstate.Version, Revision: rev}
