@@ -55,11 +55,21 @@ func SpecOf(p Params) intent.FabricSpec {
 // PlanIntent plans the fabric that the objects ask for. What nodes and links state of
 // AS numbers and addresses stays, whatever the names; what they leave out is given
 // the first number that none of them states. So growth renumbers nothing once the
-// objects state what Intent writes into them.
+// objects state what Intent writes into them. A switch that somebody else configures
+// and that has no link is reached by other ways, and is no part of the fabric.
 func PlanIntent(spec intent.FabricSpec, nodes []*intent.Node, links []*intent.Link) (*Facts, error) {
 	g := &topology.Graph{Name: intent.FabricName}
 	st := stated{nodes: map[string]intent.NodeSpec{}, ends: map[string]netip.Prefix{}}
+	linked := map[string]bool{}
+	for _, l := range links {
+		for _, e := range l.Spec.Endpoints {
+			linked[e.Node] = true
+		}
+	}
 	for _, n := range nodes {
+		if n.Spec.Role.Switch() && n.Spec.Foreign() && !linked[n.Metadata.Name] {
+			continue
+		}
 		g.Nodes = append(g.Nodes, topology.Node{Name: n.Metadata.Name, Role: n.Spec.Role})
 		st.nodes[n.Metadata.Name] = n.Spec
 	}

@@ -143,3 +143,23 @@ func TestPlanIntentRefuses(t *testing.T) {
 		})
 	}
 }
+
+// What a leaf of somebody else states is nobody's trouble as long as it has no link in
+// the fabric.
+func TestForeignLeavesAreNoPartOfTheFabric(t *testing.T) {
+	far := &intent.Node{Metadata: intent.Metadata{Name: "far"}, Spec: intent.NodeSpec{Role: intent.RoleLeaf, VTEP: netip.MustParseAddr("192.0.2.1"), EVPN: &intent.EVPN{Unmanaged: true}}}
+	spine := &intent.Node{Metadata: intent.Metadata{Name: "spine1"}, Spec: intent.NodeSpec{Role: intent.RoleSpine}}
+	leaf := &intent.Node{Metadata: intent.Metadata{Name: "leaf1"}, Spec: intent.NodeSpec{Role: intent.RoleLeaf}}
+	link := func(a string) *intent.Link {
+		return &intent.Link{Metadata: intent.Metadata{Name: a}, Spec: intent.LinkSpec{Endpoints: []intent.LinkEnd{{Node: a, Interface: "eth1"}, {Node: "spine1", Interface: a}}}}
+	}
+	f, err := fabric.PlanIntent(intent.FabricSpec{}, []*intent.Node{far, leaf, spine}, []*intent.Link{link("leaf1")})
+	require.NoError(t, err)
+	_, there := f.Node("far")
+	require.False(t, there)
+	_, err = fabric.PlanIntent(intent.FabricSpec{}, []*intent.Node{far, leaf, spine}, []*intent.Link{link("leaf1"), link("far")})
+	require.ErrorContains(t, err, "far: VTEP 192.0.2.1 is outside pool VTEPs")
+	far.Spec.EVPN = nil
+	_, err = fabric.PlanIntent(intent.FabricSpec{}, []*intent.Node{far, leaf, spine}, []*intent.Link{link("leaf1")})
+	require.Error(t, err, "a switch of ours without a link")
+}

@@ -18,6 +18,7 @@ import (
 	"github.com/weft-sdn/weft/controller/api/client"
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/lab/netns"
+	"github.com/weft-sdn/weft/southbound/frr"
 	"github.com/weft-sdn/weft/topology"
 )
 
@@ -276,7 +277,11 @@ func (w *site) thinGroup(t *testing.T) {
 
 // The fault that FRR's groups of nexthop objects have after a flap: the kernel keeps a
 // single leg, while zebra has both. Routes come as objects when they are learned anew.
+// The switch's agent, which would take the command back, is held while that is set up.
 func (w *site) thinByObjects(t *testing.T) {
+	n, agent := w.eventCount(t), w.lastAgent("leaf1").PID
+	require.NoError(t, unix.Kill(agent, unix.SIGSTOP))
+	defer func() { require.NoError(t, unix.Kill(agent, unix.SIGCONT)) }()
 	require.NoError(t, w.vtysh(t.Context(), "leaf1", "zebra nexthop kernel enable"))
 	uplinks := []string{"eth1", "eth2"}
 	require.NoError(t, netns.Do(w.Namespace("leaf1"), func() error {
@@ -308,11 +313,9 @@ func (w *site) thinByObjects(t *testing.T) {
 		}
 		return nil
 	})
-	w.pathsOf("leaf1", "leaf2", alike)
 	route, err := output(t, w.State, "leaf1", "ip", "route", "show", to.String())
 	require.NoError(t, err)
 	require.Contains(t, route, "nhid", "the group is a nexthop object")
-	n := w.eventCount(t)
 	far := w.linkOf("leaf1", "eth2").B
 	require.NoError(t, netns.Do(w.Namespace(far.Node), func() error { return setDown(far.Interface) }))
 	w.eventually(20*time.Second, func() error {
@@ -322,9 +325,29 @@ func (w *site) thinByObjects(t *testing.T) {
 		return nil
 	})
 	require.NoError(t, netns.Do(w.Namespace(far.Node), func() error { return setUp(far.Interface) }))
+	w.eventually(30*time.Second, func() error { return w.zebraHas("leaf1", to, len(uplinks)) })
+	require.Len(t, w.fib("leaf1")[to], 1, "the kernel is left with one leg")
+	require.NoError(t, unix.Kill(agent, unix.SIGCONT))
 	w.mended(t, n, "without the next hop by eth2, which zebra has")
 	require.Equal(t, uplinks, w.fib("leaf1")[to])
-	require.NoError(t, w.vtysh(t.Context(), "leaf1", "no zebra nexthop kernel enable"))
+}
+
+// zebraHas reports whether zebra has so many next hops for a prefix.
+func (w *site) zebraHas(node string, to netip.Prefix, want int) error {
+	text, err := exec.CommandContext(w.Context(), "vtysh", "--vty_socket", w.NodeDir(node), "-c", "show ip route json").Output()
+	if err != nil {
+		return err
+	}
+	list, err := frr.ParseRIB(text)
+	if err != nil {
+		return err
+	}
+	for _, r := range list {
+		if r.Prefix == to && len(r.NextHops) == want {
+			return nil
+		}
+	}
+	return fmt.Errorf("not %d next hops for %s in %+v", want, to, list)
 }
 
 // A tunnel's device with tos 0, and a kernel that looks at addresses alone, send all

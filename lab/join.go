@@ -32,6 +32,9 @@ const joinsMost = 64
 type Joined struct {
 	Controllers [2]netip.Addr // where each one's controller is reached by the other's
 	ASNs        [2]uint32     // of the controllers
+	// What JoinLines leaves to an Interconnect on each one's controller.
+	Lines    [2][]intent.Line
+	Prefixes [2][]netip.Prefix
 }
 
 // Join joins the underlays of two running labs of different sites by links, each
@@ -39,6 +42,27 @@ type Joined struct {
 // nothing else. One more link joins the controllers. What tenants have crosses
 // only by an Interconnect.
 func Join(ctx context.Context, labs [2]*State, leaves ...[2]string) (*Joined, error) {
+	j, err := join(labs, leaves)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range labs {
+		if err := s.letIn(ctx); err != nil {
+			return nil, err
+		}
+	}
+	between := joinBorders
+	for _, ends := range leaves {
+		if err := joinLeaves(ctx, labs, ends, between); err != nil {
+			return nil, err
+		}
+		between = next(between)
+	}
+	return j, nil
+}
+
+// join checks what is to be joined and joins the controllers.
+func join(labs [2]*State, leaves [][2]string) (*Joined, error) {
 	if len(leaves) == 0 || len(leaves) > joinsMost {
 		return nil, fmt.Errorf("labs %s and %s can be joined by 1 to %d links, not %d", labs[0].Name, labs[1].Name, joinsMost, len(leaves))
 	}
@@ -61,32 +85,31 @@ func Join(ctx context.Context, labs [2]*State, leaves ...[2]string) (*Joined, er
 			}
 		}
 	}
-	if err := joinLink(labs, [2]string{controllerNode, controllerNode}, joinControllers, 1500); err != nil {
+	if err := joinLink(labs, [2]End{{Node: controllerNode, Interface: JoinPort}, {Node: controllerNode, Interface: JoinPort}}, 1500); err != nil {
 		return nil, err
 	}
 	j := &Joined{Controllers: pair(joinControllers)}
 	for i, s := range labs {
 		j.ASNs[i] = s.controllerASN()
-		if err := s.letIn(ctx); err != nil {
+		if err := s.address(controllerNode, JoinPort, netip.PrefixFrom(pair(joinControllers)[i], joinControllers.Bits())); err != nil {
 			return nil, err
 		}
-	}
-	between := joinBorders
-	for _, ends := range leaves {
-		if err := joinLeaves(ctx, labs, ends, between); err != nil {
-			return nil, err
-		}
-		between = netip.PrefixFrom(pair(between)[1].Next(), between.Bits())
 	}
 	return j, nil
 }
 
+// next is the prefix after one.
+func next(p netip.Prefix) netip.Prefix { return netip.PrefixFrom(pair(p)[1].Next(), p.Bits()) }
+
 // joinLeaves joins two leaves by a link with addresses of a prefix, and eBGP.
 func joinLeaves(ctx context.Context, labs [2]*State, leaves [2]string, between netip.Prefix) error {
-	if err := joinLink(labs, leaves, between, labs[0].mtuOf(leaves[0])); err != nil {
+	if err := joinLink(labs, [2]End{{Node: leaves[0], Interface: JoinPort}, {Node: leaves[1], Interface: JoinPort}}, labs[0].mtuOf(leaves[0])); err != nil {
 		return err
 	}
 	for i, s := range labs {
+		if err := s.address(leaves[i], JoinPort, netip.PrefixFrom(pair(between)[i], between.Bits())); err != nil {
+			return err
+		}
 		err := s.vtysh(ctx, leaves[i], borderConfig(s, leaves[i], labs[1-i], leaves[1-i], pair(between)[1-i])...)
 		if err != nil {
 			return err
@@ -97,32 +120,34 @@ func joinLeaves(ctx context.Context, labs [2]*State, leaves [2]string, between n
 
 func pair(p netip.Prefix) [2]netip.Addr { return [2]netip.Addr{p.Addr(), p.Addr().Next()} }
 
-// joinLink makes a link between nodes of two labs, with an address at each end.
-func joinLink(labs [2]*State, nodes [2]string, between netip.Prefix, mtu int) error {
+// joinLink makes a link between nodes of two labs.
+func joinLink(labs [2]*State, ends [2]End, mtu int) error {
 	fail := func(err error) error {
-		return fmt.Errorf("join %s of lab %s with %s of lab %s: %w", nodes[0], labs[0].Name, nodes[1], labs[1].Name, err)
+		return fmt.Errorf("join %s of lab %s with %s of lab %s: %w", ends[0].Node, labs[0].Name, ends[1].Node, labs[1].Name, err)
 	}
-	other, err := os.Open(netns.Path(labs[1].Namespace(nodes[1])))
+	other, err := os.Open(netns.Path(labs[1].Namespace(ends[1].Node)))
 	if err != nil {
 		return fail(err)
 	}
 	defer other.Close()
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU = JoinPort, mtu
-	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: JoinPort, PeerMTU: uint32(mtu), PeerNamespace: netlink.NsFd(other.Fd())}
-	if err := netns.Do(labs[0].Namespace(nodes[0]), func() error { return netlink.LinkAdd(veth) }); err != nil {
+	attrs.Name, attrs.MTU = ends[0].Interface, mtu
+	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: ends[1].Interface, PeerMTU: uint32(mtu), PeerNamespace: netlink.NsFd(other.Fd())}
+	if err := netns.Do(labs[0].Namespace(ends[0].Node), func() error { return netlink.LinkAdd(veth) }); err != nil {
 		return fail(err)
 	}
-	for i, a := range pair(between) {
-		err := netns.Do(labs[i].Namespace(nodes[i]), func() error {
-			if err := setUp(JoinPort); err != nil {
-				return err
-			}
-			return addAddress(Address{JoinPort, netip.PrefixFrom(a, between.Bits())})
-		})
-		if err != nil {
+	for i, e := range ends {
+		if err := netns.Do(labs[i].Namespace(e.Node), func() error { return setUp(e.Interface) }); err != nil {
 			return fail(err)
 		}
+	}
+	return nil
+}
+
+// address gives an interface of a node an address.
+func (s *State) address(node, iface string, p netip.Prefix) error {
+	if err := netns.Do(s.Namespace(node), func() error { return addAddress(Address{iface, p}) }); err != nil {
+		return fmt.Errorf("address of %s:%s: %w", node, iface, err)
 	}
 	return nil
 }

@@ -63,9 +63,9 @@ func tableOf(k intent.Kind, objects []intent.Object, wide bool) table {
 	case intent.KindSteeringPolicy:
 		t.header = steeringColumns(wide)
 	case intent.KindInterconnect:
-		t.header = []string{"NAME", "ASN", "PEERS", "NETWORKS", "SENT", "RECEIVED", "STATUS", "AGE"}
+		t.header = []string{"NAME", "ASN", "PEERS", "LINES", "NETWORKS", "SENT", "RECEIVED", "STATUS", "AGE"}
 		if wide {
-			t.header = append(t.header, "REASON")
+			t.header = append(t.header, "IN-USE", "REASON")
 		}
 	case intent.KindPort:
 		t.header = []string{"TENANT", "NAME", "NETWORK", "ADDRESSES", "NODE", "STATUS", "AGE"}
@@ -213,9 +213,22 @@ func interconnectRow(o *intent.Interconnect, wide bool) []string {
 	for _, n := range s.Stretched {
 		sent, received = sent+n.Sent, received+n.Received
 	}
-	r := []string{o.Metadata.Name, fmt.Sprint(o.Spec.ASN), fmt.Sprintf("%d/%d", up, len(o.Spec.Peers)), fmt.Sprint(len(o.Spec.Networks)), fmt.Sprint(sent), fmt.Sprint(received), string(s.Phase), age(o.Metadata.Created)}
+	lines, used := "", []string{}
+	if n := len(o.Spec.Lines); n > 0 {
+		lineUp := 0
+		for _, l := range s.Lines {
+			if l.State == intent.LineUp {
+				lineUp++
+			}
+			if l.InUse {
+				used = append(used, l.Name)
+			}
+		}
+		lines = fmt.Sprintf("%d/%d", lineUp, n)
+	}
+	r := []string{o.Metadata.Name, fmt.Sprint(o.Spec.ASN), fmt.Sprintf("%d/%d", up, len(o.Spec.Peers)), lines, fmt.Sprint(len(o.Spec.Networks)), fmt.Sprint(sent), fmt.Sprint(received), string(s.Phase), age(o.Metadata.Created)}
 	if wide {
-		r = append(r, why(s))
+		r = append(r, strings.Join(used, ", "), why(s))
 	}
 	return r
 }

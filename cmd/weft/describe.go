@@ -258,6 +258,23 @@ func (a *app) describeFabric(s *intent.Status) error {
 			return err
 		}
 	}
+	if len(s.Lines) > 0 {
+		fmt.Fprintln(a.out, "Lines:")
+		t := table{header: []string{"LINE", "NODE", "PREFERENCE", "STATE", "SINCE", "IN-USE"}}
+		for _, l := range s.Lines {
+			since, used := "", "no"
+			if !l.Since.IsZero() {
+				since = l.Since.Local().Format(time.DateTime)
+			}
+			if l.InUse {
+				used = "yes"
+			}
+			t.add(l.Name, l.Node, fmt.Sprint(l.Preference), string(l.State), since, used)
+		}
+		if err := t.print(a.out, true); err != nil {
+			return err
+		}
+	}
 	if len(s.Stretched) > 0 {
 		fmt.Fprintln(a.out, "Stretched:")
 		t := table{header: []string{"NETWORK", "VNI", "SENT", "RECEIVED", "USED", "VTEPS-THERE"}}

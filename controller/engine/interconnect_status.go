@@ -8,6 +8,7 @@ import (
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/overlay"
 	"github.com/weft-sdn/weft/overlay/evpn"
+	"github.com/weft-sdn/weft/southbound/switchstate"
 )
 
 // interconnectStatus is what the sessions with another fabric say. The caller holds
@@ -44,6 +45,7 @@ func (e *Engine) interconnectStatus(c *intent.Interconnect) *intent.Status {
 	case up < len(known.Spec.Peers):
 		st.Phase, st.Applied = intent.PhaseDegraded, 0
 	}
+	st.Lines = intent.LineViews(&known.Spec, e.lineSessions)
 	for _, sn := range known.Spec.Networks {
 		st.Stretched = append(st.Stretched, e.stretchedView(sn, routes))
 	}
@@ -82,4 +84,18 @@ func (e *Engine) stretchedView(sn intent.StretchedNetwork, routes []evpn.Route) 
 	}
 	slices.Sort(v.VTEPs)
 	return v
+}
+
+// lineSessions are the established BGP sessions that a border leaf reports.
+func (e *Engine) lineSessions(node string) (list []intent.LineSession, ok bool) {
+	r, at, ok := e.Routing(node)
+	if !ok || e.routing.now().Sub(at) > silentAfter {
+		return nil, false
+	}
+	for _, s := range r.BGP {
+		if s.State == switchstate.Established {
+			list = append(list, intent.LineSession{Peer: s.Peer, Since: s.Since})
+		}
+	}
+	return list, true
 }

@@ -53,6 +53,7 @@ type underlay struct {
 	fabric   *intent.Fabric
 	nodes    map[string]*intent.Node
 	links    map[string]*intent.Link
+	joins    map[string]*intent.Interconnect
 	rev      uint64        // of the store, of the objects
 	dirty    chan struct{} // has one when something changed since the last plan
 	states   map[string]switchstate.State
@@ -75,7 +76,7 @@ type agentView struct {
 }
 
 func newUnderlay() *underlay {
-	return &underlay{nodes: map[string]*intent.Node{}, links: map[string]*intent.Link{}, dirty: make(chan struct{}, 1),
+	return &underlay{nodes: map[string]*intent.Node{}, links: map[string]*intent.Link{}, joins: map[string]*intent.Interconnect{}, dirty: make(chan struct{}, 1),
 		states: map[string]switchstate.State{}, changed: make(chan struct{}), switches: map[string]*agentView{}, now: time.Now}
 }
 
@@ -101,6 +102,12 @@ func (u *underlay) put(r intent.Ref, o intent.Object) {
 			u.links[r.Name] = l
 		} else {
 			delete(u.links, r.Name)
+		}
+	case intent.KindInterconnect:
+		if c, ok := o.(*intent.Interconnect); ok {
+			u.joins[r.Name] = c
+		} else {
+			delete(u.joins, r.Name)
 		}
 	default:
 		return
@@ -128,7 +135,7 @@ func (u *underlay) again() {
 func (u *underlay) plan() (changed bool, err error) {
 	u.mu.Lock()
 	f, rev := u.fabric, u.rev
-	nodes, links := slices.Collect(maps.Values(u.nodes)), slices.Collect(maps.Values(u.links))
+	nodes, links, joins := slices.Collect(maps.Values(u.nodes)), slices.Collect(maps.Values(u.links)), slices.Collect(maps.Values(u.joins))
 	u.mu.Unlock()
 	var facts *fabric.Facts
 	states := map[string]switchstate.State{}
@@ -138,11 +145,13 @@ func (u *underlay) plan() (changed bool, err error) {
 			if err != nil {
 				break
 			}
-			if !n.Spec.Role.Switch() || n.Spec.Unmanaged {
+			if !n.Spec.Role.Switch() || n.Spec.Foreign() {
 				continue
 			}
 			s := switchstate.State{Version: switchstate.Version, Revision: rev}
-			s.Device, err = fabric.Device(facts, n.Metadata.Name)
+			if s.Device, err = fabric.Device(facts, n.Metadata.Name); err == nil {
+				s.Device, err = fabric.AddLines(facts, s.Device, joins...)
+			}
 			s.Hash = s.Device.Hash()
 			states[n.Metadata.Name] = s
 		}

@@ -25,6 +25,11 @@ type InterconnectSpec struct {
 	// Networks that are not listed do not cross, neither their routes nor their
 	// frames.
 	Networks []StretchedNetwork `json:"networks,omitempty" yaml:"networks,omitempty" doc:"Networks that are stretched to the other fabric; no others cross"`
+	// Lines carry what crosses. Without them the underlays are joined by somebody
+	// else.
+	Lines    []Line         `json:"lines,omitempty" yaml:"lines,omitempty" doc:"Links of border leaves to those of the other fabric; left out when somebody else joins the underlays" maxItems:"64"`
+	Prefixes []netip.Prefix `json:"prefixes,omitempty" yaml:"prefixes,omitempty" doc:"Where the VTEPs of the other fabric are: its VTEP and rack pools, IPv4. Nothing else is taken from lines" maxItems:"64"`
+	HoldDown Seconds        `json:"holdDown,omitempty" yaml:"holdDown,omitempty" doc:"Seconds that a line must have been up before it carries what another line can; 30 when left out" minimum:"0" maximum:"240"`
 }
 
 // FabricPeer is a BGP EVPN speaker of another fabric.
@@ -103,6 +108,7 @@ func (c *Interconnect) Validate() error {
 	for i, p := range c.Spec.Peers {
 		f.fabricPeer(fmt.Sprintf("spec.peers[%d]", i), c.Spec.Peers, i, p)
 	}
+	f.lines(&c.Spec)
 	if n := len(c.Spec.Networks); n > maxStretchedNetworks {
 		f.Add("spec.networks", "has %d: an interconnect may have %d", n, maxStretchedNetworks)
 		return f.Err()

@@ -95,6 +95,10 @@ func (s *NodeSpec) Drains() bool { return s.Maintenance == MaintenanceDrain }
 // Edge reports whether the controller serves the node as an end of tunnels.
 func (s *NodeSpec) Edge() bool { return s.VSwitch != nil || s.HardwareVTEP != nil || s.EVPN != nil }
 
+// Foreign reports whether somebody else configures the switch: no agent of ours asks
+// for its state.
+func (s *NodeSpec) Foreign() bool { return s.Unmanaged || s.EVPN != nil && s.EVPN.Unmanaged }
+
 // EVPN tells how the controller speaks BGP EVPN with a leaf (RFC 7432, RFC
 // 8365). The controller dials; to the leaf it is an internal peer and a route
 // reflector (RFC 4456), in the leaf's own AS.

@@ -254,6 +254,7 @@ type Status struct {
 	// Interconnect status.
 	Peers     []PeerSession   `json:"peers,omitempty" yaml:"peers,omitempty" doc:"Interconnect: BGP sessions with the other fabric"`
 	Stretched []StretchedView `json:"stretched,omitempty" yaml:"stretched,omitempty" doc:"Interconnect: what crosses of each network"`
+	Lines     []LineView      `json:"lines,omitempty" yaml:"lines,omitempty" doc:"Interconnect: its lines, as their border leaves see them"`
 	// Steered are the routes of a steering policy.
 	Steered []SteeredRoute `json:"steered,omitempty" yaml:"steered,omitempty" doc:"Steering policy: routes of leaves that it makes or changes"`
 }

@@ -189,7 +189,7 @@ func (d *deletion) collect(ctx context.Context, o victim) error {
 				if err != nil {
 					return err
 				}
-				if !dup[ref] && ref.Kind != intent.KindExternalNetwork { // it has an interface of the node, and holds it
+				if !dup[ref] && ref.Kind != intent.KindExternalNetwork && ref.Kind != intent.KindInterconnect { // they have an interface of the node, and hold it
 					dup[ref] = true
 					refs = append(refs, ref)
 				}

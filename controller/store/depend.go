@@ -62,6 +62,9 @@ func mentions(o intent.Object) []intent.Ref {
 		for _, n := range o.Spec.Networks {
 			refs = append(refs, n.Ref())
 		}
+		for _, l := range o.Spec.Lines {
+			refs = append(refs, l.NodeRef())
+		}
 	case *intent.SteeringPolicy:
 		if s := o.Spec.Scope; s.Tenant != "" {
 			refs = append(refs, intent.Ref{Kind: intent.KindTenant, Name: s.Tenant})

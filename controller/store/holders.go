@@ -24,7 +24,7 @@ type holder struct {
 func (k keyspace) holders(r intent.Ref) []string {
 	switch r.Kind {
 	case intent.KindNode:
-		return []string{k.borderOf(r.Name)}
+		return []string{k.borderOf(r.Name), k.linesOf(r.Name)}
 	case intent.KindExternalNetwork:
 		return []string{k.users(r.Name)}
 	case intent.KindNetwork:

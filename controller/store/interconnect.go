@@ -10,7 +10,8 @@ import (
 )
 
 // interconnect checks that the networks which an interconnect stretches exist and
-// are of the encapsulation that other fabrics understand.
+// are of the encapsulation that other fabrics understand, and that its lines begin at
+// leaves.
 func (w *write) interconnect(c *intent.Interconnect, have func(intent.Ref) intent.Object) error {
 	f := intent.NewFaults(c.Ref())
 	for i, sn := range c.Spec.Networks {
@@ -24,6 +25,17 @@ func (w *write) interconnect(c *intent.Interconnect, have func(intent.Ref) inten
 			f.Add(field, "%s is carried by %s: only VXLAN on port 4789 is understood by another fabric", n.Ref(), n.Spec.Encapsulation.Full().Type)
 		}
 		w.deps = append(w.deps, unchanged(w.s.keys.object(n.Ref()), n))
+	}
+	for i, l := range c.Spec.Lines {
+		field := fmt.Sprintf("spec.lines[%d].node", i)
+		switch node, ok := have(l.NodeRef()).(*intent.Node); {
+		case !ok:
+			f.Add(field, "names an unknown node %q", l.Node)
+		case node.Spec.Role != intent.RoleLeaf && node.Spec.Role != intent.RoleBorder:
+			f.Add(field, "%s is a %s: lines begin at leaves and border leaves", l.Node, node.Spec.Role)
+		default:
+			w.deps = append(w.deps, exists(w.s.keys.object(l.NodeRef())))
+		}
 	}
 	return f.Err()
 }

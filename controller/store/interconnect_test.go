@@ -9,6 +9,43 @@ import (
 	"github.com/weft-sdn/weft/controller/intent"
 )
 
+func TestInterconnectLines(t *testing.T) {
+	s := bed(t)
+	node := func(name string, r intent.Role) *intent.Node {
+		return &intent.Node{Metadata: intent.Metadata{Name: name}, Spec: intent.NodeSpec{Role: r}}
+	}
+	put(t, s, node("leaf7", intent.RoleLeaf))
+	put(t, s, node("spine7", intent.RoleSpine))
+	put(t, s, &intent.Link{Metadata: intent.Metadata{Name: "l7"}, Spec: intent.LinkSpec{Endpoints: []intent.LinkEnd{{Node: "leaf7", Interface: "eth1"}, {Node: "spine7", Interface: "eth1"}}}})
+	lined := func(name, node, iface string) *intent.Interconnect {
+		c := interconnect(name, "192.0.2.1")
+		c.Spec.Prefixes = []netip.Prefix{netip.MustParsePrefix("10.254.64.0/18")}
+		c.Spec.Lines = []intent.Line{{Name: "private", Node: node, Interface: iface, Address: netip.MustParsePrefix("198.51.100.0/31"), Peer: netip.MustParseAddr("198.51.100.1"), ASN: 4220100001}}
+		return c
+	}
+	for want, o := range map[string]intent.Object{
+		`Interconnect x: spec.lines[0].node: names an unknown node "leaf9"`:                              lined("x", "leaf9", "eth9"),
+		`Interconnect x: spec.lines[0].node: spine7 is a spine: lines begin at leaves and border leaves`: lined("x", "spine7", "eth9"),
+		`Interconnect x: spec.lines[0].interface: leaf7:eth1 is in use by Link l7`:                       lined("x", "leaf7", "eth1"),
+	} {
+		_, err := s.Put(t.Context(), o, PutOptions{})
+		require.EqualError(t, err, want)
+	}
+	east := lined("east", "leaf7", "eth9")
+	east.Spec.Lines = append(east.Spec.Lines, intent.Line{Name: "vpn", Node: "leaf7", Interface: "eth8", Address: netip.MustParsePrefix("198.51.100.2/31"), Peer: netip.MustParseAddr("198.51.100.3"), ASN: 4220100002})
+	put(t, s, east)
+	leaf := intent.Ref{Kind: intent.KindNode, Name: "leaf7"}
+	for _, cascade := range []bool{false, true} {
+		_, err := s.Delete(t.Context(), leaf, DeleteOptions{Cascade: cascade})
+		require.ErrorIs(t, err, ErrInUse)
+		require.ErrorContains(t, err, "Interconnect east")
+	}
+	put(t, s, interconnect("east", "192.0.2.1"))
+	_, err := s.Delete(t.Context(), leaf, DeleteOptions{Cascade: true})
+	require.NoError(t, err, "with its link")
+	sound(t, s)
+}
+
 // interconnect is one with a peer, and the networks of blue with a target each.
 func interconnect(name, peer string, networks ...string) *intent.Interconnect {
 	c := &intent.Interconnect{Metadata: intent.Metadata{Name: name}, Spec: intent.InterconnectSpec{ASN: 64513, Peers: []intent.FabricPeer{{Address: netip.MustParseAddr(peer)}}}}

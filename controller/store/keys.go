@@ -136,6 +136,9 @@ func (k keyspace) sources(external string) string { return k.dir("claim", "sourc
 // border.
 func (k keyspace) borderOf(node string) string { return k.dir("claim", "border", node) }
 
+// linesOf is the prefix of the keys of interconnects that have a line at a node.
+func (k keyspace) linesOf(node string) string { return k.dir("claim", "line", node) }
+
 // floats is the prefix of the claims of fixed addresses by floating IPs, of a
 // whole tenant; floatsOf of one port.
 func (k keyspace) floats(tenant string) string  { return k.dir("claim", "floating", tenant) }
@@ -265,6 +268,12 @@ func (k keyspace) claims(o intent.Object) []claim {
 		}
 		for i, p := range o.Spec.Peers {
 			add(fmt.Sprintf("spec.peers[%d].address", i), p.Address.String(), "fabricpeer", p.Address.String())
+		}
+		for i, l := range o.Spec.Lines {
+			add(fmt.Sprintf("spec.lines[%d].interface", i), l.Node+":"+l.Interface, "link", l.Node, l.Interface)
+			if !slices.ContainsFunc(o.Spec.Lines[:i], func(before intent.Line) bool { return before.Node == l.Node }) {
+				add("", "", "line", l.Node, o.Metadata.Name)
+			}
 		}
 	case *intent.Node:
 		if a := o.Spec.VTEP; a.IsValid() {

@@ -60,6 +60,8 @@ type BGP struct {
 	Networks []netip.Prefix `json:"networks,omitempty"`
 	// Filters are the lists of prefixes that groups name.
 	Filters []Filter `json:"filters,omitempty"`
+	// Policies are what groups name.
+	Policies []ImportPolicy `json:"policies,omitempty"`
 }
 
 // PeerGroup has what neighbours have in common.
@@ -75,6 +77,21 @@ type PeerGroup struct {
 	// means anything.
 	In  string `json:"in,omitempty"`
 	Out string `json:"out,omitempty"`
+	// Policy names what changes in accepted routes; nothing when empty.
+	Policy string `json:"policy,omitempty"`
+	// DelayOpen is for how many seconds a session waits before its OPEN: the
+	// DelayOpenTime of RFC 4271 section 8.1.1.
+	DelayOpen int `json:"delayOpen,omitempty"`
+}
+
+// ImportPolicy changes accepted routes.
+type ImportPolicy struct {
+	Name string `json:"name"`
+	// Prepend is how many times the own AS comes before their AS paths.
+	Prepend int `json:"prepend,omitempty"`
+	// Bandwidth is that of the link bandwidth community, in Mbit/s: routes of equal
+	// cost share flows by it.
+	Bandwidth int `json:"bandwidth,omitempty"`
 }
 
 // Family is a unicast address family.
@@ -99,6 +116,9 @@ type Neighbor struct {
 	RemoteASN   uint32     `json:"remoteASN"`
 	Group       string     `json:"group"`
 	Description string     `json:"description,omitempty"`
+	// LinkLocal asks for the session by IPv6 link-local addresses (RFC 8950) also
+	// where the interface has an IPv4 address.
+	LinkLocal bool `json:"linkLocal,omitempty"`
 	// Passive waits for the neighbour to connect. One end of each session does, so
 	// that two connections never collide (RFC 4271 section 6.8).
 	Passive bool `json:"passive,omitempty"`

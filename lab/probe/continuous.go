@@ -15,6 +15,8 @@ type ContinuousOptions struct {
 	// Rate bounds all probes together: a machine that is full loses packets
 	// that the network would not.
 	Rate int // most probes per second in all; 6000 when zero
+	// Only says which pairs are probed; all when nil.
+	Only func(Flow) bool
 }
 
 // PairLoss is what one pair lost.
@@ -85,6 +87,9 @@ func (f *Field) Continuous(ctx context.Context, o ContinuousOptions) (*LossRepor
 	o.Interval = cmp.Or(o.Interval, 10*time.Millisecond)
 	o.Rate = cmp.Or(o.Rate, 6000)
 	targets := expect(f.Hosts).reach
+	if o.Only != nil {
+		targets = slices.DeleteFunc(targets, func(t target) bool { return !o.Only(t.flow) })
+	}
 	rep := &LossReport{Pairs: len(targets), Interval: o.Interval, Worst: []PairLoss{}}
 	if len(targets) == 0 {
 		return rep, nil

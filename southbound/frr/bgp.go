@@ -47,6 +47,9 @@ func peerGroup(l *lines, g device.PeerGroup) {
 	l.add(" neighbor %s advertisement-interval 0", g.Name)
 	l.add(" neighbor %s timers %d %d", g.Name, g.Keepalive, g.Hold)
 	l.add(" neighbor %s timers connect 1", g.Name)
+	if g.DelayOpen > 0 {
+		l.add(" neighbor %s timers delayopen %d", g.Name, g.DelayOpen)
+	}
 	if g.BFD != nil {
 		l.add(" neighbor %s bfd", g.Name)
 		l.add(" neighbor %s bfd profile %s", g.Name, g.Name)
@@ -64,10 +67,14 @@ func peer(n device.Neighbor) string {
 // neighbor writes lines as FRR shows them. A neighbour by address exists from its AS
 // on only, one by interface from that word on.
 func neighbor(l *lines, n device.Neighbor) {
-	if n.Interface != "" {
+	switch {
+	case n.LinkLocal:
+		l.add(" neighbor %s interface v6only peer-group %s", n.Interface, n.Group)
+		l.add(" neighbor %s remote-as %d", n.Interface, n.RemoteASN)
+	case n.Interface != "":
 		l.add(" neighbor %s interface peer-group %s", n.Interface, n.Group)
 		l.add(" neighbor %s remote-as %d", n.Interface, n.RemoteASN)
-	} else {
+	default:
 		l.add(" neighbor %s remote-as %d", n.Address, n.RemoteASN)
 		l.add(" neighbor %s peer-group %s", n.Address, n.Group)
 	}
@@ -106,6 +113,9 @@ func addressFamily(l *lines, b *device.BGP, ip, name string) {
 		}
 		if g.Out != "" {
 			l.add("  neighbor %s prefix-list %s out", g.Name, g.Out)
+		}
+		if g.Policy != "" {
+			l.add("  neighbor %s route-map %s in", g.Name, g.Policy)
 		}
 	}
 	if ip == "ip" {

@@ -39,6 +39,7 @@ func Render(s device.State) (Config, error) {
 	add(statics(s), "staticd")
 	if s.BGP != nil {
 		add(filters(s.BGP.Filters), "bgpd")
+		add(policies(s.BGP), "bgpd")
 	}
 	if s.ISIS != nil {
 		add(filters(s.ISIS.Filters), "isisd")
@@ -132,6 +133,9 @@ func check(s device.State) error {
 		}
 		for _, f := range s.BGP.Filters {
 			words["filter "+f.Name] = f.Name
+		}
+		for _, p := range s.BGP.Policies {
+			words["policy "+p.Name] = p.Name
 		}
 		for _, n := range s.BGP.Neighbors {
 			if !n.Address.IsValid() && n.Interface == "" {
