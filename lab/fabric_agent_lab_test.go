@@ -107,7 +107,7 @@ func (w *site) shell(node, line string) string {
 type handChange struct {
 	name, node string
 	do         func()
-	event      *regexp.Regexp // of reason Repaired; nil where FRR itself mends, without a word
+	event      *regexp.Regexp // of reason Repaired
 	mended     func() error
 }
 
@@ -153,11 +153,11 @@ func (w *site) handChanges() {
 		{"the VXLAN device removed", "leaf1", sh("ip link del " + vx), regexp.MustCompile(`interface ` + vx + `: was missing; made again`), shows("bridge fdb show dev "+vx, entry+" dst "+far)},
 		{"the bridge removed", "leaf1", sh("ip link del " + br), regexp.MustCompile(`interface ` + br + `: was missing; made again`), shows("bridge fdb show dev "+vx, entry+" dst "+far)},
 		{"a link put into the bridge", "leaf1", sh("ip link add other0 type veth peer name other1 && ip link set other0 master " + br), regexp.MustCompile(`interface other0: was added .*taken out`), shows("ip -o link show other0 | grep -v master", "other0")},
-		{"an FDB entry removed", "leaf1", func() { w.shell("leaf1", "bridge fdb del "+entry+" dev "+vx+" dst "+far+" self") }, nil, shows("bridge fdb show dev "+vx, entry+" dst "+far)},
-		{"an FDB entry removed from the bridge", "leaf1", func() { w.shell("leaf1", "bridge fdb del "+entry+" dev "+vx+" master") }, nil, shows("bridge fdb show dev "+vx+" | grep 'master'", entry)},
+		{"an FDB entry removed", "leaf1", func() { w.shell("leaf1", "bridge fdb del "+entry+" dev "+vx+" dst "+far+" self") }, regexp.MustCompile(`FDB entry .* was missing; put back`), shows("bridge fdb show dev "+vx, entry+" dst "+far)},
+		{"an FDB entry removed from the bridge", "leaf1", func() { w.shell("leaf1", "bridge fdb del "+entry+" dev "+vx+" master") }, regexp.MustCompile(`FDB entry .* was missing; put back`), shows("bridge fdb show dev "+vx+" | grep 'master'", entry)},
 		{"a flood entry removed", "leaf1", func() {
 			w.shell("leaf1", "bridge fdb del 00:00:00:00:00:00 dev "+vx+" dst "+far)
-		}, nil, shows("bridge fdb show dev "+vx, "00:00:00:00:00:00 dst "+far)},
+		}, regexp.MustCompile(`FDB entry .* was missing; put back`), shows("bridge fdb show dev "+vx, "00:00:00:00:00:00 dst "+far)},
 	} {
 		w.handChange(c)
 		w.pass()
@@ -171,18 +171,14 @@ func (w *site) handChange(c handChange) {
 	c.do()
 	var told client.Event
 	took := w.eventually(patience, func() error {
-		if c.event != nil {
-			i := slices.IndexFunc(w.events(began), func(e client.Event) bool {
-				if e.Device == c.node && e.Reason == "Repaired" && c.event.MatchString(e.Message) {
-					told = e
-					return true
-				}
-				return false
-			})
-			if i < 0 {
-				return fmt.Errorf("no event like %s", c.event)
-			}
+		all := w.events(began)
+		i := slices.IndexFunc(all, func(e client.Event) bool {
+			return e.Device == c.node && e.Reason == "Repaired" && c.event.MatchString(e.Message)
+		})
+		if i < 0 {
+			return fmt.Errorf("no event like %s", c.event)
 		}
+		told = all[i]
 		return c.mended()
 	})
 	w.Logf("%s: mended after %s: %s", c.name, took.Round(time.Millisecond), told.Message)
