@@ -107,9 +107,9 @@ func (s *Switch) mendFDB(ctx context.Context, want leafstate.State) (repaired []
 		return nil, err
 	}
 	was := s.fdb
-	s.fdb = now
 	gone := was.gone(now)
 	if len(gone) == 0 {
+		s.fdb = now
 		return nil, nil
 	}
 	has, err := s.zebraHas(ctx, gone)
