@@ -43,11 +43,12 @@ type atPort struct {
 	mac    intent.MAC
 }
 
-// readFDB reads the entries of a state's VXLAN devices, and the stations at other ports.
-func readFDB(want leafstate.State) (fdb, map[atPort]bool, error) {
+// readFDB reads the entries of a state's VXLAN devices, the stations at other ports, and
+// the devices by index.
+func readFDB(want leafstate.State) (fdb, map[atPort]bool, map[int]fdbKey, error) {
 	ls, err := readLinks()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	devices := map[int]fdbKey{}
 	for _, seg := range want.Segments {
@@ -57,7 +58,7 @@ func readFDB(want leafstate.State) (fdb, map[atPort]bool, error) {
 	}
 	list, err := netlink.NeighList(0, unix.AF_BRIDGE)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read forwarding tables: %w", err)
+		return nil, nil, nil, fmt.Errorf("read forwarding tables: %w", err)
 	}
 	out, others := fdb{}, map[atPort]bool{}
 	for _, n := range list {
@@ -80,13 +81,15 @@ func readFDB(want leafstate.State) (fdb, map[atPort]bool, error) {
 		}
 		out[k] = n
 	}
-	return out, others, nil
+	return out, others, devices, nil
 }
 
-// gone are the entries that are not there any more, in a stable order.
-func (f fdb) gone(now fdb) (out []fdbKey) {
+// gone are the entries that are not there any more though their device is, in a stable
+// order.
+func (f fdb) gone(now fdb, devices map[int]fdbKey) (out []fdbKey) {
 	for k := range f {
-		if _, ok := now[k]; !ok {
+		_, is := devices[k.index]
+		if _, ok := now[k]; is && !ok {
 			out = append(out, k)
 		}
 	}
@@ -102,12 +105,12 @@ func (f fdb) gone(now fdb) (out []fdbKey) {
 // mendFDB puts entries back that zebra wrote, and still has, and the kernel has no more:
 // zebra does not notice that somebody removed one. It returns them in words.
 func (s *Switch) mendFDB(ctx context.Context, want leafstate.State) (repaired []string, err error) {
-	now, _, err := readFDB(want)
+	now, _, devices, err := readFDB(want)
 	if err != nil {
 		return nil, err
 	}
 	was := s.fdb
-	gone := was.gone(now)
+	gone := was.gone(now, devices)
 	if len(gone) == 0 {
 		s.fdb = now
 		return nil, nil
@@ -116,13 +119,13 @@ func (s *Switch) mendFDB(ctx context.Context, want leafstate.State) (repaired []
 	if err != nil {
 		return nil, err
 	}
-	now, others, err := readFDB(want) // zebra may have been about to write it
+	now, others, devices, err := readFDB(want) // zebra may have been about to write it
 	if err != nil {
 		return nil, err
 	}
 	var errs []error
 	var wrote []fdbKey
-	for _, k := range was.gone(now) {
+	for _, k := range was.gone(now, devices) {
 		n := was[k]
 		if !has[k] || others[atPort{k.local, k.mac}] { // it may be about to move here
 			continue
