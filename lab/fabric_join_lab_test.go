@@ -80,8 +80,7 @@ func (w *site) adopt() {
 			isSwitch[n.Metadata.Name] = true
 			o := *n
 			o.Spec.Serial = w.serial(n.Metadata.Name)
-			o.Spec.Injection = nil       // how to reach it only its operator knows
-			o.Spec.Rack = netip.Prefix{} // follows from the links to what is behind the leaf
+			o.Spec.Injection = nil // how to reach it only its operator knows
 			want[n.Ref().String()] = &o
 			wait[o.Spec.Serial] = "there is no node " + n.Metadata.Name + ": create it, or admit the box as another one"
 		}
