@@ -19,7 +19,6 @@ import (
 // the bridge's part of a station's two entries.
 type fdbKey struct {
 	index int // of the device: one that is made anew has others
-	local int // bridge of the device
 	vni   intent.VNI
 	mac   intent.MAC // zero: broadcast
 	vtep  netip.Addr
@@ -43,17 +42,23 @@ type atPort struct {
 	mac    intent.MAC
 }
 
+// fdbDevice is a VXLAN device of ours, and the index of its bridge.
+type fdbDevice struct {
+	vni    intent.VNI
+	bridge int
+}
+
 // readFDB reads the entries of a state's VXLAN devices, the stations at other ports, and
 // the devices by index.
-func readFDB(want leafstate.State) (fdb, map[atPort]bool, map[int]fdbKey, error) {
+func readFDB(want leafstate.State) (fdb, map[atPort]bool, map[int]fdbDevice, error) {
 	ls, err := readLinks()
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	devices := map[int]fdbKey{}
+	devices := map[int]fdbDevice{}
 	for _, seg := range want.Segments {
 		if l := ls.byName[vxlanName(seg.VNI)]; l != nil && ours(l) {
-			devices[l.Attrs().Index] = fdbKey{index: l.Attrs().Index, local: l.Attrs().MasterIndex, vni: seg.VNI}
+			devices[l.Attrs().Index] = fdbDevice{seg.VNI, l.Attrs().MasterIndex}
 		}
 	}
 	list, err := netlink.NeighList(0, unix.AF_BRIDGE)
@@ -65,8 +70,8 @@ func readFDB(want leafstate.State) (fdb, map[atPort]bool, map[int]fdbKey, error)
 		if len(n.HardwareAddr) != 6 {
 			continue
 		}
-		k, ok := devices[n.LinkIndex]
-		k.mac = intent.MAC(n.HardwareAddr)
+		d, ok := devices[n.LinkIndex]
+		k := fdbKey{index: n.LinkIndex, vni: d.vni, mac: intent.MAC(n.HardwareAddr)}
 		if !ok {
 			others[atPort{n.MasterIndex, k.mac}] = true
 			continue
@@ -86,7 +91,7 @@ func readFDB(want leafstate.State) (fdb, map[atPort]bool, map[int]fdbKey, error)
 
 // gone are the entries that are not there any more though their device is, in a stable
 // order.
-func (f fdb) gone(now fdb, devices map[int]fdbKey) (out []fdbKey) {
+func (f fdb) gone(now fdb, devices map[int]fdbDevice) (out []fdbKey) {
 	for k := range f {
 		_, is := devices[k.index]
 		if _, ok := now[k]; is && !ok {
@@ -127,7 +132,7 @@ func (s *Switch) mendFDB(ctx context.Context, want leafstate.State) (repaired []
 	var wrote []fdbKey
 	for _, k := range was.gone(now, devices) {
 		n := was[k]
-		if !has[k] || others[atPort{k.local, k.mac}] { // it may be about to move here
+		if !has[k] || others[atPort{devices[k.index].bridge, k.mac}] { // it may be about to move here
 			continue
 		}
 		write := netlink.NeighSet
