@@ -153,11 +153,6 @@ func (w *site) handChanges() {
 		{"the VXLAN device removed", "leaf1", sh("ip link del " + vx), regexp.MustCompile(`interface ` + vx + `: was missing; made again`), shows("bridge fdb show dev "+vx, entry+" dst "+far)},
 		{"the bridge removed", "leaf1", sh("ip link del " + br), regexp.MustCompile(`interface ` + br + `: was missing; made again`), shows("bridge fdb show dev "+vx, entry+" dst "+far)},
 		{"a link put into the bridge", "leaf1", sh("ip link add other0 type veth peer name other1 && ip link set other0 master " + br), regexp.MustCompile(`interface other0: was added .*taken out`), shows("ip -o link show other0 | grep -v master", "other0")},
-		{"an FDB entry removed", "leaf1", func() { w.shell("leaf1", "bridge fdb del "+entry+" dev "+vx+" dst "+far+" self") }, regexp.MustCompile(`FDB entry ` + entry + ` .*: was missing; put back`), shows("bridge fdb show dev "+vx, entry+" dst "+far)},
-		{"an FDB entry removed from the bridge", "leaf1", func() { w.shell("leaf1", "bridge fdb del "+entry+" dev "+vx+" master") }, regexp.MustCompile(`FDB entry ` + entry + ` .*: was missing; put back`), shows("bridge fdb show dev "+vx+" | grep 'master'", entry)},
-		{"a flood entry removed", "leaf1", func() {
-			w.shell("leaf1", "bridge fdb del 00:00:00:00:00:00 dev "+vx+" dst "+far)
-		}, regexp.MustCompile(`FDB entry 00:00:00:00:00:00 .*: was missing; put back`), shows("bridge fdb show dev "+vx, "00:00:00:00:00:00 dst "+far)},
 	} {
 		w.handChange(c)
 		w.pass()

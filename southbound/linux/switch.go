@@ -40,7 +40,6 @@ type Switch struct {
 	rules   uint32     // generation of the kernel's rules with them; 0: not known
 	last    leafstate.State
 	left    view // that Apply left of last; nil when not all was in place
-	fdb     fdb  // that zebra had written when Apply looked last
 
 	softwareMu           sync.Mutex
 	software, softwareOf string // and of which run of bgpd
@@ -97,16 +96,9 @@ func (s *Switch) Apply(ctx context.Context, want leafstate.State) (leafstate.InP
 	}
 	errs = append(errs, s.forgetVRFs(ctx, told, func() error { return removeLinks(k.links, keptLinks(want), want) }))
 	errs = append(errs, s.setFilters(ctx, filterText(portsOf(want), want)))
-	var entries []string
-	if down == nil {
-		var err error
-		entries, err = s.mendFDB(ctx, want)
-		errs = append(errs, err)
-	}
 	err = errors.Join(errs...)
 	var unread error
 	in.Repaired, unread = s.leave(want, found, lacked, err == nil)
-	in.Repaired = append(in.Repaired, entries...)
 	s.last = want
 	return in, errors.Join(err, unread)
 }
