@@ -26,7 +26,7 @@ import (
 const weft = "../../bin/weft"
 
 // patience is long: the machine is an interpreted one.
-const patience = 60 * time.Second
+const patience = 3 * time.Minute
 
 // site is the lab with both tenants' networks and routers in place.
 type site struct {
