@@ -225,8 +225,11 @@ func TestAgentsAreStarted(t *testing.T) {
 	require.Len(t, s.Processes, 3)
 	require.Equal(t, []string{weft, "keeper", "--asn", fmt.Sprint(s.specOf("leaf2").ASN), "--controllers", "172.20.20.2", "--from", keeperAddress,
 		"--listen", nodeOf(t, s, "leaf2").Mgmt.Addr().String() + ":1179", "--bgpd", s.specOf("leaf2").VTEP.String() + ":179"}, s.Processes[0].Args)
-	require.Equal(t, []string{weft, "agent", "--node", "leaf2", "--controller", "http://172.20.20.2:8470", "--frr-dir", s.NodeDir("leaf2"), "--keeper", keeperAddress}, s.Processes[1].Args)
-	require.Equal(t, []string{weft, "agent", "--node", "spine1", "--controller", "http://172.20.20.2:8470", "--frr-dir", s.NodeDir("spine1")}, s.Processes[2].Args)
+	agent := func(node string) []string {
+		return []string{weft, "agent", "--node", node, "--serial", "edges-" + node, "--controller", "http://172.20.20.2:8470", "--frr-dir", s.NodeDir(node), "--state-dir", filepath.Join(s.NodeDir(node), "agent")}
+	}
+	require.Equal(t, append(agent("leaf2"), "--keeper", keeperAddress), s.Processes[1].Args)
+	require.Equal(t, agent("spine1"), s.Processes[2].Args)
 	eventually(t, func() error {
 		b, err := os.ReadFile(filepath.Join(dir, "agent.links"))
 		if err == nil && strings.Contains(string(b), "lo ") {
