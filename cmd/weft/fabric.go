@@ -10,7 +10,7 @@ import (
 func init() { commands = append(commands, newFabricCommand) }
 
 func newFabricCommand(a *app) *cobra.Command {
-	c := &cobra.Command{Use: "fabric", Short: "Plan the underlay, and look at it: its cables and neighbours",
+	c := &cobra.Command{Use: "fabric", Short: "Look after the underlay: cables, switches that join, changes, drains",
 		Example: `  weft fabric render dc.clab.yml --out configs
   weft fabric cabling
   weft fabric neighbours leaf1

@@ -28,19 +28,27 @@ func steeringRef(name string) intent.Ref {
 	return intent.Ref{Kind: intent.KindSteeringPolicy, Name: name}
 }
 
+// steeringPolicy reads a policy, and returns the client that it was read by.
+func (a *app) steeringPolicy(ctx context.Context, name string) (*client.Client, *intent.SteeringPolicy, error) {
+	cl, err := a.client()
+	if err != nil {
+		return nil, nil, err
+	}
+	o, err := cl.Get(ctx, steeringRef(name))
+	if err != nil {
+		return nil, nil, err
+	}
+	return cl, o.(*intent.SteeringPolicy), nil
+}
+
 func newSteerShow(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "show NAME", Short: "Show the routes that a policy makes on leaves, before and after", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			cl, err := a.client()
+			_, p, err := a.steeringPolicy(c.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			o, err := cl.Get(c.Context(), steeringRef(args[0]))
-			if err != nil {
-				return err
-			}
-			p := o.(*intent.SteeringPolicy)
 			s := status(p.Status)
 			fmt.Fprintf(a.out, "Traffic:  %s\nWhat:     %s\nStatus:   %s\n", trafficOf(p.Spec.Scope), actionOf(p.Spec), s.Phase)
 			for _, r := range s.Reasons {
@@ -88,15 +96,10 @@ func newSteerSuspend(a *app, suspend bool) *cobra.Command {
 		c.Use, c.Short = "suspend NAME", "Keep a policy and have it do nothing"
 	}
 	c.RunE = func(c *cobra.Command, args []string) error {
-		cl, err := a.client()
+		cl, p, err := a.steeringPolicy(c.Context(), args[0])
 		if err != nil {
 			return err
 		}
-		o, err := cl.Get(c.Context(), steeringRef(args[0]))
-		if err != nil {
-			return err
-		}
-		p := o.(*intent.SteeringPolicy)
 		p.Spec.Suspended, p.Status = suspend, nil
 		res, err := cl.Put(c.Context(), p, client.PutOptions{IfMatch: p.Metadata.Revision})
 		if err == nil {

@@ -91,24 +91,14 @@ func (u *underlay) put(r intent.Ref, o intent.Object) {
 	case intent.KindFabric:
 		u.fabric, _ = o.(*intent.Fabric)
 	case intent.KindNode:
-		if n, ok := o.(*intent.Node); ok {
-			u.nodes[r.Name] = n
-		} else {
-			delete(u.nodes, r.Name)
+		keep(u.nodes, r.Name, o)
+		if o == nil {
 			delete(u.switches, r.Name)
 		}
 	case intent.KindLink:
-		if l, ok := o.(*intent.Link); ok {
-			u.links[r.Name] = l
-		} else {
-			delete(u.links, r.Name)
-		}
+		keep(u.links, r.Name, o)
 	case intent.KindInterconnect:
-		if c, ok := o.(*intent.Interconnect); ok {
-			u.joins[r.Name] = c
-		} else {
-			delete(u.joins, r.Name)
-		}
+		keep(u.joins, r.Name, o)
 	default:
 		return
 	}
