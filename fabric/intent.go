@@ -58,36 +58,26 @@ func SpecOf(p Params) intent.FabricSpec {
 // objects state what Intent writes into them. A switch that somebody else configures
 // and that has no link is reached by other ways, and is no part of the fabric.
 func PlanIntent(spec intent.FabricSpec, nodes []*intent.Node, links []*intent.Link) (*Facts, error) {
-	g := &topology.Graph{Name: intent.FabricName}
 	st := stated{nodes: map[string]intent.NodeSpec{}, ends: map[string]netip.Prefix{}}
 	linked := map[string]bool{}
-	for _, l := range links {
-		for _, e := range l.Spec.Endpoints {
-			linked[e.Node] = true
-		}
-	}
-	for _, n := range nodes {
-		if n.Spec.Role.Switch() && n.Spec.Foreign() && !linked[n.Metadata.Name] {
-			continue
-		}
-		g.Nodes = append(g.Nodes, topology.Node{Name: n.Metadata.Name, Role: n.Spec.Role})
-		st.nodes[n.Metadata.Name] = n.Spec
-	}
-	slices.SortFunc(g.Nodes, func(a, b topology.Node) int { return strings.Compare(a.Name, b.Name) })
-	links = slices.Clone(links)
-	slices.SortFunc(links, func(a, b *intent.Link) int { return Natural(a.Metadata.Name, b.Metadata.Name) })
 	for _, l := range links {
 		if len(l.Spec.Endpoints) != 2 {
 			return nil, fmt.Errorf("link %s: has %d ends", l.Metadata.Name, len(l.Spec.Endpoints))
 		}
-		a, b := l.Spec.Endpoints[0], l.Spec.Endpoints[1]
-		g.Links = append(g.Links, topology.Link{A: topology.End{Node: a.Node, Interface: a.Interface}, B: topology.End{Node: b.Node, Interface: b.Interface}, MTU: l.Spec.MTU})
-		for _, e := range []intent.LinkEnd{a, b} {
+		for _, e := range l.Spec.Endpoints {
+			linked[e.Node] = true
 			if e.Address.IsValid() {
 				st.ends[End{Node: e.Node, Interface: e.Interface}.String()] = e.Address
 			}
 		}
 	}
+	nodes = slices.DeleteFunc(slices.Clone(nodes), func(n *intent.Node) bool {
+		return n.Spec.Role.Switch() && n.Spec.Foreign() && !linked[n.Metadata.Name]
+	})
+	for _, n := range nodes {
+		st.nodes[n.Metadata.Name] = n.Spec
+	}
+	g := graphOf(nodes, links)
 	f, err := planStated(g, ParamsFor(spec), st)
 	if err != nil {
 		return nil, err
@@ -97,6 +87,29 @@ func PlanIntent(spec intent.FabricSpec, nodes []*intent.Node, links []*intent.Li
 		f.Nodes[i].Drained = of.Drains()
 	}
 	return f, nil
+}
+
+// graphOf is the graph of nodes and links, in an order that does not depend on theirs.
+// Links that have not two ends are left out.
+func graphOf(nodes []*intent.Node, links []*intent.Link) *topology.Graph {
+	g := &topology.Graph{Name: intent.FabricName}
+	for _, n := range nodes {
+		g.Nodes = append(g.Nodes, topology.Node{Name: n.Metadata.Name, Role: n.Spec.Role})
+	}
+	slices.SortFunc(g.Nodes, func(a, b topology.Node) int { return strings.Compare(a.Name, b.Name) })
+	for _, l := range inOrder(links) {
+		if len(l.Spec.Endpoints) != 2 {
+			continue
+		}
+		a, b := l.Spec.Endpoints[0], l.Spec.Endpoints[1]
+		g.Links = append(g.Links, topology.Link{A: topology.End{Node: a.Node, Interface: a.Interface}, B: topology.End{Node: b.Node, Interface: b.Interface}, MTU: l.Spec.MTU})
+	}
+	return g
+}
+
+// inOrder are links by their names.
+func inOrder(links []*intent.Link) []*intent.Link {
+	return slices.SortedFunc(slices.Values(links), func(a, b *intent.Link) int { return Natural(a.Metadata.Name, b.Metadata.Name) })
 }
 
 // stated is what objects say of AS numbers and addresses.
