@@ -21,6 +21,29 @@ func (f *feed) colour(c *overlay.Colouring) {
 	f.change(func(*overlay.Model) {})
 }
 
+// colourful colours networks and routers in several ways, alone and while stations come
+// and go, and ends where it began.
+func (b *bed) colourful() {
+	b.t.Helper()
+	with := func(of map[intent.VNI]int, what func(*overlay.Model)) {
+		b.t.Helper()
+		b.feed.mu.Lock()
+		b.feed.colours = testColours(of)
+		b.feed.mu.Unlock()
+		b.change(what)
+		b.oracle()
+	}
+	f := port("f", "web", 12)
+	with(map[intent.VNI]int{100: 1, 200: 2, 5000: 1, 5001: 1}, func(*overlay.Model) {})
+	with(map[intent.VNI]int{100: 2, 5000: 2, 5001: 2}, func(m *overlay.Model) {
+		m.Put(node(4, "tcp:127.0.0.1:4"))
+		m.Put(f)
+		m.Observe("hv4", []overlay.Interface{{Name: "tapf", IfaceID: "f", OFPort: 1}})
+	})
+	with(map[intent.VNI]int{200: 1}, func(m *overlay.Model) { m.Delete(f.Ref()) })
+	with(nil, func(m *overlay.Model) { m.Delete(node(4, "").Ref()) })
+}
+
 // A network's colour comes and goes: the flows by which its own frames are sent change
 // in place, a flow-mod each, and nothing else is written, at a restart neither.
 func TestColourWritesTheRowsOfItsVNIOnly(t *testing.T) {
