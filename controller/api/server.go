@@ -210,6 +210,7 @@ func New(cfg Config) *Server {
 	s.registerTokens()
 	s.registerDiscovery()
 	s.registerLoad()
+	s.registerMetrics()
 	s.registerDocs()
 	s.agentOps = s.agentPatterns()
 	s.handler = s.wrap(s.mux)
