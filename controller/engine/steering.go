@@ -53,7 +53,9 @@ type steerer struct {
 	dirty    bool
 	loaded   time.Time
 	plan     steerPlan
-	leaves   map[string]*steeredLeaf
+	// overloaded says, by policy, on which links it puts more than they have now.
+	overloaded map[string][]string
+	leaves     map[string]*steeredLeaf
 }
 
 // steerPlan is what was planned last.
