@@ -34,14 +34,14 @@ func (e *Engine) overloads(policies map[string]*intent.SteeringPolicy, nodes []*
 		return nil, err
 	}
 	list := make([]steering.Policy, 0, len(policies))
-	for name, o := range policies {
-		list = append(list, steering.Policy{Name: name, Spec: o.Spec})
+	for _, o := range policies {
+		list = append(list, steering.PolicyOf(o))
 	}
 	rules, _, err := steering.Fit(n, list, now)
 	if err != nil {
 		return nil, err
 	}
-	m, err := e.Matrix(overloadWindow).Demand(true)
+	m, err := e.Matrix(overloadWindow).Demand(func(string) bool { return true })
 	if err != nil {
 		return nil, err
 	}

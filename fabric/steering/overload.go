@@ -45,11 +45,16 @@ func (r *Rules) Overloads(t Traffic, chosen map[demand.Key][]Hop, f Failure) ([]
 	load := slices.Clone(ecmp)
 	more := map[int]map[string]float64{} // by link and policy
 	for i, c := range p.cells {
-		d := r.decide(p.Routes, c.from, c.to, c.Tenant)
+		d := r.decide(p.Routes, c.from, c.to, ColourScope{Tenant: c.Tenant})
 		parts := d.parts
 		if d.auto {
-			if hops, ok := chosen[demand.Key{From: c.From, To: c.To}]; ok {
-				parts = p.byHops(i, hops)
+			// Tenants without a colour are one to the optimiser.
+			hops, ok := chosen[c.Key]
+			if !ok {
+				hops = chosen[demand.Key{From: c.From, To: c.To}]
+			}
+			if by := p.byHops(i, hops); by != nil {
+				parts = by
 			}
 		}
 		if parts == nil {
