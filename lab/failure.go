@@ -11,6 +11,9 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
 	"github.com/weft-sdn/weft/fabric"
 	"github.com/weft-sdn/weft/lab/netns"
 	"github.com/weft-sdn/weft/topology"
@@ -193,13 +196,49 @@ func (s *State) endsOf(node string) (ends []End) {
 	return ends
 }
 
-// setLinks sets all of a node's links up or down, at the node's ends.
+// setLinks sets all of a node's links up or down, at the node's ends. They go down by
+// one message, as they do when the power fails.
 func (s *State) setLinks(node string, up bool) error {
 	var errs []error
-	for _, e := range s.endsOf(node) {
-		errs = append(errs, s.setLink(e, up))
+	if up {
+		for _, e := range s.endsOf(node) {
+			errs = append(errs, s.setLink(e, true))
+		}
+		return errors.Join(errs...)
 	}
-	return errors.Join(errs...)
+	err := netns.Do(s.Namespace(node), func() error {
+		group := func(n int) {
+			for _, e := range s.endsOf(node) {
+				link, err := netlink.LinkByName(e.Interface)
+				if err == nil {
+					err = netlink.LinkSetGroup(link, n)
+				}
+				errs = append(errs, err)
+			}
+		}
+		group(cutGroup)
+		errs = append(errs, groupDown(cutGroup))
+		group(0)
+		return errors.Join(errs...)
+	})
+	if err != nil {
+		return fmt.Errorf("set all links of %s down: %w", node, err)
+	}
+	return nil
+}
+
+// cutGroup is the group of links that go down together.
+const cutGroup = 7633
+
+// groupDown sets all links of a group down, in the namespace of the thread.
+func groupDown(group uint32) error {
+	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_ACK)
+	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	msg.Change = unix.IFF_UP
+	req.AddData(msg)
+	req.AddData(nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(group)))
+	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
+	return err
 }
 
 func (s *State) nodeCut(n Node) Failure {
