@@ -94,6 +94,38 @@ func TestAlarmsOfNextHops(t *testing.T) {
 	require.Empty(t, e.Alarms())
 }
 
+// A switch that is to be drained is neither missed as a next hop, nor is it a fault that
+// it is one until all traffic has left it; that it is missed begins again with the end of
+// the drain.
+func TestDrainedNextHopIsNoAlarm(t *testing.T) {
+	e, pass := routedEngine(t)
+	both, one := []string{"eth1", "eth2"}, []string{"eth1"}
+	alarms := func(ports []string) (out []string) {
+		e.report(t, routes(ports, ports))
+		e.judgePaths()
+		pass(pathSettle)
+		e.judgePaths()
+		for _, a := range e.Alarms() {
+			out = append(out, a.Message)
+		}
+		return out
+	}
+	drain := func(how intent.Maintenance) {
+		e.put(&intent.Node{Metadata: intent.Metadata{Name: "spine2"}, Spec: intent.NodeSpec{Role: intent.RoleSpine, ASN: 65000,
+			Loopback: netip.MustParseAddr("10.0.0.4"), Maintenance: how}})
+	}
+	require.Empty(t, alarms(both))
+	drain(intent.MaintenanceDrain)
+	require.Empty(t, alarms(both), "traffic has not left it yet")
+	require.Empty(t, alarms(one), "it has")
+	got, err := e.Paths("leaf1", "leaf2")
+	require.NoError(t, err)
+	require.Equal(t, []int{1, 1, 1, 1}, []int{got.Intended.Width, got.Up.Width, got.Learned.Width, got.Programmed.Width})
+	drain("")
+	require.Equal(t, []string{"leaf1 has not learned the next hop spine2 by eth2 to leaf2 (10.0.0.2): its BGP session with spine2 is Active"}, alarms(one))
+	require.Empty(t, alarms(both))
+}
+
 // A switch that falls silent is not judged by what it said.
 func TestSilentRouting(t *testing.T) {
 	e, pass := routedEngine(t)

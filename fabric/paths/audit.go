@@ -35,8 +35,7 @@ func (n *Network) Audit() []Fault {
 	}
 	faults, judged := map[key]*found{}, map[string]int{}
 	for _, to := range n.destinations() {
-		w := walk{Network: n, to: to, up: n.towards(to.Switch, false)}
-		w.whole = w.up
+		w := n.walk(to)
 		for _, name := range n.names {
 			if n.seen[name] == nil || name == to.Switch || !n.nodes[name].Role.Switch() {
 				continue

@@ -65,7 +65,8 @@ type Result struct {
 // Compare finds the three sets of paths between two places.
 func (n *Network) Compare(from, to Place) Result {
 	r := Result{From: from, To: to}
-	w := walk{Network: n, to: to, whole: n.towards(to.Switch, true), up: n.towards(to.Switch, false)}
+	w := n.walk(to)
+	w.whole = n.towards(to.Switch, true)
 	at := map[string]int{}
 	for queue := []string{from.Switch}; len(queue) > 0; queue = queue[1:] {
 		name := queue[0]
@@ -103,6 +104,25 @@ type walk struct {
 	*Network
 	to        Place
 	whole, up ways
+	// left are ways over links that are up and through drained switches: until these
+	// are left by all traffic they are used. Nil when no switch is drained.
+	left ways
+}
+
+// walk is one over links that are up, for which that is the whole fabric.
+func (n *Network) walk(to Place) walk {
+	w := walk{Network: n, to: to, up: n.towards(to.Switch, false)}
+	w.whole = w.up
+	if n.drained {
+		w.left = n.shortest(to.Switch, false, true)
+	}
+	return w
+}
+
+// leaves reports whether a leg is one that traffic is just leaving, since a switch on
+// the way is drained.
+func (w walk) leaves(at string, l Leg) bool {
+	return slices.ContainsFunc(w.left[at], func(x topology.Link) bool { return x.A.Interface == l.Interface })
 }
 
 // hop is what a switch has towards the place.

@@ -86,7 +86,7 @@ func (w walk) judge(h Hop, l Leg) (Kind, string) {
 		return NotProgrammed, whyNotProgrammed(h)
 	case l.Programmed && !l.Learned && !h.Steered:
 		return Stale, "its routing protocol has " + countOf(h.learned)
-	case l.Learned && !l.Up && !l.Intended && !h.Steered:
+	case l.Learned && !l.Up && !l.Intended && !h.Steered && !w.leaves(h.Switch, l):
 		return Unintended, "no intended shortest path leads there"
 	}
 	return "", ""

@@ -16,7 +16,8 @@ type Node struct {
 	ASN      uint32
 	Loopback netip.Addr
 	VTEP     netip.Addr
-	// Drained says that traffic is to keep away from the switch.
+	// Drained says that traffic is to keep away from the switch: other switches send
+	// through it only where there is no other way.
 	Drained bool
 }
 
@@ -30,6 +31,8 @@ type Network struct {
 	// places has who an address belongs to; several with one address are in none.
 	places map[netip.Addr]string
 	isis   bool
+	// drained says that some switch is.
+	drained bool
 }
 
 // Seen is what a switch reports.
@@ -58,6 +61,7 @@ func NewNetwork(nodes []Node, links []topology.Link, seen map[string]*Seen) *Net
 	n := &Network{nodes: map[string]Node{}, links: map[string][]topology.Link{}, ends: map[topology.End]topology.End{}, seen: seen, places: map[netip.Addr]string{}}
 	for _, node := range nodes {
 		n.nodes[node.Name] = node
+		n.drained = n.drained || node.Drained
 		n.names = append(n.names, node.Name)
 	}
 	slices.Sort(n.names)
@@ -133,14 +137,30 @@ func (n *Network) down(l topology.Link) bool {
 type ways map[string][]topology.Link
 
 // towards finds the shortest ways to a switch that the routing protocol takes. With
-// whole set, links that are down count as well.
+// whole set, links that are down count as well. A drained switch is on a way only where
+// there is no other (RFC 8326 section 4: its routes have the lowest preference).
 func (n *Network) towards(to string, whole bool) ways {
+	out := n.shortest(to, whole, false)
+	if !n.drained {
+		return out
+	}
+	for from, list := range n.shortest(to, whole, true) {
+		if _, other := out[from]; !other {
+			out[from] = list
+		}
+	}
+	return out
+}
+
+// shortest finds the shortest ways to a switch, which lead through drained switches as
+// through others when through says so, and not at all when not.
+func (n *Network) shortest(to string, whole, through bool) ways {
 	out := ways{}
 	path := map[string][]uint32{to: {n.nodes[to].ASN}}
 	for level := []string{to}; len(level) > 0; {
 		var next []string
 		for _, at := range level {
-			if at != to && n.nodes[at].Drained {
+			if at != to && n.nodes[at].Drained && !through {
 				continue
 			}
 			for _, l := range n.links[at] {

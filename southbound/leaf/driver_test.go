@@ -69,7 +69,8 @@ func (f *feed) Rows(v intent.VNI, since evpn.Revision) ([]evpn.Row, evpn.Revisio
 // Behind is not asked by this driver.
 func (f *feed) Behind(map[intent.VNI]evpn.Revision) (uint64, []intent.VNI) { return 0, nil }
 
-func (f *feed) Unreported(bool) overlay.Away { return overlay.Away{} }
+func (f *feed) Colouring() *overlay.Colouring { return nil }
+func (f *feed) Unreported(bool) overlay.Away  { return overlay.Away{} }
 func (f *feed) Observe(all []overlay.Interface) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
