@@ -49,7 +49,7 @@ const (
 	OneWayLoss FailureKind = "one-way loss"
 	// NodeCut takes all links of a node down; its processes go on.
 	NodeCut FailureKind = "node cut"
-	// NodeCrash kills all processes of a switch and takes its links down.
+	// NodeCrash takes a switch's links down and kills all its processes.
 	NodeCrash FailureKind = "node crash"
 	// DaemonCrash kills one of a switch's daemons. It is started again when the
 	// network has settled without it.
@@ -249,12 +249,12 @@ func (s *State) nodeCut(n Node) Failure {
 	}
 }
 
-// nodeCrash kills a switch's processes and takes its links down with them; mended, it
-// starts as it did when the lab came up.
+// nodeCrash takes a switch's links down and kills its processes, whose last words reach
+// nobody, as when the power fails; mended, it starts as it did when the lab came up.
 func (s *State) nodeCrash(n Node, weft string) Failure {
 	return Failure{
 		Kind: NodeCrash, What: n.Name, Node: n.Name, Nodes: []string{n.Name}, into: s.endsOf(n.Name),
-		fail: func(context.Context) error { return errors.Join(Kill(s, n.Name, true), s.setLinks(n.Name, false)) },
+		fail: func(context.Context) error { return errors.Join(s.setLinks(n.Name, false), Kill(s, n.Name, true)) },
 		mend: func(ctx context.Context) error {
 			if err := s.setLinks(n.Name, true); err != nil {
 				return err

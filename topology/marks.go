@@ -76,7 +76,7 @@ func labelAt(from, to *box, n int) (x, y float64) {
 		return (from.x + to.x) / 2, from.y + boxHeight + 22 + float64(n)*10
 	}
 	top, bottom := from.y+boxHeight, to.y
-	up := 0.22 + 0.18*float64(n%4)
+	up := 0.19 + 0.16*float64(n%4)
 	return to.x + (from.x-to.x)*up, bottom + (top-bottom)*up
 }
 
