@@ -32,7 +32,12 @@ func (g *Graph) SVGWith(m Marks) []byte {
 	d := g.layout()
 	d.marks = &m
 	d.height += legendRoom
-	d.width = max(d.width, float64(len(m.Legend))*legendStep+2*margin)
+	if wide := float64(len(m.Legend))*legendStep + 2*margin; wide > d.width {
+		for _, b := range d.boxes {
+			b.x += (wide - d.width) / 2
+		}
+		d.width = wide
+	}
 	return d.draw()
 }
 
