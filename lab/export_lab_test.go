@@ -197,9 +197,13 @@ func (c *containers) eventually(what string, f func() error) {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(c.t.Context(), 60*time.Second)
 	defer cancel()
+	began := time.Now()
 	var last error
 	err := until(ctx, 100*time.Millisecond, nil, func() (bool, error) { last = f(); return last == nil, nil })
 	require.NoError(c.t, err, "%s: %v", what, last)
+	if took := time.Since(began); took > time.Second {
+		c.t.Logf("%s after %s", what, took.Round(time.Millisecond))
+	}
 }
 
 // deploy makes all nodes and links, and starts all nodes but one, which the function that

@@ -191,8 +191,8 @@ func (d fdbDoubts) look(diffs []fdbDiff, seen fdb, asked fdbScopes, settled bool
 	for _, x := range diffs {
 		doubt, known := was[x.key]
 		if !known || doubt.diff != x {
-			_, before := seen[x.key]
-			doubt = fdbDoubt{diff: x, due: now.Add(fdbTime), fresh: seen != nil && !before || known && doubt.fresh, tries: doubt.tries}
+			was, before := seen[x.key]
+			doubt = fdbDoubt{diff: x, due: now.Add(fdbTime), fresh: seen != nil && (!before || was != x.have) || known && doubt.fresh, tries: doubt.tries}
 		}
 		if !now.Before(doubt.due) && (x.fault != fdbBogus || doubt.fresh || settled) {
 			doubt.tries++

@@ -196,6 +196,11 @@ func TestBogusEntriesOfFDB(t *testing.T) {
 	due = look(d, nil, true)
 	require.Len(t, due, 1)
 	require.False(t, d.leftover(due[0]), "no daemon wrote it")
+
+	delete(k.entries, added)
+	delete(w.want, fdbNeighbour)
+	k.entries[fdbNeighbour] = fdbEntry{fdbValue: fdbValue{mac: fdbB, alien: true}, device: 6}
+	require.Len(t, look(fdbDoubts{}, seen, false), 1, "it came in place of zebra's")
 }
 
 // Many entries of a kind are told in one line.
