@@ -61,7 +61,8 @@ type udpFlows struct {
 	from, to string // hosts
 	address  string // of to
 	flows    int
-	rate     int // bytes of UDP payload per second
+	rate     int            // bytes of UDP payload per second
+	opened   []*net.UDPConn // instead of new ones
 }
 
 // payload is the size of a datagram; on the way they have the headers of
@@ -77,7 +78,10 @@ func (w *site) send(streams ...*udpFlows) (stop func()) {
 	ctx, cancel := context.WithCancel(w.Context())
 	var wg sync.WaitGroup
 	for _, s := range streams {
-		sockets := w.sockets(s)
+		sockets := s.opened
+		if sockets == nil {
+			sockets = w.sockets(s)
+		}
 		wg.Go(func() {
 			s.run(ctx, sockets)
 			for _, c := range sockets {

@@ -25,6 +25,9 @@ type Feed interface {
 	// Rows returns the rows of a segment that changed after since, and the
 	// segment's revision; deleted rows come as tombstones.
 	Rows(vni intent.VNI, since evpn.Revision) ([]evpn.Row, evpn.Revision)
+	// Colouring says at which of their addresses VTEPs are sent unicast frames. It is
+	// the same pointer while nothing of it changes; Wake receives when it does.
+	Colouring() *overlay.Colouring
 	// Unreported returns the VTEPs of edges that have not reported since the
 	// controller started. What a device has for them must be kept. With await,
 	// Wake receives when one of them has reported; else only when all have.

@@ -26,7 +26,7 @@ func init() { commands = append(commands, newAgentCommand) }
 // agentOptions are the flags of "weft agent".
 type agentOptions struct {
 	node, serial, token string
-	controller          string
+	controller, ca      string
 	stateDir            string // empty when nothing is kept
 	switchConfig        linux.Config
 	log                 *slog.Logger
@@ -89,7 +89,7 @@ func (a *app) agentOptions() (o agentOptions, err error) {
 		return o, usageError{fmt.Errorf("log-level %q is not known: use debug, info, warn or error", s)}
 	}
 	o = agentOptions{node: a.config.GetString("node"), serial: a.config.GetString("serial"), token: a.config.GetString("token-file"),
-		controller: a.config.GetString("controller"), stateDir: a.config.GetString("state-dir"),
+		controller: a.config.GetString("controller"), ca: a.config.GetString("ca-file"), stateDir: a.config.GetString("state-dir"),
 		log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))}
 	o.switchConfig = linux.Config{FRRDir: a.config.GetString("frr-dir"), Logger: o.log}
 	if o.controller == "" {
@@ -122,6 +122,11 @@ func (o agentOptions) run(ctx context.Context) error {
 	cl, err := client.New(o.controller)
 	if err != nil {
 		return err
+	}
+	if o.ca != "" {
+		if cl, err = cl.WithCA(o.ca); err != nil {
+			return err
+		}
 	}
 	if o.serial = cmp.Or(o.serial, linux.Serial()); o.serial == "" {
 		return errors.New("the box has no serial number and no Ethernet port: give --serial")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -22,9 +23,10 @@ import (
 // configuration" prints it.
 const configurationHelp = `Where a setting comes from, the first that has it wins:
 
-  1. a flag                 --server, --tenant, --context (--context wins over
-                            WEFT_SERVER and WEFT_TENANT)
-  2. the environment        WEFT_SERVER, WEFT_TENANT, WEFT_CONTEXT
+  1. a flag                 --server, --tenant, --ca-file, --access-token-file,
+                            --context (it wins over WEFT_SERVER and the others)
+  2. the environment        WEFT_SERVER, WEFT_TENANT, WEFT_CONTEXT, WEFT_CA_FILE,
+                            WEFT_ACCESS_TOKEN_FILE
   3. the context in use     of the configuration file
   4. the running lab        its controller, when exactly one lab runs
   5. the default            server http://` + defaultListen + `
@@ -35,8 +37,13 @@ WEFT_CONFIG names:
   current-context: dc1
   contexts:
     dc1: {server: "http://10.0.0.5:8470", tenant: blue}
+    dc2: {server: "https://dc2.example:8470", ca-file: /etc/weft/ca.crt,
+          access-token-file: /home/me/.config/weft/dc2.token}
 
-A server is http://HOST:PORT, https://HOST:PORT or unix:PATH.
+A server is http://HOST:PORT, https://HOST:PORT or unix:PATH. A ca-file has the
+certificates that vouch for the server, instead of those of the system; an
+access-token-file the user's token ("weft user"). WEFT_ACCESS_TOKEN is the token
+itself, and wins over any file.
 "weft controller" takes its flags from the environment too: WEFT_DATA_DIR,
 WEFT_LISTEN, WEFT_ETCD_ENDPOINTS, WEFT_LOG_LEVEL.`
 
@@ -44,6 +51,8 @@ WEFT_LISTEN, WEFT_ETCD_ENDPOINTS, WEFT_LOG_LEVEL.`
 type contextConfig struct {
 	Server string `yaml:"server,omitempty"`
 	Tenant string `yaml:"tenant,omitempty"`
+	CA     string `yaml:"ca-file,omitempty"`
+	Token  string `yaml:"access-token-file,omitempty"`
 }
 
 // fileConfig is the configuration file.
@@ -58,11 +67,13 @@ func (a *app) addFlags(c *cobra.Command) {
 	f.String("server", "", "controller: http://HOST:PORT, https://HOST:PORT or unix:PATH")
 	f.StringP("tenant", "t", "", "tenant to work in")
 	f.String("context", "", "context of the configuration file to use")
+	f.String("ca-file", "", "PEM file with the certificates that vouch for an https server; those of the system by default")
+	f.String("access-token-file", "", "file with the user's token, where the controller wants one")
 	f.String("config", "", "configuration file (~/.config/weft/config.yaml)")
 	a.config.SetEnvPrefix("WEFT")
 	a.config.SetEnvKeyReplacer(strings.NewReplacer("-", "_"))
 	a.config.AutomaticEnv()
-	for _, name := range []string{"server", "tenant", "context", "config"} {
+	for _, name := range []string{"server", "tenant", "context", "config", "ca-file", "access-token-file"} {
 		_ = a.config.BindPFlag(name, f.Lookup(name)) // fails only for a nil flag
 	}
 	_ = c.RegisterFlagCompletionFunc("tenant", a.completeTenants)
@@ -165,7 +176,59 @@ func (a *app) client() (*client.Client, error) {
 			return nil, err
 		}
 	}
-	return client.New(server)
+	cl, err := client.New(server)
+	if err != nil {
+		return nil, err
+	}
+	if cl, err = a.trusting(cl); err != nil {
+		return nil, err
+	}
+	return a.identified(cl)
+}
+
+// setting is a flag or its environment, or what the context in use has for it.
+func (a *app) setting(key string, of func(contextConfig) string) (string, error) {
+	v := a.config.GetString(key)
+	if v != "" && (a.given(key) || !a.given("context")) {
+		return v, nil
+	}
+	if a.given("server") && !a.given("context") {
+		return v, nil // of another server than the context's
+	}
+	c, err := a.inContext()
+	if err != nil {
+		return "", err
+	}
+	return cmp.Or(of(c), v), nil
+}
+
+// trusting has the client believe the authority that is configured.
+func (a *app) trusting(cl *client.Client) (*client.Client, error) {
+	ca, err := a.setting("ca-file", func(c contextConfig) string { return c.CA })
+	if err != nil || ca == "" {
+		return cl, err
+	}
+	return cl.WithCA(ca)
+}
+
+// identified has the client show the user's token, if there is one.
+func (a *app) identified(cl *client.Client) (*client.Client, error) {
+	if t := os.Getenv("WEFT_ACCESS_TOKEN"); t != "" {
+		return cl.WithCredential(t), nil
+	}
+	path, err := a.setting("access-token-file", func(c contextConfig) string { return c.Token })
+	if err != nil || path == "" {
+		return cl, err
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("access token: %w", err)
+	}
+	t := strings.TrimSpace(string(b))
+	if t == "" {
+		return nil, fmt.Errorf("access token: %s is empty", path)
+	}
+	return cl.WithCredential(t), nil
 }
 
 // tenant is the tenant in force, or "".
@@ -227,7 +290,7 @@ func newConfigCommand(a *app) *cobra.Command {
 			f.Current = args[0]
 			return a.writeConfig(f)
 		}},
-		&cobra.Command{Use: "set-context NAME", Short: "Make a context, or change it, from --server and --tenant", Args: cobra.ExactArgs(1),
+		&cobra.Command{Use: "set-context NAME", Short: "Make a context, or change it, from --server, --tenant, --ca-file and --access-token-file", Args: cobra.ExactArgs(1),
 			RunE: func(c *cobra.Command, args []string) error { return a.setContext(c, args[0]) }},
 		&cobra.Command{Use: "delete-context NAME", Short: "Delete a context", Args: cobra.ExactArgs(1), RunE: func(_ *cobra.Command, args []string) error {
 			f, err := a.readConfig()
@@ -274,8 +337,10 @@ func (a *app) setContext(c *cobra.Command, name string) error {
 		}
 		k.Server = s.Value.String()
 	}
-	if t := c.Flags().Lookup("tenant"); t != nil && t.Changed {
-		k.Tenant = t.Value.String()
+	for flag, into := range map[string]*string{"tenant": &k.Tenant, "ca-file": &k.CA, "access-token-file": &k.Token} {
+		if f := c.Flags().Lookup(flag); f != nil && f.Changed {
+			*into = f.Value.String()
+		}
 	}
 	if f.Contexts == nil {
 		f.Contexts = map[string]contextConfig{}

@@ -42,6 +42,8 @@ type controllerOptions struct {
 	endpoints     []string
 	listen        []string
 	requireTokens bool
+	users         string // file; may be empty
+	cert, key     string // files; both or none
 	asn           uint32
 	bgpAddress    netip.Addr // from which leaves are dialled; may be invalid
 	routerID      netip.Addr
@@ -60,7 +62,8 @@ etcd runs inside this process, with its data in the data directory, unless
 --etcd-endpoints names a cluster.`,
 		Example: `  weft controller --data-dir /var/lib/weft
   weft controller --etcd-endpoints http://10.0.0.1:2379,http://10.0.0.2:2379
-  weft controller --listen 127.0.0.1:8470 --listen unix:/run/weft/api.sock`,
+  weft controller --listen 127.0.0.1:8470 --listen unix:/run/weft/api.sock
+  weft controller --listen 192.0.2.10:8470 --tls-cert /etc/weft/tls.crt --tls-key /etc/weft/tls.key --users /etc/weft/users.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := a.config.BindPFlags(c.Flags()); err != nil {
@@ -69,6 +72,7 @@ etcd runs inside this process, with its data in the data directory, unless
 			o.dir, o.logLevel = a.config.GetString("data-dir"), a.config.GetString("log-level")
 			o.pprof = a.config.GetString("pprof")
 			o.requireTokens = a.config.GetBool("require-tokens")
+			o.users, o.cert, o.key = a.config.GetString("users"), a.config.GetString("tls-cert"), a.config.GetString("tls-key")
 			o.endpoints, o.listen = a.list("etcd-endpoints"), a.list("listen")
 			if err := o.bgp(a.config.GetUint32("asn"), a.config.GetString("bgp-address"), a.config.GetString("bgp-router-id")); err != nil {
 				return err
@@ -86,6 +90,9 @@ etcd runs inside this process, with its data in the data directory, unless
 	f.StringSlice("etcd-endpoints", nil, "an etcd cluster to use instead, as URLs")
 	f.StringSlice("listen", []string{defaultListen}, "where to serve the API: ADDRESS:PORT or unix:PATH; may be repeated")
 	f.Bool("require-tokens", false, "refuse agents of switches that have not joined with a join token or been admitted")
+	f.String("users", "", "file of those who may use the API over TCP, see \"weft user\"; anyone may by default. Implies --require-tokens")
+	f.String("tls-cert", "", "PEM file with the certificate by which TCP listeners speak TLS; read again when it changes")
+	f.String("tls-key", "", "PEM file with its key")
 	f.Uint32("asn", defaultASN, "AS of which the route targets and distinguishers of BGP EVPN are made")
 	f.String("bgp-address", "", "address from which EVPN leaves are dialled; the one that the route to them has by default")
 	f.String("bgp-listen", "", "ADDRESS:PORT where controllers of other fabrics dial, for interconnects with passive peers; nowhere by default")
@@ -239,6 +246,10 @@ func (o controllerOptions) run(ctx context.Context) error {
 		return usageError{fmt.Errorf("log-level %q is not known: use debug, info, warn or error", o.logLevel)}
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	served, err := o.access(log)
+	if err != nil {
+		return err
+	}
 	listeners, err := listenAll(o.listen)
 	if err != nil {
 		return err
@@ -274,7 +285,8 @@ func (o controllerOptions) run(ctx context.Context) error {
 		}
 	}
 	eng, speaker := o.newEngine(st, listener, log)
-	server := api.New(api.Config{Store: st, Status: eng, Boxes: eng, RequireTokens: o.requireTokens, Logger: log, Version: version(), Commit: commit()})
+	served.Store, served.Status, served.Boxes, served.Logger, served.Version, served.Commit = st, eng, eng, log, version(), commit()
+	server := api.New(served)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -297,6 +309,49 @@ func (o controllerOptions) run(ctx context.Context) error {
 	}
 	log.Info("serving", "listen", strings.Join(o.listen, " "))
 	return server.Serve(ctx, listeners...)
+}
+
+// access says who may use the API, and how: by the flags.
+func (o controllerOptions) access(log *slog.Logger) (c api.Config, err error) {
+	c.RequireTokens = o.requireTokens
+	if (o.cert == "") != (o.key == "") {
+		return c, usageError{errors.New("give --tls-cert and --tls-key together")}
+	}
+	if o.cert != "" {
+		if c.TLS, err = api.ServerTLS(o.cert, o.key); err != nil {
+			return c, err
+		}
+	}
+	if o.users != "" {
+		if c.Users, err = api.OpenUsers(o.users); err != nil {
+			return c, err
+		}
+	}
+	for _, at := range o.listen {
+		if !reachable(at) {
+			continue
+		}
+		if o.users == "" {
+			log.Warn("anyone who reaches the API may change everything: give --users", "listen", at)
+		}
+		if o.cert == "" {
+			log.Warn("the API speaks HTTP, and tokens go over the wire as they are: give --tls-cert and --tls-key", "listen", at)
+		}
+	}
+	return c, nil
+}
+
+// reachable reports whether a listener is for other hosts too.
+func reachable(at string) bool {
+	if strings.HasPrefix(at, "unix:") {
+		return false
+	}
+	host, _, err := net.SplitHostPort(strings.TrimPrefix(at, "tcp:"))
+	if err != nil {
+		return false // it can't be listened on
+	}
+	a, err := netip.ParseAddr(host)
+	return host != "localhost" && (err != nil || !a.IsLoopback())
 }
 
 // listenAll opens all listeners or none.

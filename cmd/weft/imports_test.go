@@ -37,7 +37,7 @@ var layers = [][]string{
 	{"controller/api"},
 	{"lab/budget"},
 	{"lab/netns"},
-	{"lab/vm"},
+	{"lab/report", "lab/vm"},
 	{"lab/probe"},
 	{"lab/sim"},
 	{"lab"},
@@ -60,6 +60,7 @@ var owners = map[string][]string{
 	"github.com/vishvananda/":       {"lab", "southbound/linux"},
 	"github.com/google/gopacket":    {"lab", "topology/lldp"},
 	"github.com/danielgtaylor/huma": {"controller/api"},
+	"github.com/prometheus/":        {"controller/api"},
 	"github.com/insomniacslk/dhcp":  {"southbound/service"},
 	"github.com/spf13/":             {"cmd/weft"},
 }

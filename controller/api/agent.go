@@ -36,20 +36,20 @@ type reportOutput struct{ Body client.Reported }
 
 // registerAgent registers what the agents on leaves ask and tell.
 func (s *Server) registerAgent() {
-	s.api.OpenAPI().Tags = append(s.api.OpenAPI().Tags, &huma.Tag{Name: "Agents", Description: "For the agents on switches."})
-	huma.Register(s.api, huma.Operation{OperationID: "getLeafState", Method: http.MethodGet, Path: "/v1/nodes/{name}/leaf", Tags: []string{"Agents"},
+	s.api.OpenAPI().Tags = append(s.api.OpenAPI().Tags, &huma.Tag{Name: tagAgents, Description: "For the agents on switches."})
+	huma.Register(s.api, huma.Operation{OperationID: "getLeafState", Method: http.MethodGet, Path: "/v1/nodes/{name}/leaf", Tags: []string{tagAgents},
 		Summary:     "State that a leaf is to have",
 		Description: "Waits for a state of another revision than since; 204 when there was none for a while. The first answer comes after the agent's first report.",
 		Errors:      []int{http.StatusUnauthorized, http.StatusNotFound}, Middlewares: huma.Middlewares{s.agentsOnly},
 		Responses: map[string]*huma.Response{"204": {Description: "Nothing changed: ask again"}}}, s.leafState)
-	huma.Register(s.api, huma.Operation{OperationID: "reportLeaf", Method: http.MethodPost, Path: "/v1/nodes/{name}/leaf/report", Tags: []string{"Agents"},
+	huma.Register(s.api, huma.Operation{OperationID: "reportLeaf", Method: http.MethodPost, Path: "/v1/nodes/{name}/leaf/report", Tags: []string{tagAgents},
 		Summary: "Tell what a leaf has", MaxBodyBytes: 256 << 20, Errors: []int{http.StatusUnauthorized, http.StatusNotFound}, Middlewares: huma.Middlewares{s.agentsOnly}}, s.reportLeaf)
-	huma.Register(s.api, huma.Operation{OperationID: "getSwitchState", Method: http.MethodGet, Path: "/v1/nodes/{name}/state", Tags: []string{"Agents"},
+	huma.Register(s.api, huma.Operation{OperationID: "getSwitchState", Method: http.MethodGet, Path: "/v1/nodes/{name}/state", Tags: []string{tagAgents},
 		Summary:     "State that a switch is to have as a part of the underlay",
 		Description: "Waits for a state of another revision than since; 204 when there was none for a while, as where there is no Fabric.",
 		Errors:      []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusConflict}, Middlewares: huma.Middlewares{s.agentsOnly},
 		Responses: map[string]*huma.Response{"204": {Description: "Nothing changed: ask again"}}}, s.switchState)
-	huma.Register(s.api, huma.Operation{OperationID: "reportSwitch", Method: http.MethodPost, Path: "/v1/nodes/{name}/switch/report", Tags: []string{"Agents"},
+	huma.Register(s.api, huma.Operation{OperationID: "reportSwitch", Method: http.MethodPost, Path: "/v1/nodes/{name}/switch/report", Tags: []string{tagAgents},
 		Summary: "Tell what ports a switch has, who is at their other ends, and which state is in place", MaxBodyBytes: 16 << 20, Errors: []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusConflict}, Middlewares: huma.Middlewares{s.agentsOnly}}, s.reportSwitch)
 }
 

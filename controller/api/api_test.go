@@ -63,28 +63,29 @@ func TestMain(m *testing.M) {
 
 // devices says what devices would.
 type devices struct {
-	routing map[string]switchstate.RoutingReport
-	paths   paths.Result
-	wired   []switchstate.Report
-	cabling engine.Cabling
-	loads   []switchstate.Load
-	load    engine.FabricLoad
-	matrix  load.Matrix
-	mu      sync.Mutex
-	say     func(intent.Object) *intent.Status
-	changed chan struct{}
-	ready   error
-	events  []southbound.Event
-	alarms  []engine.Alarm
-	routes  []engine.Route
-	leaf    engine.Leaf
-	policy  engine.PortPolicy
-	router  engine.EdgeCounts[southbound.RouterCount] // of the router that is called r
-	tenant  engine.EdgeCounts[southbound.TenantCount] // of tenant t
-	acl     engine.ACLCounters                        // of the ACL that is called edge
-	flows   []southbound.FlowLine
-	at      map[string][]intent.Ref // ports on a node
-	mute    error                   // why no device can be asked
+	routing   map[string]switchstate.RoutingReport
+	paths     paths.Result
+	wired     []switchstate.Report
+	reporting []engine.Reporting
+	cabling   engine.Cabling
+	loads     []switchstate.Load
+	load      engine.FabricLoad
+	matrix    load.Matrix
+	mu        sync.Mutex
+	say       func(intent.Object) *intent.Status
+	changed   chan struct{}
+	ready     error
+	events    []southbound.Event
+	alarms    []engine.Alarm
+	routes    []engine.Route
+	leaf      engine.Leaf
+	policy    engine.PortPolicy
+	router    engine.EdgeCounts[southbound.RouterCount] // of the router that is called r
+	tenant    engine.EdgeCounts[southbound.TenantCount] // of tenant t
+	acl       engine.ACLCounters                        // of the ACL that is called edge
+	flows     []southbound.FlowLine
+	at        map[string][]intent.Ref // ports on a node
+	mute      error                   // why no device can be asked
 }
 
 func newDevices() *devices {
@@ -155,7 +156,7 @@ func (d *devices) SwitchPorts(node string) ([]switchstate.Port, time.Time, bool)
 }
 
 func (d *devices) PortsAt(node string) []intent.Ref { return d.at[node] }
-func (d *devices) Reporting() []engine.Reporting    { return nil }
+func (d *devices) Reporting() []engine.Reporting    { return d.reporting }
 
 func (d *devices) Cabling() engine.Cabling { return d.cabling }
 

@@ -56,7 +56,7 @@ type admissionOutput struct{ Body switchstate.Admission }
 
 // registerJoin registers how switches become nodes.
 func (s *Server) registerJoin() {
-	huma.Register(s.api, huma.Operation{OperationID: "join", Method: http.MethodPost, Path: "/v1/join", Tags: []string{"Agents"},
+	huma.Register(s.api, huma.Operation{OperationID: "join", Method: http.MethodPost, Path: "/v1/join", Tags: []string{tagAgents},
 		Summary: "Announce a switch that is no node yet", MaxBodyBytes: maxAnnouncement,
 		Description: "The controller finds the node that the switch is to be by the name it gives, its serial number, its MAC address, its token or its cables. Without one it waits: ask again every few seconds.",
 		Errors:      []int{http.StatusUnauthorized, http.StatusConflict, http.StatusTooManyRequests}}, s.join)

@@ -74,8 +74,8 @@ type csvOutput struct {
 // registerLoad registers what is measured, and who measures it.
 func (s *Server) registerLoad() {
 	s.registerChoice()
-	huma.Register(s.api, huma.Operation{OperationID: "reportLoad", Method: http.MethodPost, Path: "/v1/nodes/{name}/switch/load", Tags: []string{"Agents"},
-		Summary: "Tell what a switch has counted", MaxBodyBytes: 16 << 20, Errors: []int{http.StatusNotFound}}, s.reportLoad)
+	huma.Register(s.api, huma.Operation{OperationID: "reportLoad", Method: http.MethodPost, Path: "/v1/nodes/{name}/switch/load", Tags: []string{tagAgents},
+		Summary: "Tell what a switch has counted", MaxBodyBytes: 16 << 20, Errors: []int{http.StatusUnauthorized, http.StatusNotFound}, Middlewares: huma.Middlewares{s.agentsOnly}}, s.reportLoad)
 	huma.Register(s.api, huma.Operation{OperationID: "getFabricLoad", Method: http.MethodGet, Path: "/v1/fabric/load", Tags: []string{"Operation"},
 		Summary:     "What the links between switches carry",
 		Description: "From the counters of their ports, which agents report each second: rates, utilisation and drops of both directions, shares of the spines, and how unequal the uplinks of each leaf are used.",

@@ -21,10 +21,13 @@ import (
 func (s *Server) describe() huma.Config {
 	return huma.Config{
 		OpenAPI: &huma.OpenAPI{
-			OpenAPI:    "3.1.0",
-			Info:       &huma.Info{Title: "Weft", Version: "v1", Description: "Northbound interface of the Weft controller: declare tenants, networks, routers, security groups, ports, interconnects, nodes and links, and read what the devices made of them."},
-			Tags:       []*huma.Tag{},
-			Components: &huma.Components{Schemas: huma.NewMapRegistry("#/components/schemas/", schemaName)},
+			OpenAPI: "3.1.0",
+			Info:    &huma.Info{Title: "Weft", Version: "v1", Description: "Northbound interface of the Weft controller: declare tenants, networks, routers, security groups, ports, interconnects, nodes and links, and read what the devices made of them."},
+			Tags:    []*huma.Tag{},
+			Components: &huma.Components{Schemas: huma.NewMapRegistry("#/components/schemas/", schemaName),
+				SecuritySchemes: map[string]*huma.SecurityScheme{"token": {Type: "http", Scheme: "bearer", Description: "A user's access token, where the controller was started with users; on operations for agents, the switch's credential"}}},
+			// Both, since a controller without users asks for nothing.
+			Security: []map[string][]string{{"token": {}}, {}},
 		},
 		Formats:       map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},
 		DefaultFormat: "application/json",

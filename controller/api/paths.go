@@ -31,7 +31,7 @@ func (s *Server) registerPaths() {
 		Errors:      []int{http.StatusNotFound}}, s.paths)
 	huma.Register(s.api, huma.Operation{OperationID: "getRouting", Method: http.MethodGet, Path: "/v1/nodes/{name}/routing", Tags: []string{"Operation"},
 		Summary: "Sessions and routes of a switch in the underlay", Errors: []int{http.StatusNotFound}}, s.routing)
-	huma.Register(s.api, huma.Operation{OperationID: "reportRouting", Method: http.MethodPost, Path: "/v1/nodes/{name}/routing/report", Tags: []string{"Agents"},
+	huma.Register(s.api, huma.Operation{OperationID: "reportRouting", Method: http.MethodPost, Path: "/v1/nodes/{name}/routing/report", Tags: []string{tagAgents},
 		Summary: "Tell what sessions and routes a switch has in the underlay", MaxBodyBytes: 16 << 20, Errors: []int{http.StatusUnauthorized, http.StatusNotFound}, Middlewares: huma.Middlewares{s.agentsOnly}}, s.reportRouting)
 }
 

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -133,6 +134,11 @@ type Config struct {
 	// RequireTokens refuses agents on switches that have not joined by a token or
 	// been admitted.
 	RequireTokens bool
+	// Users are those who may use the API over TCP; nil lets anyone. With users,
+	// RequireTokens is set.
+	Users *Users
+	// TLS, when set, is how listeners that are no Unix sockets speak.
+	TLS *tls.Config
 
 	// StoreTimeout bounds what one request waits for the store; 10 s by default.
 	StoreTimeout time.Duration
@@ -149,6 +155,9 @@ func (c *Config) complete() {
 	}
 	if c.Version == "" {
 		c.Version = "dev"
+	}
+	if c.Users != nil {
+		c.RequireTokens = true
 	}
 	if c.StoreTimeout == 0 {
 		c.StoreTimeout = 10 * time.Second
@@ -169,6 +178,8 @@ type Server struct {
 	readers map[intent.Kind]reader
 	mux     *http.ServeMux
 	handler http.Handler
+
+	agentOps map[string]bool // patterns of what agents use
 
 	credentials credentials   // of agents, as read
 	patience    time.Duration // with slow clients of a watch
@@ -199,7 +210,9 @@ func New(cfg Config) *Server {
 	s.registerTokens()
 	s.registerDiscovery()
 	s.registerLoad()
+	s.registerMetrics()
 	s.registerDocs()
+	s.agentOps = s.agentPatterns()
 	s.handler = s.wrap(s.mux)
 	return s
 }
@@ -226,6 +239,9 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	}
 	failed := make(chan error, len(listeners))
 	for _, l := range listeners {
+		if s.cfg.TLS != nil && l.Addr().Network() != "unix" {
+			l = tls.NewListener(l, s.cfg.TLS)
+		}
 		s.log.Info("API is served", "address", l.Addr().String())
 		go func() { failed <- srv.Serve(l) }()
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"runtime/debug"
 	"strings"
@@ -30,6 +31,7 @@ type answer struct {
 	http.ResponseWriter
 	timeout time.Duration
 	status  int
+	user    string // who asked, where users are known
 }
 
 func (a *answer) WriteHeader(status int) {
@@ -63,7 +65,7 @@ func (s *Server) wrap(mux *http.ServeMux) http.Handler {
 			if p := recover(); p != nil {
 				s.recovered(a, r, p)
 			}
-			s.log.Debug("request", "method", r.Method, "path", r.URL.Path, "status", a.status, "took", time.Since(start))
+			s.note(a, r, time.Since(start))
 		}()
 		if err := guard.Check(r); err != nil {
 			writeProblem(a, r, &client.Problem{Type: typeOrigin, Title: "Request of another origin", Status: http.StatusForbidden,
@@ -75,12 +77,32 @@ func (s *Server) wrap(mux *http.ServeMux) http.Handler {
 			s.unrouted(a, r, h)
 			return
 		}
+		who, p := s.user(r, pattern)
+		if a.user = who; p != nil {
+			if p.Status == http.StatusUnauthorized {
+				a.Header().Set("WWW-Authenticate", "Bearer")
+			}
+			writeProblem(a, r, p)
+			return
+		}
 		if p := readBody(a, r); p != nil {
 			writeProblem(a, r, p)
 			return
 		}
 		mux.ServeHTTP(a, r)
 	})
+}
+
+// note writes a request to the log: what a known user changes is worth more than debug.
+func (s *Server) note(a *answer, r *http.Request, took time.Duration) {
+	level, args := slog.LevelDebug, []any{"method", r.Method, "path", r.URL.Path, "status", a.status, "took", took}
+	if a.user != "" {
+		args = append(args, "user", a.user)
+		if !reads(r) {
+			level = slog.LevelInfo
+		}
+	}
+	s.log.Log(r.Context(), level, "request", args...)
 }
 
 const typeOrigin = "/problems/cross-origin"

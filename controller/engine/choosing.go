@@ -204,6 +204,7 @@ func (c *chooser) choose(now time.Time, frozen bool, out *Choice) error {
 	if !heard {
 		return fmt.Errorf("it waits for all switches to report which links are up")
 	}
+	c.controller.Observe(observed(measured))
 	o, err := c.controller.Step(now, m, (&steerPlan{network: c.network, down: down}).downIn())
 	if err != nil {
 		return err
@@ -226,6 +227,23 @@ func (c *chooser) demands(measured load.Matrix) (demand.Matrix, error) {
 		return m, err
 	}
 	return demand.New(slices.DeleteFunc(m.Demands, func(d demand.Demand) bool { return c.network.End(d.From) != nil || c.network.End(d.To) != nil }))
+}
+
+// observed is by which ports each cell of a measured matrix leaves its leaf.
+func observed(m load.Matrix) steering.Observed {
+	out := steering.Observed{}
+	for _, c := range m.Cells {
+		for leaf, ports := range c.Leaves {
+			key := demand.Key{From: leaf, To: c.To}
+			if out[key] == nil {
+				out[key] = map[string]float64{}
+			}
+			for port, rate := range ports {
+				out[key][leaf+":"+port] += rate
+			}
+		}
+	}
+	return out
 }
 
 // blindness says why nothing is to be chosen by a matrix: links carry what is not in it.

@@ -33,7 +33,7 @@ type Config struct {
 	NewDriver func(*intent.Node, southbound.Feed) southbound.Driver
 	// Speaker speaks BGP EVPN with the leaves; nil without any. It calls back
 	// TakeRoutes, PeerChanged and PeerAlarm.
-	Speaker Speaker
+	Speaker LeafSpeaker
 	// NewFabric makes the speaker of an interconnect with a fabric of an AS; nil
 	// without any. It calls back as Speaker does.
 	NewFabric func(interconnect string, asn uint32) Fabric
@@ -70,6 +70,7 @@ type Engine struct {
 	transit   *transit
 	unknowns  *unknowns
 	loads     *loads
+	colours   *colours
 
 	mu       sync.RWMutex
 	model    *overlay.Model
@@ -109,6 +110,7 @@ func New(c Config) *Engine {
 		changed: make(chan struct{}),
 	}
 	e.steerer = newSteerer(e)
+	e.colours = newColours(e)
 	e.chooser = newChooser(e)
 	if c.Speaker != nil {
 		e.bgp = newReflector(e, c.Speaker)
@@ -144,6 +146,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	wg.Go(func() { e.trimAll(ctx) })
 	wg.Go(func() { e.watchWiring(ctx) })
 	wg.Go(func() { e.steerer.run(ctx) })
+	wg.Go(func() { e.colours.run(ctx) })
 	wg.Go(func() { e.chooser.run(ctx) })
 	wg.Go(func() { e.planUnderlay(ctx) })
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
@@ -206,6 +209,7 @@ func (e *Engine) load(ctx context.Context, objects []intent.Object, broken *stor
 		context.AfterFunc(ctx, func() { release.Stop() })
 	}
 	e.rev, e.loaded = rev, true
+	e.colours.loaded()
 	e.settle(ctx)
 	e.setReady(nil)
 	e.underlay.at(rev)
@@ -257,6 +261,7 @@ func (e *Engine) put(o intent.Object) {
 	e.wiring.put(o.Ref(), o)
 	e.routing.put(o.Ref(), o)
 	e.steerer.put(o.Ref(), o)
+	e.colours.put(o.Ref(), o)
 	e.underlay.put(o.Ref(), o)
 	e.model.Put(o)
 }
@@ -278,6 +283,7 @@ func (e *Engine) delete(r intent.Ref) {
 	e.wiring.put(r, nil)
 	e.routing.put(r, nil)
 	e.steerer.put(r, nil)
+	e.colours.put(r, nil)
 	e.underlay.put(r, nil)
 	e.loads.put(r, nil)
 	if r.Kind == intent.KindNode {
@@ -291,7 +297,8 @@ func (e *Engine) delete(r intent.Ref) {
 // settle starts and ends sessions as the nodes ask for and wakes those that
 // the last changes concern. The caller holds the lock.
 func (e *Engine) settle(ctx context.Context) {
-	if e.nodesChanged {
+	e.colours.settle()
+	if e.nodesChanged && e.colours.ready() {
 		e.settleSessions(ctx)
 		e.nodesChanged = false
 		if e.bgp != nil {

@@ -73,6 +73,8 @@ type edge struct {
 	spoke    []intent.Ref
 	awaits   bool // it keeps things for single edges, and looks at who has not reported
 	away     overlay.Away
+	wakes    int
+	colour   int // of VNI 100
 }
 
 // Announce speaks for a port.
@@ -90,6 +92,9 @@ func (d *edge) Run(ctx context.Context) error {
 			return ctx.Err()
 		case <-d.poke:
 		case <-d.feed.Wake():
+			d.mu.Lock()
+			d.wakes, d.colour = d.wakes+1, d.feed.Colouring().Colour(100)
+			d.mu.Unlock()
 		}
 	}
 }

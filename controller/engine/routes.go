@@ -49,11 +49,20 @@ type Speaker interface {
 	Peer(name string) (intent.BGPSession, bool)
 }
 
+// LeafSpeaker is the Speaker with EVPN leaves.
+type LeafSpeaker interface {
+	Speaker
+	// SetColouring says at which of their addresses leaves are told to send unicast
+	// frames to VTEPs: the next hops of MAC/IP and prefix routes, whoever announced
+	// them.
+	SetColouring(*overlay.Colouring)
+}
+
 // reflector keeps the speaker at what the segment tables say: one more reader
 // of all of them, with a cursor each.
 type reflector struct {
 	engine  *Engine
-	speaker Speaker
+	speaker LeafSpeaker
 	wake    chan struct{}
 
 	opened  atomic.Bool
@@ -78,7 +87,7 @@ type reflector struct {
 // it (RFC 4724).
 const openWait = 20 * time.Second
 
-func newReflector(e *Engine, s Speaker) *reflector {
+func newReflector(e *Engine, s LeafSpeaker) *reflector {
 	r := &reflector{engine: e, speaker: s, wake: make(chan struct{}, 1), touched: map[intent.VNI]struct{}{},
 		cursors: map[intent.VNI]evpn.Revision{}, targets: map[intent.VNI]string{}, routers: map[intent.VNI]bool{}, external: map[intent.VNI]bool{}, guests: map[intent.VNI]bool{}, idle: true, doubts: map[string]time.Time{}}
 	r.holding.Store(true)
@@ -187,7 +196,7 @@ func (r *reflector) waiting() bool { return !r.opened.Load() }
 func (r *reflector) complete() bool {
 	r.engine.mu.RLock()
 	defer r.engine.mu.RUnlock()
-	return r.engine.loaded && r.engine.model.OthersReported()
+	return r.engine.loaded && r.engine.colours.ready() && r.engine.model.OthersReported()
 }
 
 // heard reports whether all other fabrics have told what they have: so that leaves
@@ -201,6 +210,7 @@ func (r *reflector) heard() bool {
 // bring announces what changed since the last time.
 func (r *reflector) bring() error {
 	e := r.engine
+	r.speaker.SetColouring(e.colours.now.Load())
 	e.mu.Lock()
 	var peers []BGPPeer
 	var add []evpn.Route

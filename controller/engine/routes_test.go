@@ -24,8 +24,20 @@ type speaker struct {
 	opened bool
 	free   bool // released
 
+	colours  *overlay.Colouring
+	coloured int // times that it coloured anything otherwise
+
 	refreshed []string
 	all       map[string]bool // peers that have announced all
+}
+
+func (s *speaker) SetColouring(c *overlay.Colouring) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(c.Changed(s.colours)) > 0 {
+		s.coloured++
+	}
+	s.colours = c
 }
 
 func (s *speaker) SetPeers(p []BGPPeer) error {

@@ -109,6 +109,9 @@ func TestValidateNamesObjectAndField(t *testing.T) {
 		{"kind: Port\nmetadata: {name: p, tenant: t}\nspec: {network: n, binding: {node: a}}", "Port t/p: spec.binding.interface: is missing: node a is named without an interface"},
 		{"kind: Port\nmetadata: {name: p, tenant: t}\nspec: {network: n, mac: \"01:00:00:00:00:00\"}", "Port t/p: spec.mac: 01:00:00:00:00:00 is a multicast address"},
 		{"kind: Port\nmetadata: {name: p, tenant: t}\nspec: {network: n, addresses: [10.0.0.1, 10.0.0.1]}", "Port t/p: spec.addresses[1]: 10.0.0.1 is given twice"},
+		{"kind: Node\nmetadata: {name: h}\nspec: {role: hypervisor, vtep: 10.0.0.1, colours: [10.128.0.1, 10.0.0.1, 10.128.0.1, 'fd00::1']}", `Node h: spec.colours[1]: 10.0.0.1 is spec.vtep: a colour is another address; Node h: spec.colours[2]: 10.128.0.1 is given twice; Node h: spec.colours[3]: is not a unicast IPv4 address`},
+		{"kind: Node\nmetadata: {name: h}\nspec: {role: hypervisor, colours: [10.128.0.1]}", "Node h: spec.vtep: is missing, or not IPv4: colours are further addresses of a VTEP that has an IPv4 one"},
+		{"kind: Node\nmetadata: {name: h}\nspec: {role: hypervisor, vtep: 10.0.0.1, colours: [10.0.0.2, 10.0.0.3, 10.0.0.4, 10.0.0.5, 10.0.0.6, 10.0.0.7, 10.0.0.8, 10.0.0.9, 10.0.0.10]}", "Node h: spec.colours: has 9 addresses: a node may have 8"},
 		{"kind: Node\nmetadata: {name: h}\nspec: {role: hypervisor, vswitch: {ovsdb: nowhere}}", `Node h: spec.vswitch.ovsdb: "nowhere" is not an endpoint: use tcp:ADDRESS:PORT, ssl:ADDRESS:PORT or unix:PATH; Node h: spec.vtep: is missing: tunnels of a vSwitch need an address to end at`},
 		{"kind: Link\nmetadata: {name: l}\nspec: {endpoints: [{node: a, interface: e1}]}", "Link l: spec.endpoints: has 1 ends: a link has two"},
 	} {

@@ -51,7 +51,10 @@ type NodeSpec struct {
 	// Unmanaged switches are part of the plan, and somebody else configures them.
 	Unmanaged bool       `json:"unmanaged,omitempty" yaml:"unmanaged,omitempty" doc:"Somebody else configures the switch's underlay: it gets no state, and its agent only reports"`
 	VTEP      netip.Addr `json:"vtep,omitzero" yaml:"vtep,omitempty" doc:"Address at which the node's tunnels end; required for a hypervisor"`
-	VSwitch   *VSwitch   `json:"vswitch,omitempty" yaml:"vswitch,omitempty" doc:"How to reach a hypervisor's Open vSwitch"`
+	// Colours are further addresses at which the node's tunnels end: what is sent to
+	// one of them can be steered apart from what is sent to the others.
+	Colours []netip.Addr `json:"colours,omitempty" yaml:"colours,omitempty" doc:"Further IPv4 addresses at which the node's tunnels end, colour 1 first: traffic that has a steering policy of its own is sent to one of these" maxItems:"8"`
+	VSwitch *VSwitch     `json:"vswitch,omitempty" yaml:"vswitch,omitempty" doc:"How to reach a hypervisor's Open vSwitch"`
 	// HardwareVTEP makes the node a switch that is driven by the hardware_vtep
 	// schema.
 	HardwareVTEP *HardwareVTEP `json:"hardwareVTEP,omitempty" yaml:"hardwareVTEP,omitempty" doc:"How to reach a switch with the hardware_vtep schema"`

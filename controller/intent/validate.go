@@ -326,7 +326,36 @@ func (n *Node) Validate() error {
 	if n.Spec.VTEP.IsValid() && (n.Spec.VTEP.IsUnspecified() || n.Spec.VTEP.IsMulticast()) {
 		f.Add("spec.vtep", "%s is not a unicast address", n.Spec.VTEP)
 	}
+	f.colours(n)
 	return f.Err()
+}
+
+// MaxColours is how many addresses a node's tunnels may end at besides its VTEP
+// address.
+const MaxColours = 8
+
+func (f *Faults) colours(n *Node) {
+	s := &n.Spec
+	switch l := len(s.Colours); {
+	case l == 0:
+		return
+	case l > MaxColours:
+		f.Add("spec.colours", "has %d addresses: a node may have %d", l, MaxColours)
+		return
+	case !s.VTEP.Is4():
+		f.Add("spec.vtep", "is missing, or not IPv4: colours are further addresses of a VTEP that has an IPv4 one")
+	}
+	for i, a := range s.Colours {
+		at := fmt.Sprintf("spec.colours[%d]", i)
+		switch {
+		case !a.Is4() || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback():
+			f.Add(at, "is not a unicast IPv4 address")
+		case a == s.VTEP:
+			f.Add(at, "%s is spec.vtep: a colour is another address", a)
+		case slices.Contains(s.Colours[:i], a):
+			f.Add(at, "%s is given twice", a)
+		}
+	}
 }
 
 // maxSerial is the longest serial number, in bytes.

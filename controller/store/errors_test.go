@@ -63,6 +63,7 @@ func TestPutErrors(t *testing.T) {
 		`Port blue/z: spec.mac: 02:00:00:00:00:01 is in use by Port blue/a`:                                                                                                    sameMAC,
 		`Port blue/z: spec.binding.interface: leaf1:eth9 is in use by Port blue/a`:                                                                                             bound(port("blue", "web", "z"), "leaf1", "eth9"),
 		`Port blue/z: spec.binding.ifaceID: vm-b is in use by Port blue/b`:                                                                                                     sameIface,
+		`Node leaf3: spec.colours[1]: 10.255.0.2 is in use by Node leaf2`:                                                                                                      coloured(leaf("leaf3", "10.255.0.3"), "10.128.0.1", "10.255.0.2"),
 		`Node leaf3: spec.vtep: 10.255.0.2 is in use by Node leaf2`:                                                                                                            leaf("leaf3", "10.255.0.2"),
 		`Link l2: spec.endpoints[1].node: names an unknown node "leaf8"`:                                                                                                       cable("l2", "leaf1", "eth2", "leaf8", "eth1"),
 		`Link l2: spec.endpoints[0].interface: leaf1:eth1 is in use by Link l1`:                                                                                                cable("l2", "leaf1", "eth1", "leaf2", "eth2"),
@@ -196,4 +197,12 @@ func TestExhausted(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "10.0.0.4", put(t, s, port("t", "a", "6")).Spec.Addresses[0].String())
 	sound(t, s)
+}
+
+// coloured gives a node further addresses of its VTEP.
+func coloured(n *intent.Node, colours ...string) *intent.Node {
+	for _, c := range colours {
+		n.Spec.Colours = append(n.Spec.Colours, netip.MustParseAddr(c))
+	}
+	return n
 }

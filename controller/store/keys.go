@@ -279,6 +279,9 @@ func (k keyspace) claims(o intent.Object) []claim {
 		if a := o.Spec.VTEP; a.IsValid() {
 			add("spec.vtep", a.String(), "vtep", a.Unmap().String())
 		}
+		for i, a := range o.Spec.Colours {
+			add(fmt.Sprintf("spec.colours[%d]", i), a.String(), "vtep", a.String())
+		}
 		if o.Spec.Serial != "" {
 			add("spec.serial", o.Spec.Serial, "serial", o.Spec.Serial)
 		}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -26,7 +27,7 @@ type server struct {
 // maxSocketPath leaves room for the NUL in sockaddr_un.sun_path.
 const maxSocketPath = 107
 
-func startServer(ctx context.Context, cfg Config) (_ *server, err error) {
+func startServer(ctx context.Context, cfg Config, closing *atomic.Bool) (_ *server, err error) {
 	dir, err := filepath.Abs(cfg.Dir)
 	if err != nil {
 		return nil, err
@@ -55,7 +56,7 @@ func startServer(ctx context.Context, cfg Config) (_ *server, err error) {
 		return nil, err
 	}
 	s.endpoint = "unix://" + sock
-	if s.etcd, err = embed.StartEtcd(etcdConfig(cfg, dir, sock)); err != nil {
+	if s.etcd, err = embed.StartEtcd(etcdConfig(cfg, dir, sock, closing)); err != nil {
 		return nil, fmt.Errorf("start etcd in %s: %w", dir, err)
 	}
 	select {
@@ -70,7 +71,7 @@ func startServer(ctx context.Context, cfg Config) (_ *server, err error) {
 	}
 }
 
-func etcdConfig(cfg Config, dir, sock string) *embed.Config {
+func etcdConfig(cfg Config, dir, sock string, closing *atomic.Bool) *embed.Config {
 	c := embed.NewConfig()
 	c.Name = "weft"
 	c.Dir = filepath.Join(dir, "etcd")
@@ -90,7 +91,7 @@ func etcdConfig(cfg Config, dir, sock string) *embed.Config {
 	c.AutoCompactionMode = embed.CompactorModeRevision
 	c.AutoCompactionRetention = "100000"
 	c.WarningUnaryRequestDuration = embed.DefaultWarningUnaryRequestDuration // else all are told
-	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapLogger(cfg.Logger))
+	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapLogger(cfg.Logger, closing))
 	return c
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -84,6 +85,8 @@ type Store struct {
 	client *clientv3.Client
 	server *server // nil with endpoints
 
+	closing atomic.Bool // see zapLogger
+
 	now    func() time.Time
 	maxOps int // of one transaction
 
@@ -108,7 +111,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	s.maxOps, s.bulkOps, s.bulkBytes = defaultOps, defaultOps, maxBytes
 	if len(endpoints) == 0 {
 		s.maxOps, s.bulkOps, s.bulkBytes = embeddedOps, rollbackOps, rollbackBytes
-		srv, err := startServer(ctx, cfg)
+		srv, err := startServer(ctx, cfg, &s.closing)
 		if err != nil {
 			return nil, fmt.Errorf("open store: %w", err)
 		}
@@ -124,7 +127,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		DialKeepAliveTime:    10 * time.Second,
 		DialKeepAliveTimeout: 5 * time.Second,
 		MaxCallSendMsgSize:   max(s.bulkBytes*2, 4<<20),
-		Logger:               zapLogger(cfg.Logger),
+		Logger:               zapLogger(cfg.Logger, &s.closing),
 	})
 	if err == nil {
 		s.client = c
@@ -141,6 +144,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 
 // Close ends the connection and the etcd in this process.
 func (s *Store) Close() error {
+	s.closing.Store(true)
 	var err error
 	if s.client != nil {
 		err = s.client.Close()

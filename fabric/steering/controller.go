@@ -74,15 +74,17 @@ type steered struct {
 // that it is told. It is pure; who runs it measures, calls Step, and does what it
 // says. It is for one goroutine.
 type Controller struct {
-	network  *Network
-	rules    *Rules
-	settings Settings
-	damping  Damping
-	frozen   bool
-	smooth   map[demand.Key]demand.Demand
-	last     time.Time
-	cells    map[demand.Key]steered
-	changed  map[demand.Key]time.Time // of cells that were changed within Hold
+	network   *Network
+	rules     *Rules
+	settings  Settings
+	damping   Damping
+	frozen    bool
+	smooth    map[demand.Key]demand.Demand
+	last      time.Time
+	cells     map[demand.Key]steered
+	changed   map[demand.Key]time.Time // of cells that were changed within Hold
+	observed  Observed
+	elephants map[demand.Key]elephant
 	// pursuing is set when a step stopped since it might not move more: then what is
 	// left is worth it for the next one, too; partly until when that holds for what
 	// went a part of its way, and is held.
@@ -120,6 +122,14 @@ func (c *Controller) Follow(n *Network, r *Rules) {
 				delete(c.cells, key)
 			}
 		}
+		for key, e := range c.elephants {
+			if now, ok := index[c.network.Links[e.at].String()]; ok {
+				e.at = now
+				c.elephants[key] = e
+			} else {
+				delete(c.elephants, key)
+			}
+		}
 	}
 	c.network, c.rules = n, r
 }
@@ -155,6 +165,7 @@ type Outcome struct {
 	// would reach if all could be changed at once.
 	Before, After, Target float64
 	Moved                 float64 // part of all traffic that goes another way now
+	Elephants             int     // cells that were seen to be one flow, or as good as one
 	Why                   string  // why nothing, or not more, is changed
 }
 
@@ -178,6 +189,7 @@ func (c *Controller) Step(now time.Time, m demand.Matrix, f Failure) (Outcome, e
 		s.placed, s.open, s.decided = s.placed.narrow(c.rules)
 	}
 	s.withdraw()
+	s.mark()
 	s.present = s.split()
 	s.load = s.problem.Load(s.present)
 	s.Before, _ = s.problem.Utilisation(s.load)
@@ -186,6 +198,11 @@ func (c *Controller) Step(now time.Time, m demand.Matrix, f Failure) (Outcome, e
 		return Outcome{}, err
 	}
 	s.Load = s.load
+	for _, e := range c.elephants {
+		if e.found() {
+			s.Elephants++
+		}
+	}
 	slices.SortFunc(s.Changes, func(a, b Change) int {
 		return cmp.Or(fabric.Natural(a.From, b.From), fabric.Natural(a.To, b.To), fabric.Natural(a.Tenant, b.Tenant))
 	})

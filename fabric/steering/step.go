@@ -66,19 +66,8 @@ func (s *stepping) withdraw() {
 // split is how the traffic is divided at present.
 func (s *stepping) split() congestion.Split {
 	parts := make(congestion.Split, len(s.placed.cells))
-	for i, c := range s.placed.cells {
-		st, ok := s.Controller.cells[c.Key]
-		if !ok {
-			if s.decided != nil {
-				parts[i] = s.decided[i]
-			}
-			continue
-		}
-		parts[i] = make([]float64, len(s.problem.Commodities[i].Ways))
-		for w, way := range s.problem.Commodities[i].Ways {
-			parts[i][w] = float64(st.weights[way.First])
-		}
-		normalise(parts[i])
+	for i := range s.placed.cells {
+		parts[i] = s.divided(i)
 	}
 	return s.hashed(parts)
 }
@@ -171,7 +160,8 @@ func (s *stepping) batch(order []int, target chosen, wanted congestion.Split, ac
 		}
 		c, cut := s.placed.cells[i], false
 		m, rate := move{i, target.weights[i], wanted[i]}, c.Rate*distance(s.present[i], wanted[i], len(s.problem.Commodities[i].Ways))
-		if rate > most-b.moved {
+		// What can't be divided goes in a step of its own when it is more than the share.
+		if alone := rate > most && c.Whole() && b.moved == 0; rate > most-b.moved && !alone {
 			if b.full = true; rate <= most {
 				b.why = "one step may not move more"
 				continue // the next one can do it whole

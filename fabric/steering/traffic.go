@@ -123,12 +123,13 @@ type placed struct {
 	*Routes
 	cells   []cell // that have a way
 	problem *congestion.Problem
-	seed    uint64  // of the hash
-	lost    float64 // bit/s that have no way
+	seed    uint64        // of the hash
+	seen    map[int]int32 // first link that a cell of one flow was seen on, by the cell
+	lost    float64       // bit/s that have no way
 }
 
 func (t Traffic) place(r *Routes, seed uint64) *placed {
-	p := &placed{Routes: r, seed: seed, problem: &congestion.Problem{Tails: r.tails}}
+	p := &placed{Routes: r, seed: seed, seen: map[int]int32{}, problem: &congestion.Problem{Tails: r.tails}}
 	for _, l := range r.Links {
 		p.problem.Capacity = append(p.problem.Capacity, l.Capacity)
 	}
@@ -164,6 +165,9 @@ func (p *placed) fall(i int, parts []float64) []float64 {
 	c := p.cells[i]
 	if !c.counted() {
 		return parts
+	}
+	if at := p.stands(i, parts); at != nil {
+		return at
 	}
 	n := len(p.problem.Commodities[i].Ways)
 	out := make([]float64, n)

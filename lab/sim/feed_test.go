@@ -57,6 +57,7 @@ func (f *feed) Behind(cursors map[intent.VNI]evpn.Revision) (uint64, []intent.VN
 	return f.model.Behind("hv1", cursors)
 }
 
+func (f *feed) Colouring() *overlay.Colouring { return nil }
 func (f *feed) Unreported(bool) overlay.Away {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 
 	"github.com/osrg/gobgp/v3/pkg/packet/bgp"
@@ -47,9 +46,7 @@ func (a *attributes) others() string { return a.wire[1+a.wire[0]:] }
 
 // common is what the set says of each route that has it.
 func (a *attributes) common() (r table.Route) {
-	hop := []byte(a.wire[1 : 1+a.wire[0]])
-	r.VTEP, _ = netip.AddrFromSlice(hop[:min(len(hop), 16)])
-	r.VTEP = r.VTEP.Unmap()
+	r.VTEP = a.nextHop()
 	r.Seq, r.Sticky, r.RouterMAC, r.VNI = a.seq, a.sticky, a.routerMAC, a.multicastVNI
 	var room [16]attribute
 	for _, x := range splitAttributes(room[:0], []byte(a.others())) {

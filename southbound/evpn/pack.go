@@ -54,6 +54,7 @@ type packer struct {
 type groupKey struct {
 	attrs uint32 // ID of the set; 0 for a withdrawal
 	readership
+	colour uint8 // of the next hop; 0 when it is the set's
 }
 
 type group struct {
@@ -96,7 +97,7 @@ func (p *packer) add(r *rib, i uint32, e *entry) {
 		p.item(gone, i)
 		return
 	}
-	to := groupKey{e.attrs, readership{skip: e.source, only: none}}
+	to := groupKey{e.attrs, readership{skip: e.source, only: none}, r.colour(e)}
 	if r.byID[e.attrs].stale {
 		to.kind = forLasting
 		others := gone
@@ -149,7 +150,7 @@ func (p *packer) encode(r *rib, from, to uint64) *block {
 		routes := p.sorted[g.at-g.n : g.at]
 		one := part{readership: g.readership, withdraw: g.attrs == 0}
 		for len(routes) > 0 {
-			b.wire, routes = r.appendUpdate(b.wire, r.byID[g.attrs], routes)
+			b.wire, routes = r.appendUpdate(b.wire, r.byID[g.attrs], g.colour, routes)
 			one.updates++
 		}
 		one.end = len(b.wire)
@@ -163,8 +164,8 @@ func (p *packer) encode(r *rib, from, to uint64) *block {
 
 // appendUpdate appends an UPDATE with as many of the routes as fit, and returns
 // the others. The MP attribute comes first (RFC 7606 section 5.1). Without
-// attributes the routes are withdrawn.
-func (r *rib) appendUpdate(b []byte, a *attributes, routes []uint32) ([]byte, []uint32) {
+// attributes the routes are withdrawn; with a colour their next hop is that one.
+func (r *rib) appendUpdate(b []byte, a *attributes, colour uint8, routes []uint32) ([]byte, []uint32) {
 	start := len(b)
 	b = append(appendHeader(b, bgp.BGP_MSG_UPDATE), 0, 0, 0, 0)
 	kind, others := bgp.BGP_ATTR_TYPE_MP_UNREACH_NLRI, ""
@@ -175,7 +176,7 @@ func (r *rib) appendUpdate(b []byte, a *attributes, routes []uint32) ([]byte, []
 	value := len(b)
 	b = append(b, 0, bgp.AFI_L2VPN, bgp.SAFI_EVPN)
 	if a != nil {
-		b = append(append(b, a.wire[:1+a.wire[0]]...), 0)
+		b = append(r.appendNextHop(b, a, colour), 0)
 	}
 	for len(routes) > 0 {
 		n := r.entry(routes[0]).route()

@@ -38,6 +38,7 @@ type child struct {
 	Peer     Peer
 	MACs     []byte // last octets of the MACs that are announced
 	Fabric   bool   // the peer is another fabric's
+	Colours  bool   // it reads the colour of the VNI from its standard input, one a line
 }
 
 func TestMain(m *testing.M) {
@@ -85,6 +86,10 @@ func (c child) run() error {
 		}
 		if err := s.Announce(routes, nil); err != nil {
 			panic(err)
+		}
+		if c.Colours {
+			announceTwin(s, c.Peer.ASN)
+			go readColours(s)
 		}
 		s.Open()
 	}()

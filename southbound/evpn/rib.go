@@ -3,6 +3,8 @@ package evpn
 import (
 	"slices"
 	"sync"
+
+	"github.com/weft-sdn/weft/overlay"
 )
 
 // rib is the table of the reflector: the Adj-RIBs-In of all peers, and the
@@ -41,6 +43,7 @@ type rib struct {
 	blocks  []*block // encoded last, one following the other
 	dumps   map[uint32]*block
 	packer  packer
+	colours *overlay.Colouring
 
 	// logLeast is how many changes the log holds at least, for readers that are
 	// behind, and blockMost how many make a block.

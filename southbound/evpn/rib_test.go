@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/overlay"
 	table "github.com/weft-sdn/weft/overlay/evpn"
 )
 
@@ -102,16 +103,35 @@ func (s *seen) take(t require.TestingT, m message) {
 	each(v[len(hop)+4:], func(n nlri) { s.has[string(n.key(nil))] = says + "\n" + string(n) })
 }
 
-// match compares with what the reader should have.
+// match compares with what the reader should have, in the table's colours.
 func (s *seen) match(t require.TestingT, o oracle) {
 	want := map[string]string{}
 	for key := range o {
 		if p, ok := o.best(key); ok && p.source != s.source && (s.lasts || !p.attrs.stale) {
-			want[key] = p.attrs.wire + "\n" + p.nlri
+			want[key] = inColour(s.rib.colours, p) + "\n" + p.nlri
 		}
 	}
 	require.Equal(t, len(want), len(s.has))
 	require.Equal(t, want, s.has)
+}
+
+// inColour is the wire form of a path as a colouring is to make it.
+func inColour(c *overlay.Colouring, p offer) string {
+	var r table.Route
+	if !nlri(p.nlri).read(&r) || r.Type == table.IMET {
+		return p.attrs.wire
+	}
+	hop := c.At(r.VNI, p.attrs.common().VTEP).AsSlice()
+	return string(append([]byte{byte(len(hop))}, hop...)) + p.attrs.others()
+}
+
+// ribColours colours VNIs 1 and 2 of a test in one of some ways.
+func ribColours(way int) *overlay.Colouring {
+	by := map[netip.Addr][]netip.Addr{}
+	for i := range byte(3) { // and none for the last source
+		by[netip.AddrFrom4([4]byte{10, 255, 0, i})] = []netip.Addr{netip.AddrFrom4([4]byte{10, 129, 0, i}), netip.AddrFrom4([4]byte{10, 130, 0, i})}
+	}
+	return overlay.NewColouring(overlay.NewPalette(by), map[intent.VNI]int{1: way % 3, 2: way / 3})
 }
 
 // ribSet is a set of attributes of a source.
@@ -177,7 +197,7 @@ func TestReadersHaveTheBestPaths(t *testing.T) {
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			s := sources[rapid.IntRange(0, 3).Draw(t, "source")]
 			key := rapid.IntRange(0, keys-1).Draw(t, "key")
-			switch rapid.IntRange(0, 10).Draw(t, "what") {
+			switch rapid.IntRange(0, 11).Draw(t, "what") {
 			case 0, 1, 2, 3:
 				announce(s, key)
 			case 4:
@@ -231,6 +251,11 @@ func TestReadersHaveTheBestPaths(t *testing.T) {
 						}
 					}
 				}
+				r.mu.Unlock()
+			case 11:
+				r.mu.Lock()
+				r.recolour(ribColours(rapid.IntRange(0, 8).Draw(t, "colours")))
+				r.publish()
 				r.mu.Unlock()
 			}
 		}

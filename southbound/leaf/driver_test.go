@@ -30,6 +30,7 @@ type feed struct {
 	wake     chan struct{}
 	seg      evpn.Segment
 	routed   evpn.Segment // of the L3VNI
+	colours  *overlay.Colouring
 	alarms   map[southbound.AlarmKey]string
 	port     overlay.LocalPort
 	observed []overlay.Interface
@@ -69,7 +70,8 @@ func (f *feed) Rows(v intent.VNI, since evpn.Revision) ([]evpn.Row, evpn.Revisio
 // Behind is not asked by this driver.
 func (f *feed) Behind(map[intent.VNI]evpn.Revision) (uint64, []intent.VNI) { return 0, nil }
 
-func (f *feed) Unreported(bool) overlay.Away { return overlay.Away{} }
+func (f *feed) Colouring() *overlay.Colouring { return f.colours }
+func (f *feed) Unreported(bool) overlay.Away  { return overlay.Away{} }
 func (f *feed) Observe(all []overlay.Interface) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -143,9 +145,14 @@ func TestStateFollowsTheFirstReport(t *testing.T) {
 	})
 }
 
-func TestCursorFollowsTheKernel(t *testing.T) {
+func TestCursorFollowsTheKernel(t *testing.T) { inColours(t, followsTheKernel) }
+
+// followsTheKernel moves a station while the kernel sends to colours of VTEPs, or to
+// their own addresses.
+func followsTheKernel(t *testing.T, c *overlay.Colouring) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFeed()
+		f.colours = c
 		d := start(t, f, up(), false)
 		d.Take(full(0))
 		s, err := d.Want(t.Context(), 0)
@@ -168,7 +175,7 @@ func TestCursorFollowsTheKernel(t *testing.T) {
 			r.Full, r.Add, r.Remove = false, add, remove
 			require.True(t, d.Take(r))
 		}
-		entries := []leafstate.Entry{{Kind: leafstate.Flood, VNI: 100, VTEP: there}, {Kind: leafstate.Remote, VNI: 100, MAC: mac, VTEP: there}, {Kind: leafstate.Neighbour, VNI: 100, IP: ip, MAC: mac}}
+		entries := []leafstate.Entry{{Kind: leafstate.Flood, VNI: 100, VTEP: there}, {Kind: leafstate.Remote, VNI: 100, MAC: mac, VTEP: c.At(100, there)}, {Kind: leafstate.Neighbour, VNI: 100, IP: ip, MAC: mac}}
 		for i := range entries {
 			require.Zero(t, at())
 			require.False(t, d.Status().Synced)
@@ -181,11 +188,11 @@ func TestCursorFollowsTheKernel(t *testing.T) {
 		third := netip.MustParseAddr("10.0.0.3")
 		f.change(func(s *evpn.Segment) { s.Move(evpn.MACKey(mac), evpn.Path{VTEP: third, Source: "hv3"}) })
 		require.Equal(t, evpn.Revision(4), at())
-		delta([]leafstate.Entry{{Kind: leafstate.Remote, VNI: 100, MAC: mac, VTEP: third}}, []leafstate.Entry{{Kind: leafstate.Remote, VNI: 100, MAC: mac, VTEP: there}})
+		delta([]leafstate.Entry{{Kind: leafstate.Remote, VNI: 100, MAC: mac, VTEP: c.At(100, third)}}, []leafstate.Entry{{Kind: leafstate.Remote, VNI: 100, MAC: mac, VTEP: c.At(100, there)}})
 		require.Equal(t, evpn.Revision(5), at())
 		f.change(func(s *evpn.Segment) { s.Withdraw(evpn.MACKey(mac), "hv3"); s.Withdraw(evpn.MACKey(mac), "hv") })
 		require.Equal(t, evpn.Revision(5), at())
-		delta(nil, []leafstate.Entry{{Kind: leafstate.Remote, VNI: 100, MAC: mac, VTEP: third}})
+		delta(nil, []leafstate.Entry{{Kind: leafstate.Remote, VNI: 100, MAC: mac, VTEP: c.At(100, third)}})
 		require.Greater(t, at(), evpn.Revision(5))
 
 		time.Sleep(silence + 2*time.Second)
@@ -194,6 +201,13 @@ func TestCursorFollowsTheKernel(t *testing.T) {
 		_, ok := d.Cursor(100)
 		require.False(t, ok, "what is not heard is not confirmed")
 	})
+}
+
+// inColours runs a test without and with colours.
+func inColours(t *testing.T, test func(*testing.T, *overlay.Colouring)) {
+	t.Run("own addresses", func(t *testing.T) { test(t, nil) })
+	palette := overlay.NewPalette(map[netip.Addr][]netip.Addr{there: {netip.MustParseAddr("10.129.0.2")}, netip.MustParseAddr("10.0.0.3"): {netip.MustParseAddr("10.129.0.3")}})
+	t.Run("colours", func(t *testing.T) { test(t, overlay.NewColouring(palette, map[intent.VNI]int{100: 1, l3: 1})) })
 }
 
 func TestSessionAndAgentMustBothBeThere(t *testing.T) {

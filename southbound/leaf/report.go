@@ -187,8 +187,10 @@ func (d *Driver) applied() map[leafstate.PortReport]bool {
 	return out
 }
 
-// agrees reports whether the kernel's tables have what the rows say.
+// agrees reports whether the kernel's tables have what the rows say: VTEPs, at
+// whichever of their addresses.
 func (d *Driver) agrees(v intent.VNI, rows []evpn.Row) bool {
+	colours := d.feed.Colouring()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, r := range rows {
@@ -205,7 +207,7 @@ func (d *Driver) agrees(v intent.VNI, rows []evpn.Row) bool {
 				if has {
 					return false
 				}
-			} else if at != r.VTEP {
+			} else if colours.VTEP(at) != r.VTEP {
 				return false
 			}
 		case !r.Deleted && !here:

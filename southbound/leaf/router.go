@@ -186,8 +186,9 @@ func (d *Driver) agreesRouted(v intent.VNI, rows []evpn.Row) bool {
 			leaves[r.VTEP] = d.config.Leaf(r.VTEP)
 		}
 	}
+	colours := d.feed.Colouring()
 	d.mu.Lock()
-	ok, left := d.compareRouted(v, rows, leaves)
+	ok, left := d.compareRouted(v, rows, leaves, colours)
 	d.mu.Unlock()
 	return ok && (len(left) == 0 || d.areTaken(v, left))
 }
@@ -196,14 +197,14 @@ func (d *Driver) agreesRouted(v intent.VNI, rows []evpn.Row) bool {
 // left: those it returns. Other leaves announce a host of theirs once it has
 // spoken; until then it is reached by the prefix of its subnet. The caller holds
 // the lock.
-func (d *Driver) compareRouted(v intent.VNI, rows []evpn.Row, leaves map[netip.Addr]bool) (ok bool, left []evpn.Row) {
+func (d *Driver) compareRouted(v intent.VNI, rows []evpn.Row, leaves map[netip.Addr]bool, colours *overlay.Colouring) (ok bool, left []evpn.Row) {
 	alive := map[netip.Addr]bool{}
 	for _, r := range rows {
 		alive[r.IP] = alive[r.IP] || r.Type == evpn.MACIP && !r.Deleted
 	}
 	for _, r := range rows {
 		to := d.tables.routes[v][netip.PrefixFrom(r.IP, bitsOf(r))]
-		_, there := to[r.VTEP]
+		there := leadsTo(to, r.VTEP, colours)
 		switch {
 		case r.RouterMAC.IsZero() || r.VTEP == d.spec.VTEP:
 		case r.Deleted:
@@ -222,6 +223,17 @@ func (d *Driver) compareRouted(v intent.VNI, rows []evpn.Row, leaves map[netip.A
 		}
 	}
 	return true, left
+}
+
+// leadsTo reports whether one of a route's next hops is a VTEP, at whichever of its
+// addresses.
+func leadsTo(to map[netip.Addr]struct{}, vtep netip.Addr, colours *overlay.Colouring) bool {
+	for a := range to {
+		if colours.VTEP(a) == vtep {
+			return true
+		}
+	}
+	return false
 }
 
 func bitsOf(r evpn.Row) int {

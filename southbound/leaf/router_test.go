@@ -78,9 +78,12 @@ func TestRoutersAreGivenToTheLeafAndJudged(t *testing.T) {
 	})
 }
 
-func TestCursorOfARouterFollowsTheKernelsRoutes(t *testing.T) {
+func TestCursorOfARouterFollowsTheKernelsRoutes(t *testing.T) { inColours(t, routerFollowsTheKernel) }
+
+func routerFollowsTheKernel(t *testing.T, c *overlay.Colouring) {
 	synctest.Test(t, func(t *testing.T) {
 		f := routedFeed()
+		f.colours = c
 		d := start(t, f, up(), false)
 		d.Take(full(0))
 		s, err := d.Want(t.Context(), 0)
@@ -95,7 +98,7 @@ func TestCursorOfARouterFollowsTheKernelsRoutes(t *testing.T) {
 		}
 		route := func(p string, vtep netip.Addr) []leafstate.Entry {
 			q := netip.MustParsePrefix(p)
-			return []leafstate.Entry{{Kind: leafstate.Route, VNI: l3, IP: q.Addr(), Bits: uint8(q.Bits()), VTEP: vtep}}
+			return []leafstate.Entry{{Kind: leafstate.Route, VNI: l3, IP: q.Addr(), Bits: uint8(q.Bits()), VTEP: c.At(l3, vtep)}}
 		}
 		delta := func(add, remove []leafstate.Entry) {
 			r := report

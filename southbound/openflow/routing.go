@@ -35,6 +35,10 @@ func AddrRegs(n int, a netip.Addr) []Field {
 // that it came in by.
 func ForgetInPort() Action { return SetField(number(fieldInPort16, 0xffff)) }
 
+// FromPort has the packet come from another port than it did. Only numbers below
+// 0xff00 can be given.
+func FromPort(n uint32) Action { return SetField(number(fieldInPort16, uint64(n))) }
+
 // InPrefix matches a prefix in an address field; ok is false when the prefix
 // holds every address, so that nothing is to be matched.
 func InPrefix(id FieldID, p netip.Prefix) (f Field, ok bool) {

@@ -167,7 +167,9 @@ var defaultPorts = map[string]uint16{"vxlan": 4789, "geneve": 6081}
 // options are those of a tunnel port.
 func (cfg VSwitchConfig) options(t Tunnel) map[string]string {
 	o := map[string]string{"remote_ip": "flow", "key": "flow"}
-	if cfg.VTEP.IsValid() {
+	if t.AnyLocal {
+		o["local_ip"] = "flow"
+	} else if cfg.VTEP.IsValid() {
 		o["local_ip"] = cfg.VTEP.String()
 	}
 	if t.Port != defaultPorts[t.Type] {

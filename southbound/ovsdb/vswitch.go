@@ -61,6 +61,9 @@ type Tunnel struct {
 	Name string
 	Type string // vxlan, geneve or gre
 	Port uint16 // UDP destination port; 0 for gre
+	// AnyLocal has it take in what is sent to any address of the host that no other
+	// tunnel port has as its local end.
+	AnyLocal bool
 }
 
 // TunnelState is a tunnel port as the switch has it.

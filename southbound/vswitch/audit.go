@@ -31,6 +31,9 @@ func (s *connection) readAll(ctx context.Context, seen func(*openflow.Described)
 		s.faults += x.found.n
 		x.found.tell(s.feed)
 	}
+	if s.feed.Colouring() != s.done.colours { // it may have changed before we read a segment
+		return s.bring(ctx)
+	}
 	return s.speakNow()
 }
 

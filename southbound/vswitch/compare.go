@@ -122,7 +122,7 @@ func (s *connection) read(v intent.VNI) evpn.Revision {
 // segment returns the flows of a segment's rows, which edges share.
 func (s *connection) segment(v intent.VNI) *compiled {
 	since := s.read(v)
-	return s.gates.tables.segment(tableID{v, s.pipe.path(v)}, since, func() *compiled {
+	return s.gates.tables.segment(tableID{v, s.pipe.path(v), s.pipe.colours.Of(v)}, since, func() *compiled {
 		rows, rev := s.feed.Rows(v, 0)
 		return s.pipe.compileRows(v, rows, rev)
 	})
@@ -132,8 +132,9 @@ func (s *connection) segment(v intent.VNI) *compiled {
 // are added one by one; what edges share comes from tables.
 func (s *connection) compile(has *openflow.Described, away overlay.Away, tell bool) *comparison {
 	x := &comparison{segs: map[intent.VNI]*expected{}, programmed: programmed{local: s.local(), cursors: map[intent.VNI]evpn.Revision{}, floods: map[intent.VNI]replication{}}}
-	x.paths = s.pipe.paths()
+	x.paths, x.colours, x.taking = s.pipe.paths(), s.pipe.colours, s.pipe.taking
 	x.add(s.pipe.base()...)
+	x.add(s.pipe.takeIn(x.taking)...)
 	for _, l := range slices.SortedFunc(maps.Values(x.local), comparePorts) {
 		x.add(s.pipe.port(l)...)
 	}
@@ -183,6 +184,10 @@ func (s *connection) compileMoving(x *comparison) {
 			x.move(s.pipe.port(o)...)
 		}
 	}
+	if x.taking != s.done.taking {
+		x.move(s.pipe.takeIn(x.taking)...)
+		x.move(s.pipe.takeIn(s.done.taking)...)
+	}
 	s.moveRouting(x)
 	s.moveGuard(x)
 	s.moveNAT(x)
@@ -192,9 +197,15 @@ func (s *connection) compileMoving(x *comparison) {
 			x.whole[v] = true
 		}
 	}
+	for _, v := range s.done.colours.Changed(x.colours) {
+		x.whole[v] = true
+	}
 	for v := range x.cursors {
 		if !overlay.IsVNI(v) {
 			continue // see moveGuard
+		}
+		if s.recolours(v, x.colours) {
+			x.whole[v] = true
 		}
 		since, had := s.done.cursors[v]
 		if !had {

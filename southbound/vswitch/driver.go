@@ -40,8 +40,9 @@ type Driver struct {
 	name     string
 	spec     intent.VSwitch
 	vtep     netip.Addr
-	openflow string // endpoint to dial
-	listen   string // what the switch must listen on; empty when it does anyway
+	colours  []netip.Addr // of the VTEP
+	openflow string       // endpoint to dial
+	listen   string       // what the switch must listen on; empty when it does anyway
 	feed     southbound.Feed
 	gates    *Gates
 	log      *slog.Logger
@@ -64,7 +65,7 @@ type Driver struct {
 
 // New returns the driver of a node that has a vSwitch.
 func New(n *intent.Node, feed southbound.Feed, gates *Gates, log *slog.Logger) *Driver {
-	d := &Driver{name: n.Metadata.Name, spec: *n.Spec.VSwitch, vtep: n.Spec.VTEP, feed: feed, gates: gates,
+	d := &Driver{name: n.Metadata.Name, spec: *n.Spec.VSwitch, vtep: n.Spec.VTEP, colours: n.Spec.Colours, feed: feed, gates: gates,
 		log: log.With("device", n.Metadata.Name), patience: viaTime, status: southbound.Status{Since: time.Now()},
 		speak: map[intent.Ref]overlay.LocalPort{}, poke: make(chan struct{}, 1)}
 	d.openflow, d.listen = openFlowEndpoint(d.spec)

@@ -28,10 +28,11 @@ import (
 type feed struct {
 	wake chan struct{}
 
-	mu     sync.Mutex
-	model  *overlay.Model
-	events []southbound.Event
-	alarms []alarmed
+	mu      sync.Mutex
+	model   *overlay.Model
+	colours *overlay.Colouring
+	events  []southbound.Event
+	alarms  []alarmed
 }
 
 // alarmed is a raised alarm; with an empty message an ended one.
@@ -62,6 +63,12 @@ func (f *feed) Behind(cursors map[intent.VNI]evpn.Revision) (uint64, []intent.VN
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.model.Behind("hv1", cursors)
+}
+
+func (f *feed) Colouring() *overlay.Colouring {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.colours
 }
 
 func (f *feed) Unreported(bool) overlay.Away {
@@ -140,7 +147,8 @@ type bed struct {
 	*ovstest.OVS
 	*feed
 	*Driver
-	*counter // between driver and switch, if there is one
+	*counter              // between driver and switch, if there is one
+	own      []netip.Addr // colours of hv1
 	waits    time.Duration
 	t        *testing.T
 	stop     func()
@@ -176,6 +184,7 @@ func newBed(t *testing.T) *bed {
 
 func (b *bed) start() {
 	n := node(1, b.DB())
+	n.Spec.Colours = b.own
 	if b.counter != nil {
 		n.Spec.VSwitch.OpenFlow = b.at
 	}
@@ -220,6 +229,9 @@ func (b *bed) oracle() {
 		s := &connection{Driver: b.Driver, pipe: pipeline{vtep: b.vtep}, ovs: ovsdb.NewVSwitch(ovsdb.VSwitchConfig{}), at: ovsdb.State{TunnelOFPort: 65000}}
 		var out []string
 		local := s.local()
+		if s.pipe.taking = 0; len(b.own) > 0 {
+			fmt.Sscan(b.Vsctl("--if-exists", "get", "interface", ColourTunnelName, "ofport"), &s.pipe.taking)
+		}
 		for _, f := range fromScratch(s.pipe, local, func(v intent.VNI) []evpn.Row { rows, _ := b.feed.Rows(v, 0); return rows }).sorted() {
 			out = append(out, f.String())
 		}

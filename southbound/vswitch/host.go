@@ -37,7 +37,7 @@ func (p pipeline) host(v intent.VNI, r evpn.Row) []openflow.Flow {
 		return nil // its network's tunnel port is not open
 	default:
 		as := append(bridged, p.setKey(r.VNI)...)
-		ins = openflow.NewInstructions(openflow.Apply(append(as, openflow.SetField(tunnelDst(r.VTEP)), openflow.Output(p.tunnel(r.VNI)))...))
+		ins = openflow.NewInstructions(openflow.Apply(append(as, openflow.SetField(p.dst(r.VNI, r.VTEP)), openflow.Output(p.tunnel(r.VNI)))...))
 	}
 	return []openflow.Flow{flow(tableHost, 100, macCookie(v, r.MAC), match, ins)}
 }
@@ -46,7 +46,7 @@ func (p pipeline) host(v intent.VNI, r evpn.Row) []openflow.Flow {
 func (p pipeline) routeTo(v intent.VNI, r evpn.Row) []openflow.Action {
 	as := []openflow.Action{openflow.SetField(openflow.EthSrc(intent.RouterMAC(p.vtep))), openflow.SetField(openflow.EthDst(r.RouterMAC))}
 	as = append(as, p.setKey(v)...)
-	return append(as, openflow.SetField(tunnelDst(r.VTEP)), openflow.Output(p.tunnel(v)))
+	return append(as, openflow.SetField(p.dst(v, r.VTEP)), openflow.Output(p.tunnel(v)))
 }
 
 // unknownHost refuses what goes to an address that nobody has; what came out of a

@@ -24,7 +24,7 @@ func (s *connection) keep(x *comparison, away overlay.Away) bool {
 			continue
 		}
 		for _, a := range u.flow.Instructions.TunnelDsts() {
-			if away.Has(a) && a != s.vtep {
+			if a = s.pipe.colours.VTEP(a); away.Has(a) && a != s.vtep {
 				cookies[u.flow.Cookie] = true
 				s.keptFlows[u.key] = u.flow
 			}

@@ -15,6 +15,7 @@ func fromScratch(p pipeline, local map[intent.Ref]overlay.LocalPort, rows func(i
 	set := flowSet{}
 	p.guard, p.nat, p.tenants = guardOf(local), natOf(local), tenantsOf(local)
 	set.add(p.base()...)
+	set.add(p.takeIn(p.taking)...)
 	for _, l := range local {
 		set.add(p.port(l)...)
 	}

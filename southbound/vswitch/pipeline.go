@@ -75,9 +75,12 @@ type pipeline struct {
 	vtep    netip.Addr                      // of this edge
 	tunnels map[intent.Encapsulation]uint32 // port numbers of the tunnel ports
 	encaps  map[intent.VNI]intent.Encapsulation
-	guard   *guard // of the policies of its ports
-	nat     *nat   // of its ports
-	acls    *acls  // of their networks
+	colours *overlay.Colouring
+	own     []netip.Addr // colours of this edge
+	taking  uint32       // number of the port that takes in what is sent to those; 0 while there is none
+	guard   *guard       // of the policies of its ports
+	nat     *nat         // of its ports
+	acls    *acls        // of their networks
 	tenants *tenants
 }
 

@@ -142,8 +142,10 @@ func (p pipeline) toPrefixVia(d destination, vias []via) []openflow.Flow {
 // bringPrefixes changes the flows of destinations that were reached otherwise
 // before.
 func (s *connection) bringPrefixes(c *changes, x *prefixes, before map[destination][]via) {
+	was := s.pipe
+	was.colours = s.done.colours
 	for _, d := range sortedDestinations(before) {
-		c.replace(s.pipe.toPrefixVia(d, before[d]), s.pipe.toPrefixVia(d, x.at[d]))
+		c.replace(was.toPrefixVia(d, before[d]), s.pipe.toPrefixVia(d, x.at[d]))
 	}
 }
 
@@ -157,7 +159,7 @@ func (x *comparison) keepVias(p pipeline, has *openflow.Described, away overlay.
 		if t := f.Table(); t != tableRoute && t != tableNextHop {
 			continue
 		}
-		d, v, ok := readVia(f)
+		d, v, ok := p.readVia(f)
 		at := x.prefixes.at[d]
 		if !ok || !away.HasEdge(v.vtep) || v.vtep == p.vtep || x.vrfs[d.vrf] == nil ||
 			slices.ContainsFunc(at, func(o via) bool { return o.vtep == v.vtep }) || x.prefixes.late && len(at) > len(x.prefixes.kept[d]) {
@@ -168,13 +170,13 @@ func (x *comparison) keepVias(p pipeline, has *openflow.Described, away overlay.
 }
 
 // readVia reads what toPrefixVia made.
-func readVia(described openflow.DescribedFlow) (d destination, v via, ok bool) {
+func (p pipeline) readVia(described openflow.DescribedFlow) (d destination, v via, ok bool) {
 	to := described.Instructions().TunnelDsts()
 	if len(to) != 1 {
 		return d, v, false
 	}
 	f := decoded(described)
-	d.vrf, v.vtep = intent.VNI(f.Cookie&cookieVNI), to[0]
+	d.vrf, v.vtep = intent.VNI(f.Cookie&cookieVNI), p.colours.VTEP(to[0])
 	for _, set := range f.Instructions.Sets() {
 		if set.ID == openflow.FieldEthDst {
 			v.mac = set.MAC()

@@ -18,6 +18,8 @@ type programmed struct {
 	cursors map[intent.VNI]evpn.Revision
 	floods  map[intent.VNI]replication
 	paths   map[intent.VNI]tunnelPath
+	colours *overlay.Colouring // by which rows became flows
+	taking  uint32             // see pipeline
 	routing
 	guard   *guard
 	nat     *nat
@@ -46,9 +48,14 @@ func byVNI(local map[intent.Ref]overlay.LocalPort) map[intent.VNI][]uint32 {
 // bring brings the device from what it has to what the feed says now, and
 // costs what changed.
 func (s *connection) bring(ctx context.Context) error {
-	judge := s.kept && s.feed.Unreported(false).None() // before what is brought now is read
-	if err := s.bringChanges(ctx); err != nil || !judge {
-		return err
+	judge := s.kept && s.feed.Unreported(false).None()                                // before what is brought now is read
+	for first := true; first || s.feed.Colouring() != s.done.colours; first = false { // it may have changed before we read a segment
+		if err := s.bringChanges(ctx); err != nil {
+			return err
+		}
+	}
+	if !judge {
+		return nil
 	}
 	return s.dropKept(ctx)
 }
@@ -79,13 +86,14 @@ func (s *connection) dropKept(ctx context.Context) error {
 
 // bringChanges is bring, but for what was kept.
 func (s *connection) bringChanges(ctx context.Context) error {
+	s.pipe.colours = s.feed.Colouring()
 	if local, newer := s.feed.Behind(s.done.cursors); local == s.localRev {
-		return s.bringRows(ctx, newer)
+		return s.bringRows(ctx, s.withRecoloured(newer))
 	}
 	s.reading = nil
 	var c changes
 	next := programmed{local: s.local(), cursors: map[intent.VNI]evpn.Revision{}, floods: map[intent.VNI]replication{}}
-	next.paths = s.pipe.paths()
+	next.paths, next.colours, next.taking = s.pipe.paths(), s.pipe.colours, s.pipe.taking
 	next.routing = routingOf(next.local)
 	vnis := byVNI(next.local)
 	before := s.done.local
@@ -108,6 +116,7 @@ func (s *connection) bringChanges(ctx context.Context) error {
 			s.done.forget(v)
 		}
 	}
+	c.replace(s.pipe.takeIn(s.done.taking), s.pipe.takeIn(next.taking))
 	s.bringPorts(&c, next.local, vnis)
 	s.bringMeters(&c, before, next.local)
 	s.bringGuard(&c, &next)
@@ -140,6 +149,7 @@ func (s *connection) bringChanges(ctx context.Context) error {
 // have newer rows only.
 func (s *connection) bringRows(ctx context.Context, newer []intent.VNI) error {
 	if len(newer) == 0 {
+		s.done.colours = s.pipe.colours
 		return s.speakNow()
 	}
 	slices.Sort(newer)
@@ -160,6 +170,7 @@ func (s *connection) bringRows(ctx context.Context, newer []intent.VNI) error {
 	}
 	maps.Copy(s.done.cursors, next.cursors)
 	maps.Copy(s.done.floods, next.floods)
+	s.done.colours = s.pipe.colours
 	s.confirmRows(next.cursors)
 	return s.speakNow()
 }
@@ -224,11 +235,17 @@ func (s *connection) bringSegment(c *changes, next *programmed, v intent.VNI, po
 		s.bringWhole(c, next, v, ports)
 		return
 	}
-	rows, rev := s.feed.Rows(v, since)
+	from := since
+	if s.recolours(v, s.pipe.colours) {
+		from = 0
+	}
+	rows, rev := s.feed.Rows(v, from)
 	was := s.done.floods[v]
 	var floods []evpn.Row
 	for _, r := range rows {
 		switch {
+		case r.Rev <= since:
+			c.put(s.recoloured(v, r)...)
 		case r.Type == evpn.IMET:
 			floods = append(floods, r)
 		case r.Deleted, r.VTEP == s.vtep && !r.IP.IsValid():
@@ -236,8 +253,8 @@ func (s *connection) bringSegment(c *changes, next *programmed, v intent.VNI, po
 			if !r.Deleted {
 				c.put(s.unkeep(s.pipe.row(v, r))...)
 			}
-		case r.Led <= since:
-			// It leads where it did.
+		case r.Led <= since: // it leads where it did
+			c.put(s.recoloured(v, r)...)
 		default:
 			c.put(s.notKept(s.pipe.row(v, r))...)
 		}

@@ -21,8 +21,13 @@ func (p pipeline) toVTEP(v intent.VNI, r evpn.Row) openflow.Flow {
 	return flow(tableRemote, 100, macCookie(v, r.MAC),
 		openflow.NewMatch(openflow.Metadata(uint64(v)), openflow.EthDst(r.MAC)),
 		openflow.NewInstructions(openflow.Apply(append(p.setKey(v),
-			openflow.SetField(tunnelDst(r.VTEP)),
+			openflow.SetField(p.dst(v, r.VTEP)),
 			openflow.Output(p.tunnel(v)))...)))
+}
+
+// dst is the address at which a VTEP is sent the unicast frames of a VNI.
+func (p pipeline) dst(v intent.VNI, vtep netip.Addr) openflow.Field {
+	return tunnelDst(p.colours.At(v, vtep))
 }
 
 func tunnelDst(vtep netip.Addr) openflow.Field {

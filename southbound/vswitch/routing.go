@@ -101,20 +101,24 @@ func (s *connection) bringRouting(c *changes, next routing) {
 func (s *connection) bringHosts(c *changes, next *programmed, v intent.VNI, all bool) {
 	since, had := s.done.cursors[v]
 	from := since
-	if all {
+	if all || had && s.recolours(v, s.pipe.colours) {
 		from = 0
 	}
 	rows, rev := s.feed.Rows(v, from)
 	before := map[destination][]via{}
 	for _, r := range rows {
+		if !all && r.Rev <= since {
+			c.put(s.recoloured(v, r)...)
+			continue
+		}
 		s.done.prefixes.take(s.pipe, v, r, before)
 		switch {
 		case r.Deleted:
 			if had {
 				c.drop(s.pipe.routedAnywhere(v, r)...)
 			}
-		case had && !all && r.Led <= since:
-			// It leads where it did.
+		case had && !all && r.Led <= since: // it leads where it did
+			c.put(s.recoloured(v, r)...)
 		default:
 			fs := s.pipe.routed(v, r)
 			if had && len(fs) == 0 {
@@ -124,6 +128,9 @@ func (s *connection) bringHosts(c *changes, next *programmed, v intent.VNI, all 
 		}
 	}
 	s.bringPrefixes(c, &s.done.prefixes, before)
+	if had {
+		s.recolourVias(c, v, before)
+	}
 	next.cursors[v] = rev
 }
 

@@ -101,6 +101,9 @@ func TestDriverFollowsRouters(t *testing.T) {
 		for _, n := range s.not {
 			require.NotContains(t, text, n, s.name)
 		}
+		if s.name != "the encapsulation changes" {
+			b.colourful()
+		}
 	}
 	require.Equal(t, before, b.flows(), "the device is as it was before there was a router")
 	require.NotContains(t, b.Ofctl("-O", "OpenFlow15", "dump-meters", b.Bridge("br-int")), "meter=")

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/overlay"
 	"github.com/weft-sdn/weft/overlay/evpn"
 )
 
@@ -32,10 +33,11 @@ const (
 )
 
 // tableID says for which edges a table is the same: those whose tunnel ports have
-// one number, which they have unless somebody took it.
+// one number, which they have unless somebody took it, and that colour it alike.
 type tableID struct {
 	vni  intent.VNI
 	path tunnelPath
+	hue  overlay.Hue
 }
 
 // table is one segment's.

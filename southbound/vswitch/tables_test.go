@@ -31,7 +31,7 @@ func stations(n int, vteps ...netip.Addr) []evpn.Row {
 	return rows
 }
 
-func id(v intent.VNI) tableID { return tableID{v, tunnelPath{standardTunnel, 65000}} }
+func id(v intent.VNI) tableID { return tableID{v, tunnelPath{standardTunnel, 65000}, overlay.Hue{}} }
 
 // Readers that ask at once get one table; one that has read on asks for a newer
 // one.

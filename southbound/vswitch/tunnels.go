@@ -48,7 +48,11 @@ func (s *connection) local() map[intent.Ref]overlay.LocalPort {
 	for e := range need {
 		tunnels = append(tunnels, tunnelFor(e))
 	}
+	if len(s.colours) > 0 {
+		tunnels = append(tunnels, colourTunnel)
+	}
 	s.ovs.SetTunnels(tunnels, marks)
+	s.pipe.colours, s.pipe.own, s.pipe.taking = s.feed.Colouring(), s.colours, s.colourPort(s.ovs.State())
 	s.pipe.tunnels = openTunnels(s.ovs.State(), s.at.TunnelOFPort, need)
 	s.pipe.encaps = map[intent.VNI]intent.Encapsulation{}
 	closed := map[intent.Ref]string{}
@@ -116,7 +120,7 @@ func (p pipeline) paths() map[intent.VNI]tunnelPath {
 // knows of, or needed ones are not yet.
 func (s *connection) tunnelsChanged(state ovsdb.State) bool {
 	need := encapsOf(s.feed.Local())
-	return !maps.Equal(openTunnels(state, s.at.TunnelOFPort, need), s.pipe.tunnels)
+	return !maps.Equal(openTunnels(state, s.at.TunnelOFPort, need), s.pipe.tunnels) || s.colourPort(state) != s.pipe.taking
 }
 
 // PortError says why a single port is not served, or nil.

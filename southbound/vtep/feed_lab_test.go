@@ -100,6 +100,7 @@ func (f *feed) Rows(v intent.VNI, since evpn.Revision) ([]evpn.Row, evpn.Revisio
 // Behind is not asked by this driver.
 func (f *feed) Behind(map[intent.VNI]evpn.Revision) (uint64, []intent.VNI) { return 0, nil }
 
+func (f *feed) Colouring() *overlay.Colouring { return nil }
 func (f *feed) Unreported(bool) overlay.Away {
 	f.mu.Lock()
 	defer f.mu.Unlock()

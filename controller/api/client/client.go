@@ -3,6 +3,8 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -55,6 +58,24 @@ func New(endpoint string) (*Client, error) {
 	}
 	c.base = strings.TrimRight(endpoint, "/")
 	return c, nil
+}
+
+// WithCA returns a client that trusts the certificates of a PEM file, and no others, to
+// vouch for the controller.
+func (c *Client) WithCA(file string) (*Client, error) {
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("certificates of the controller's authority: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("certificates of the controller's authority: %s has none in PEM", file)
+	}
+	t := c.http.Transport.(*http.Transport).Clone()
+	t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	with := *c
+	with.http = &http.Client{Transport: t}
+	return &with, nil
 }
 
 // Endpoint is where the client connects, as given to New.

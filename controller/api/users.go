@@ -1,0 +1,211 @@
+package api
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/weft-sdn/weft/controller/api/client"
+	"github.com/weft-sdn/weft/controller/store"
+)
+
+// Roles of users.
+const (
+	RoleAdmin  = "admin"  // reads and writes everything
+	RoleReader = "reader" // reads everything
+)
+
+// User may use the API over TCP by a bearer token (RFC 6750), of which only the hash is
+// known.
+type User struct {
+	Name  string    `yaml:"name"`
+	Role  string    `yaml:"role"` // RoleAdmin or RoleReader
+	Hash  string    `yaml:"tokenHash"`
+	Until time.Time `yaml:"until,omitempty"` // when the token ends; zero for never
+}
+
+// Users are those of a file. The file is read again when it changed; one that can't be
+// read leaves the users as they were.
+type Users struct {
+	path string
+
+	mu     sync.Mutex
+	byHash map[string]User
+	looked time.Time
+	mark   fileMark
+	failed error // why the file as it is now is not in use
+}
+
+// fileMark tells whether a file is the one that was read.
+type fileMark struct {
+	size int64
+	at   time.Time
+}
+
+// usersEvery is how often at most the file is looked at.
+const usersEvery = time.Second
+
+// OpenUsers reads the users of a file, which ReadUsers describes.
+func OpenUsers(path string) (*Users, error) {
+	u := &Users{path: path}
+	u.load()
+	return u, u.failed
+}
+
+// ReadUsers reads a file of users: YAML with a list "users" of name, role, tokenHash
+// (SHA-256 of the token, in hexadecimal) and until. An error names the file and the user.
+func ReadUsers(path string) ([]User, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("users: %w", err)
+	}
+	var f struct {
+		Users []User `yaml:"users"`
+	}
+	d := yaml.NewDecoder(bytes.NewReader(b))
+	d.KnownFields(true)
+	if err := d.Decode(&f); err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("users: %s: %w", path, err)
+	}
+	var errs []error
+	for i, u := range f.Users {
+		same := func(o User) bool { return o.Name == u.Name || o.Hash == u.Hash }
+		switch {
+		case u.Name == "":
+			errs = append(errs, fmt.Errorf("users: %s: user %d has no name", path, i+1))
+		case u.Role != RoleAdmin && u.Role != RoleReader:
+			errs = append(errs, fmt.Errorf("users: %s: %s has the role %q: use %s or %s", path, u.Name, u.Role, RoleAdmin, RoleReader))
+		case len(u.Hash) != hashLength || strings.Trim(u.Hash, "0123456789abcdef") != "":
+			errs = append(errs, fmt.Errorf("users: %s: the tokenHash of %s is no SHA-256 in %d hexadecimal digits: make one with \"weft user add\"", path, u.Name, hashLength))
+		case slices.ContainsFunc(f.Users[:i], same):
+			errs = append(errs, fmt.Errorf("users: %s: %s is there twice, or has another's token", path, u.Name))
+		}
+	}
+	return f.Users, errors.Join(errs...)
+}
+
+// hashLength is that of a SHA-256 in hexadecimal.
+const hashLength = 64
+
+// WriteUsers replaces a file of users; a crash leaves the old one or the new one.
+func WriteUsers(path string, users []User) error {
+	b, err := yaml.Marshal(map[string][]User{"users": users})
+	if err != nil {
+		return fmt.Errorf("users: %w", err)
+	}
+	tmp := path + ".new"
+	if err := os.WriteFile(tmp, b, 0o600); err != nil {
+		return fmt.Errorf("users: %w", err)
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return fmt.Errorf("users: %w", err)
+	}
+	return nil
+}
+
+// load reads the file if it changed since. The caller holds the lock, or is the only one.
+func (u *Users) load() {
+	u.looked = time.Now()
+	info, err := os.Stat(u.path)
+	if err != nil {
+		u.failed = fmt.Errorf("users: %w", err)
+		return
+	}
+	mark := fileMark{info.Size(), info.ModTime()}
+	if u.byHash != nil && mark == u.mark {
+		return
+	}
+	users, err := ReadUsers(u.path)
+	if u.failed = err; err != nil {
+		return
+	}
+	u.mark, u.byHash = mark, make(map[string]User, len(users))
+	for _, x := range users {
+		u.byHash[x.Hash] = x
+	}
+}
+
+// of returns the user with a token, and the error of a file that could not be read.
+func (u *Users) of(token string, now time.Time) (User, bool, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if now.Sub(u.looked) >= usersEvery {
+		u.load()
+	}
+	x, ok := u.byHash[store.HashSecret(token)]
+	if ok && !x.Until.IsZero() && !now.Before(x.Until) {
+		ok = false
+	}
+	return x, ok, u.failed
+}
+
+// openPatterns are of requests that need no user: they tell nothing of the network.
+var openPatterns = map[string]bool{
+	"GET /healthz": true, "GET /readyz": true, "GET /v1/version": true, "GET /docs": true, "GET /{$}": true,
+	"GET /openapi.json": true, "GET /openapi.yaml": true, "GET /schemas/{name}": true,
+}
+
+// tagAgents is that of operations which a switch's agent uses, and proves itself for by
+// its own credential.
+const tagAgents = "Agents"
+
+// agentPatterns finds the patterns of the operations for agents.
+func (s *Server) agentPatterns() map[string]bool {
+	all := map[string]bool{}
+	for path, item := range s.api.OpenAPI().Paths {
+		for method, has := range map[string]bool{
+			http.MethodGet:  item.Get != nil && slices.Contains(item.Get.Tags, tagAgents),
+			http.MethodPost: item.Post != nil && slices.Contains(item.Post.Tags, tagAgents),
+			http.MethodPut:  item.Put != nil && slices.Contains(item.Put.Tags, tagAgents),
+		} {
+			if has {
+				all[method+" "+path] = true
+			}
+		}
+	}
+	return all
+}
+
+// user checks who asks, where users are known: over a Unix socket whoever may open it,
+// else who shows a user's token. It returns the user's name.
+func (s *Server) user(r *http.Request, pattern string) (string, *client.Problem) {
+	if s.cfg.Users == nil || openPatterns[pattern] || s.agentOps[pattern] || overUnix(r) {
+		return "", nil
+	}
+	token := bearer(r.Header.Get("Authorization"))
+	if token == "" {
+		return "", refusedToken(r.Context(), "this controller wants to know who asks: give an access token, by WEFT_ACCESS_TOKEN or --access-token-file")
+	}
+	u, ok, err := s.cfg.Users.of(token, time.Now())
+	if err != nil {
+		s.log.Error("the file of users is not in use as it is", "err", err)
+	}
+	if !ok {
+		return "", refusedToken(r.Context(), "the access token is of no user, or has ended: ask for another (\"weft user add\" where the controller runs)")
+	}
+	if u.Role != RoleAdmin && !reads(r) {
+		return u.Name, &client.Problem{Type: typeForbidden, Title: "Not allowed", Status: http.StatusForbidden, Instance: instance(r.Context()),
+			Detail: fmt.Sprintf("%s may read, and %s changes something: that needs the role %s", u.Name, r.Method, RoleAdmin)}
+	}
+	return u.Name, nil
+}
+
+const typeForbidden = "/problems/forbidden" // 403: the user's role does not allow it
+
+// reads reports whether a request changes nothing.
+func reads(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
+
+func overUnix(r *http.Request) bool {
+	a, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	return ok && a.Network() == "unix"
+}
