@@ -22,6 +22,7 @@ type fdbState struct {
 	doubts fdbDoubts
 	whole  time.Time // when everything was compared last
 	run    string    // of FRR then
+	told   string    // why the last look failed
 }
 
 // mendFDB puts entries of the segments' forwarding tables right that are not as zebra has
@@ -30,9 +31,14 @@ type fdbState struct {
 func (s *Switch) mendFDB(ctx context.Context, want leafstate.State) (repaired []string, again bool) {
 	now := time.Now()
 	done, err := s.lookAtFDB(ctx, want, now)
+	why := ""
 	if err != nil && ctx.Err() == nil {
+		why = err.Error()
+	}
+	if s.fdb.told != why && why != "" {
 		s.log.Warn("forwarding tables can't be compared with zebra's, or mended; trying again", "err", err)
 	}
+	s.fdb.told = why
 	return fdbRepairs(done), s.fdb.doubts.open(now)
 }
 
@@ -47,7 +53,7 @@ func (s *Switch) lookAtFDB(ctx context.Context, want leafstate.State, now time.T
 	}
 	run, since := frrRun(s.config.FRRDir)
 	if run != f.run { // zebra has to hear everything anew
-		*f = fdbState{run: run, doubts: fdbDoubts{}}
+		*f = fdbState{run: run, doubts: fdbDoubts{}, told: f.told}
 	}
 	asked, whole := f.seen.changed(k.entries), now.Sub(f.whole) >= fdbWhole
 	for key := range f.doubts {
