@@ -1,6 +1,9 @@
 # Weft: everything a person does here. `make help` lists it.
 SHELL := /bin/bash
 GO ?= go
+# The same flags for all that is built, or everything is built twice. What tests
+# build has them too.
+export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -trimpath)
 BIN := bin/weft
 # Debian packages that labs and tests need, and the programs by which they are
 # missed. Nothing is installed when all programs are there.
@@ -13,6 +16,10 @@ LAB_TESTS = $(shell grep -rl --include='*_test.go' '^//go:build lab' . | xargs -
 # Packages with tests that need a kernel of Debian's.
 VM_TESTS = $(shell grep -rl --include='*_test.go' '^//go:build vm' . | xargs -n1 dirname | sort -u)
 
+# A line for each test when it ends; -least 2s for none of short ones. The status is
+# that of go test, and 1 when a test was skipped.
+REPORT = $(GO) run ./lab/report
+
 .DEFAULT_GOAL := help
 .PHONY: help build image install-deps install-test-deps demo test test-unit test-lab test-vm test-edges test-tenants test-fabric test-steering lint fuzz bench bench-lab bench-churn bench-moves bench-failures bench-scale bench-plot bench-evpn bench-steering bench-check oracle generate clean
 
@@ -20,13 +27,13 @@ help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/weft
-	$(GO) build -trimpath -o $(BIN) ./cmd/weft
+	$(GO) build -o $(BIN) ./cmd/weft
 
 IMAGE = weft-node:latest
 DOCKER = docker
 image: ## build the container image of an exported lab's nodes: IMAGE=weft-node:latest DOCKER=docker (or podman)
 	@$(DOCKER) info >/dev/null 2>&1 || { echo "$(DOCKER) is missing here, or its daemon does not run: https://docs.docker.com/engine/install/"; exit 1; }
-	CGO_ENABLED=0 $(GO) build -trimpath -o bin/image/weft ./cmd/weft
+	CGO_ENABLED=0 $(GO) build -o bin/image/weft ./cmd/weft
 	$(DOCKER) build -t $(IMAGE) -f lab/image/Dockerfile bin/image
 
 # $(call install,PROGRAMS,PACKAGES)
@@ -49,14 +56,14 @@ demo: install-deps build ## bring a fabric up, put tenants on it, check every pa
 test: install-test-deps lint test-unit bench-check test-lab test-vm ## every test, real fabrics included (root)
 
 test-unit: ## unit tests with the race detector (needs gcc); no root needed
-	$(GO) test -race -timeout 5m ./...
+	$(REPORT) -least 5s $(GO) test -json -race -timeout 5m ./...
 
 test-lab: install-test-deps build ## tests with real FRR and Open vSwitch in network namespaces (root)
-	$(GO) test -tags lab -p 1 -count 1 -timeout 45m $(LAB_TESTS)
+	$(REPORT) $(GO) test -json -tags lab -p 1 -count 1 -timeout 45m $(LAB_TESTS)
 
 test-vm: install-test-deps build ## tests that need VRFs, in a virtual machine with Debian's kernel, which is fetched once (root)
 	$(GO) build -o bin/vm ./lab/vm
-	$(GO) test -tags vm -p 1 -count 1 -timeout 20m -exec '$(CURDIR)/bin/vm -memory 4096 -timeout 15m' $(VM_TESTS)
+	$(REPORT) $(GO) test -json -tags vm -p 1 -count 1 -timeout 20m -exec '$(CURDIR)/bin/vm -memory 4096 -timeout 15m' $(VM_TESTS)
 
 # A part of test-lab.
 test-edges: install-test-deps build ## every kind of edge in one network, with packets: vSwitches, hardware VTEPs, EVPN leaves, moving VMs (root)

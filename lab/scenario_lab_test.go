@@ -28,7 +28,13 @@ import (
 	"github.com/weft-sdn/weft/topology"
 )
 
+// TestMain gives the labs of the tests namespaces that nobody else sees, so that labs of
+// the same names may be up on the machine.
 func TestMain(m *testing.M) {
+	if err := netns.Isolate(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	status := m.Run()
 	if binaryDir != "" {
 		_ = os.RemoveAll(binaryDir)

@@ -32,43 +32,65 @@ func labDir(t testing.TB) string {
 	require.NoError(t, err)
 	require.NoError(t, os.Chmod(dir, 0o755))
 	t.Setenv("WEFT_LAB_DIR", dir)
-	before := machine(t, dir)
+	before := traces(t, dir)
 	t.Cleanup(func() {
 		labs, err := List()
 		require.NoError(t, err)
 		for _, s := range labs {
 			require.NoError(t, Down(s.Name, nil))
 		}
-		for what, now := range machine(t, dir) {
-			left := slices.DeleteFunc(now, func(s string) bool { return slices.Contains(before[what], s) })
-			require.Empty(t, left, "%s are left", what)
-		}
+		require.Empty(t, left(before, traces(t, dir)))
 		require.NoError(t, os.Remove(dir), "files are left")
 	})
 	return dir
 }
 
-// machine lists what a lab could leave: namespaces, links of the host, and
-// processes that have the folder on their command line.
-func machine(t testing.TB, dir string) map[string][]string {
+// traces lists what a lab could leave: namespaces, of which TestMain has those of
+// these tests only, links of the machine, and processes that have the folder on their
+// command line.
+func traces(t testing.TB, dir string) (all []string) {
 	t.Helper()
-	m := map[string][]string{}
-	var err error
-	m["namespaces"], err = netns.List("weft-")
+	namespaces, err := netns.List("")
 	require.NoError(t, err)
+	for _, n := range namespaces {
+		all = append(all, "namespace "+n)
+	}
 	links, err := net.Interfaces()
 	require.NoError(t, err)
 	for _, l := range links {
-		m["links"] = append(m["links"], l.Name)
+		all = append(all, "link "+l.Name)
 	}
 	commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	require.NoError(t, err)
 	for _, c := range commands {
 		if b, err := os.ReadFile(c); err == nil && bytes.Contains(b, []byte(dir)) {
-			m["processes"] = append(m["processes"], string(bytes.ReplaceAll(b, []byte{0}, []byte(" "))))
+			all = append(all, "process "+string(bytes.ReplaceAll(b, []byte{0}, []byte(" "))))
 		}
 	}
-	return m
+	return all
+}
+
+// left is what was not there before.
+func left(before, now []string) []string {
+	return slices.DeleteFunc(now, func(s string) bool { return slices.Contains(before, s) })
+}
+
+// What a test leaves is found: labDir would fail.
+func TestLeftoversAreFound(t *testing.T) {
+	dir := labDir(t)
+	before := traces(t, dir)
+	require.Empty(t, left(before, traces(t, dir)))
+	require.NoError(t, makeNamespace("weft-left-leaf1", nil))
+	t.Cleanup(func() { require.NoError(t, netns.Delete("weft-left-leaf1")) })
+	require.Equal(t, []string{"namespace weft-left-leaf1"}, left(before, traces(t, dir)))
+
+	daemon := exec.Command("sh", "-c", "read wait", filepath.Join(dir, "left"))
+	in, err := daemon.StdinPipe()
+	require.NoError(t, err)
+	require.NoError(t, daemon.Start())
+	require.Equal(t, []string{"namespace weft-left-leaf1", "process sh -c read wait " + filepath.Join(dir, "left") + " "}, left(before, traces(t, dir)))
+	require.NoError(t, in.Close())
+	_ = daemon.Wait()
 }
 
 func planFile(t *testing.T, path string) *State {

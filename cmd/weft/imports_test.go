@@ -37,7 +37,7 @@ var layers = [][]string{
 	{"controller/api"},
 	{"lab/budget"},
 	{"lab/netns"},
-	{"lab/vm"},
+	{"lab/report", "lab/vm"},
 	{"lab/probe"},
 	{"lab/sim"},
 	{"lab"},
