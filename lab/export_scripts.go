@@ -3,6 +3,7 @@ package lab
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"path"
 	"path/filepath"
 	"slices"
@@ -240,6 +241,9 @@ func (e *exporter) underlayLines(s *script, v *VTEP) {
 	s.run("ip", "address", "replace", hostPrefix(v).String(), "dev", bridgePhy)
 	if v.Link.IsValid() && v.Link.Addr() != v.Address {
 		s.run("ip", "address", "replace", v.Link.String(), "dev", bridgePhy)
+	}
+	for _, a := range v.Colours {
+		s.run("ip", "address", "replace", netip.PrefixFrom(a, a.BitLen()).String(), "dev", bridgePhy)
 	}
 	if v.Gateway.IsValid() {
 		s.run("ip", "route", "replace", "default", "via", v.Gateway.String(), "dev", bridgePhy, "onlink")

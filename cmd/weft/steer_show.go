@@ -65,11 +65,22 @@ func (a *app) printSteered(routes []intent.SteeredRoute, wide bool) error {
 		_, err := fmt.Fprintln(a.out, "no route is other than that of ECMP")
 		return err
 	}
-	t := table{header: []string{"DEVICE", "PREFIX", "TO", "POLICY", "BEFORE", "AFTER", "STATUS"}}
+	t := table{header: []string{"DEVICE", "PREFIX", "TO", "OF", "POLICY", "BEFORE", "AFTER", "STATUS"}}
 	for _, r := range routes {
-		t.add(r.Device, r.Prefix.String(), r.To, r.Policy, nextHops(r.Before, wide), nextHops(r.After, wide), string(r.State))
+		t.add(r.Device, r.Prefix.String(), r.To, whose(r), r.Policy, nextHops(r.Before, wide), nextHops(r.After, wide), string(r.State))
 	}
 	return t.print(a.out, true)
+}
+
+// whose is whose traffic a route is for, and its colour: "blue (colour 2)".
+func whose(r intent.SteeredRoute) string {
+	switch {
+	case r.Colour == 0:
+		return "all"
+	case r.Network != "":
+		return fmt.Sprintf("%s/%s (colour %d)", r.Tenant, r.Network, r.Colour)
+	}
+	return fmt.Sprintf("%s (colour %d)", r.Tenant, r.Colour)
 }
 
 func newSteerOff(a *app) *cobra.Command {
@@ -156,7 +167,7 @@ func (a *app) explain(ctx context.Context, from, to, tenant string) error {
 		s := status(p.Status)
 		policies.add(p.Metadata.Name, fmt.Sprint(p.Spec.Priority), trafficOf(p.Spec.Scope), actionOf(p.Spec), string(s.Phase), why(s))
 		for _, r := range s.Steered {
-			if r.Device == from && r.To == to {
+			if r.Device == from && r.To == to && (tenant == "" || r.Tenant == "" || r.Tenant == tenant) {
 				routes = append(routes, r)
 			}
 		}
@@ -217,16 +228,16 @@ func (a *app) planChange(ctx context.Context, cl *client.Client, q client.Steeri
 	}
 	for _, was := range now.Routes {
 		if _, gone := has[key(was)]; gone {
-			changes = append(changes, intent.SteeredRoute{Device: was.Device, Prefix: was.Prefix, To: was.To, Policy: "-", Before: was.After, After: was.Before})
+			changes = append(changes, intent.SteeredRoute{Device: was.Device, Prefix: was.Prefix, To: was.To, Colour: was.Colour, Tenant: was.Tenant, Network: was.Network, Policy: "-", Before: was.After, After: was.Before})
 		}
 	}
 	if len(changes) == 0 {
 		_, err := fmt.Fprintln(a.out, "no route would change")
 		return err
 	}
-	t := table{header: []string{"DEVICE", "PREFIX", "TO", "POLICY", "BEFORE", "AFTER"}}
+	t := table{header: []string{"DEVICE", "PREFIX", "TO", "OF", "POLICY", "BEFORE", "AFTER"}}
 	for _, r := range changes {
-		t.add(r.Device, r.Prefix.String(), r.To, r.Policy, nextHops(r.Before, output == "wide"), nextHops(r.After, output == "wide"))
+		t.add(r.Device, r.Prefix.String(), r.To, whose(r), r.Policy, nextHops(r.Before, output == "wide"), nextHops(r.After, output == "wide"))
 	}
 	return t.print(a.out, true)
 }

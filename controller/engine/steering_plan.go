@@ -73,8 +73,8 @@ func rulesFor(policies map[string]*intent.SteeringPolicy, nodes []*intent.Node, 
 		return p, nil, err
 	}
 	list := make([]steering.Policy, 0, len(policies))
-	for name, o := range policies {
-		list = append(list, steering.Policy{Name: name, Spec: o.Spec})
+	for _, o := range policies {
+		list = append(list, steering.PolicyOf(o))
 	}
 	rules, p.unfit, err = steering.Fit(p.network, list, now)
 	return p, rules, err

@@ -177,5 +177,5 @@ func steeredRoute(r steering.Route, state intent.Phase) intent.SteeredRoute {
 		}
 		return out
 	}
-	return intent.SteeredRoute{Device: r.Device, Prefix: r.Prefix, To: r.To, Policy: r.Policy, Before: hops(r.Before), After: hops(r.After), State: state}
+	return intent.SteeredRoute{Device: r.Device, Prefix: r.Prefix, To: r.To, Policy: r.Policy, Colour: r.Colour, Tenant: r.Scope.Tenant, Network: r.Scope.Network, Before: hops(r.Before), After: hops(r.After), State: state}
 }

@@ -181,7 +181,7 @@ func (p *placed) narrow(rules *Rules) (narrowed *placed, free []bool, parts cong
 	problem := *p.problem
 	problem.Commodities = slices.Clone(problem.Commodities)
 	for i, c := range p.cells {
-		d := rules.decide(p.Routes, c.from, c.to, c.Tenant)
+		d := rules.decide(p.Routes, c.from, c.to, ColourScope{Tenant: c.Tenant})
 		parts[i], free[i] = d.parts, d.auto
 		if !d.auto || d.parts == nil {
 			continue
@@ -209,7 +209,7 @@ func (p *placed) dark(rules *Rules) (float64, error) {
 	}
 	sum := 0.0
 	for _, c := range p.cells {
-		d := rules.decide(healthy, c.from, c.to, c.Tenant)
+		d := rules.decide(healthy, c.from, c.to, ColourScope{Tenant: c.Tenant})
 		if d.parts == nil || d.auto {
 			continue
 		}
