@@ -145,6 +145,7 @@ func TestKeepsWhatIsSentToAColour(t *testing.T) {
 // so until it is gone.
 func TestColoursThatAreNotTakenIn(t *testing.T) {
 	b := newBed(t)
+	b.Eventually("synced", b.synced)
 	b.stop()
 	b.OVS.Plug("br-int", ColourTunnelName, "somebody")
 	b.own = []netip.Addr{netip.MustParseAddr("10.129.0.1")}
