@@ -95,7 +95,7 @@ func (r *run) startAgent(ctx context.Context, n Node) error {
 		return nil
 	}
 	dir := r.state.NodeDir(n.Name)
-	if n.EVPN {
+	if k, err := r.state.processOf(n.Name, "keeper"); n.EVPN && (err != nil || !k.Alive()) {
 		err := r.daemon(ctx, program{node: n.Name, name: "keeper", args: r.state.keeperArgs(r.opts.Weft, n), log: filepath.Join(dir, "keeper.log")})
 		if err != nil {
 			return err
