@@ -42,7 +42,7 @@ func Adopt(d topology.Discovered, running map[string]Running) []intent.Object {
 		isNew[n.Name] = true
 		r := running[n.Name]
 		spec := intent.NodeSpec{Role: n.Role, ASN: r.ASN}
-		spec.Loopback, spec.VTEP = r.loopbacks(n.Role)
+		spec.Loopback, spec.VTEP, spec.Colours = r.loopbacks(n.Role)
 		spec.Loopback6 = r.loopback6()
 		if leafRole(n.Role) {
 			spec.Rack = r.rack(d.Graph.LinksOf(n.Name))
@@ -68,12 +68,18 @@ func Adopt(d topology.Discovered, running map[string]Running) []intent.Object {
 }
 
 // loopbacks are the addresses of lo that identify a switch, and at which a leaf's
-// tunnels end: the identifier of its BGP and the one beside it, or one for both.
-func (r Running) loopbacks(role intent.Role) (loopback, vtep netip.Addr) {
+// tunnels end: the identifier of its BGP and the one beside it, or one for both; and
+// those of the usual pool of colours.
+func (r Running) loopbacks(role intent.Role) (loopback, vtep netip.Addr, colours []netip.Addr) {
 	var hosts []netip.Addr
+	pool := Params{}.Defaults().ColourPool
 	for _, a := range r.Addresses {
-		if a.Interface == "lo" && a.Address.Addr().Is4() && a.Address.IsSingleIP() {
-			hosts = append(hosts, a.Address.Addr())
+		switch at := a.Address.Addr(); {
+		case a.Interface != "lo" || !at.Is4() || !a.Address.IsSingleIP():
+		case pool.Contains(at):
+			colours = append(colours, at)
+		default:
+			hosts = append(hosts, at)
 		}
 	}
 	switch {
@@ -83,13 +89,16 @@ func (r Running) loopbacks(role intent.Role) (loopback, vtep netip.Addr) {
 		loopback = hosts[0]
 	}
 	if !leafRole(role) || !loopback.IsValid() {
-		return loopback, vtep
+		return loopback, vtep, nil
 	}
 	others := slices.DeleteFunc(hosts, func(a netip.Addr) bool { return a == loopback })
 	if len(others) == 1 {
 		vtep = others[0]
 	}
-	return loopback, vtep
+	if slices.SortFunc(colours, netip.Addr.Compare); !vtep.IsValid() || len(colours) > intent.MaxColours {
+		colours = nil
+	}
+	return loopback, vtep, colours
 }
 
 func leafRole(r intent.Role) bool { return r == intent.RoleLeaf || r == intent.RoleBorder }

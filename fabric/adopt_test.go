@@ -23,6 +23,9 @@ func runningAs(f *Facts) map[string]Running {
 		if n.VTEP.IsValid() && n.VTEP != n.Loopback {
 			r.Addresses = append(r.Addresses, RunningAddress{"lo", netip.PrefixFrom(n.VTEP, 32)})
 		}
+		for _, c := range n.Colours {
+			r.Addresses = append(r.Addresses, RunningAddress{"lo", netip.PrefixFrom(c, 32)})
+		}
 		if n.Loopback6.IsValid() {
 			r.Addresses = append(r.Addresses, RunningAddress{"lo", netip.PrefixFrom(n.Loopback6, 128)})
 		}

@@ -68,6 +68,9 @@ func ParseUnderlay(words string) (Params, error) {
 		}
 		seen[about] = w
 	}
+	if p.Protocol != ISIS {
+		p.Colours = DefaultColours
+	}
 	if six {
 		p.Loopbacks6 = defaultLoopbacks6
 		if !p.Unnumbered {

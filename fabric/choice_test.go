@@ -46,7 +46,7 @@ func TestParamsOf(t *testing.T) {
 		}
 	}
 	g := clos{pods: 1, spines: 2, leaves: 2}.graph()
-	if p, err := fabric.ParamsOf(g); err != nil || !reflect.DeepEqual(p, fabric.Params{BFD: true}) {
+	if p, err := fabric.ParamsOf(g); err != nil || !reflect.DeepEqual(p, fabric.Params{BFD: true, Colours: fabric.DefaultColours}) {
 		t.Errorf("without a label: %+v, %v", p, err)
 	}
 	label(g, "leaf2", "isis  bfd")

@@ -23,7 +23,7 @@ func Device(f *Facts, node string) (device.State, error) {
 	if !ok || !n.Role.Switch() {
 		return device.State{}, fmt.Errorf("device %s: the fabric has no switch of this name", node)
 	}
-	s := device.State{Hostname: n.Name, Role: n.Role, Drained: n.Drained, Loopbacks: hostPrefixes(n.Loopback, n.VTEP, n.Loopback6)}
+	s := device.State{Hostname: n.Name, Role: n.Role, Drained: n.Drained, Loopbacks: hostPrefixes(append([]netip.Addr{n.Loopback, n.VTEP, n.Loopback6}, n.Colours...)...)}
 	for _, l := range f.LinksOf(node) {
 		i := device.Interface{Name: l.A.Interface, Description: "to " + l.B.String(), MTU: l.MTU}
 		for _, a := range []netip.Prefix{l.A.Address, l.A.Address6} {
@@ -38,6 +38,16 @@ func Device(f *Facts, node string) (device.State, error) {
 		// The rack is announced as a whole, whatever is plugged in: what is
 		// not ends here instead of going back up.
 		s.Statics = []device.Static{{Prefix: n.Rack}}
+	}
+	if n.ColourRacks.IsValid() {
+		// As a whole too, so that all spines always lead there; what is behind the
+		// leaf has its addresses on its own interface.
+		s.Statics = append(s.Statics, device.Static{Prefix: n.ColourRacks})
+		for _, behind := range f.coloured(n) {
+			for _, a := range behind.Colours {
+				s.Statics = append(s.Statics, device.Static{Prefix: netip.PrefixFrom(a, a.BitLen()), Via: behind.VTEP})
+			}
+		}
 	}
 	if f.Params.Protocol == ISIS {
 		f.isis(n, &s)
@@ -82,6 +92,9 @@ func (f *Facts) bgp(n Node) *device.BGP {
 	if n.Rack.IsValid() {
 		b.Networks = append(b.Networks, n.Rack)
 	}
+	if n.ColourRacks.IsValid() {
+		b.Networks = append(b.Networks, n.ColourRacks)
+	}
 	ss := f.SessionsOf(n.Name)
 	slices.SortStableFunc(ss, func(a, b Session) int { return Natural(a.Local.Interface, b.Local.Interface) })
 	for _, s := range ss {
@@ -119,6 +132,9 @@ func (f *Facts) filters() []device.Filter {
 	permit := []device.Match{
 		hosts(p.Loopbacks), hosts(p.VTEPs), {Prefix: p.Racks, MinLength: p.RackLength, MaxLength: p.RackLength},
 	}
+	if p.Colours > 0 {
+		permit = append(permit, device.Match{Prefix: p.ColourPool, MinLength: p.colourBits(), MaxLength: p.colourBits()})
+	}
 	if p.Loopbacks6.IsValid() {
 		permit = append(permit, hosts(p.Loopbacks6))
 	}
@@ -136,7 +152,7 @@ func Intent(f *Facts) []intent.Object {
 		os = append(os, &intent.Node{
 			Header:   intent.Header{APIVersion: intent.APIVersion, Kind: intent.KindNode},
 			Metadata: intent.Metadata{Name: n.Name},
-			Spec:     intent.NodeSpec{Role: n.Role, ASN: n.ASN, Loopback: n.Loopback, VTEP: n.VTEP, Loopback6: n.Loopback6, Rack: n.Rack},
+			Spec:     intent.NodeSpec{Role: n.Role, ASN: n.ASN, Loopback: n.Loopback, VTEP: n.VTEP, Colours: n.Colours, Loopback6: n.Loopback6, Rack: n.Rack},
 		})
 	}
 	for _, l := range f.Links {

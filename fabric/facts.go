@@ -35,11 +35,15 @@ type Node struct {
 	Loopback  netip.Addr
 	Loopback6 netip.Addr   // with Params.Loopbacks6
 	Rack      netip.Prefix // leaves and borders: where the tunnel ends behind them are
-	Drained   bool         // traffic is led around it
+	// ColourRacks has the addresses of all colours at the leaf or border and behind it.
+	ColourRacks netip.Prefix
+	Drained     bool // traffic is led around it
 
 	// VTEP is where tunnels end; of leaves, borders, and of hypervisors and
 	// hardware VTEPs with an uplink.
 	VTEP netip.Addr
+	// Colours are further addresses of the VTEP, colour 1 first.
+	Colours []netip.Addr
 
 	// Of hypervisors and hardware VTEPs: the first uplink, that with the VTEP
 	// address.
@@ -182,7 +186,7 @@ func (f *Facts) checkAddresses() error {
 		}
 		owners[a] = owner
 	}
-	racks := map[netip.Prefix]string{}
+	racks, colours := map[netip.Prefix]string{}, map[netip.Prefix]string{}
 	for _, n := range f.Nodes {
 		if n.Role.Switch() {
 			errs = append(errs, f.checkPools(n))
@@ -192,6 +196,13 @@ func (f *Facts) checkAddresses() error {
 		if n.Role.Switch() {
 			claim(n.VTEP, n.Name+"'s VTEP")
 		}
+		for _, a := range n.Colours {
+			claim(a, n.Name+"'s colours")
+		}
+		if other, taken := colours[n.ColourRacks]; taken && n.ColourRacks.IsValid() {
+			errs = append(errs, fmt.Errorf("colours %s are given to %s and to %s", n.ColourRacks, other, n.Name))
+		}
+		colours[n.ColourRacks] = n.Name
 		if other, taken := racks[n.Rack]; taken && n.Rack.IsValid() {
 			errs = append(errs, fmt.Errorf("rack %s is given to %s and to %s", n.Rack, other, n.Name))
 		}
@@ -223,6 +234,7 @@ func (f *Facts) checkPools(n Node) error {
 	outside("IPv6 loopback "+n.Loopback6.String(), n.Loopback6.IsValid() && !p.Loopbacks6.Contains(n.Loopback6), "Loopbacks6", p.Loopbacks6)
 	outside("VTEP "+n.VTEP.String(), n.VTEP.IsValid() && !p.VTEPs.Contains(n.VTEP), "VTEPs", p.VTEPs)
 	outside("rack "+n.Rack.String(), n.Rack.IsValid() && !(p.Racks.Contains(n.Rack.Addr()) && n.Rack.Bits() == p.RackLength), "Racks", p.Racks)
+	outside("prefix of colours "+n.ColourRacks.String(), n.ColourRacks.IsValid() && !p.ColourPool.Contains(n.ColourRacks.Addr()), "Colours", p.ColourPool)
 	return errors.Join(errs...)
 }
 

@@ -19,6 +19,7 @@ func ParamsFor(s intent.FabricSpec) Params {
 		Timers:    Timers(s.Timers),
 		Loopbacks: s.Pools.Loopbacks, Loopbacks6: s.Pools.Loopbacks6, VTEPs: s.Pools.VTEPs,
 		P2P: s.Pools.P2P, P2P6: s.Pools.P2P6, Racks: s.Pools.Racks, RackLength: s.Pools.RackLength,
+		Colours: s.Colours, ColourPool: s.Pools.Colours,
 		Controllers: s.Controllers,
 	}
 	if s.IPv6 {
@@ -42,8 +43,9 @@ func SpecOf(p Params) intent.FabricSpec {
 		Timers: intent.FabricTimers(p.Timers),
 		Pools: intent.FabricPools{
 			Loopbacks: p.Loopbacks, Loopbacks6: p.Loopbacks6, VTEPs: p.VTEPs,
-			P2P: p.P2P, P2P6: p.P2P6, Racks: p.Racks, RackLength: p.RackLength,
+			P2P: p.P2P, P2P6: p.P2P6, Racks: p.Racks, RackLength: p.RackLength, Colours: p.ColourPool,
 		},
+		Colours:     p.Colours,
 		Controllers: p.Controllers,
 	}
 	for _, a := range p.Accept {

@@ -140,7 +140,11 @@ func within(ps []netip.Prefix) []device.Match {
 func (f *Facts) checkPrefixes(c *intent.Interconnect) error {
 	p := f.Params
 	for i, other := range c.Spec.Prefixes {
-		for _, pool := range []netip.Prefix{p.Loopbacks, p.VTEPs, p.P2P, p.Racks} {
+		pools := []netip.Prefix{p.Loopbacks, p.VTEPs, p.P2P, p.Racks}
+		if p.Colours > 0 {
+			pools = append(pools, p.ColourPool)
+		}
+		for _, pool := range pools {
 			if pool.Overlaps(other) {
 				return fmt.Errorf("%s: spec.prefixes[%d]: %s overlaps pool %s of this fabric: both need addresses of their own", c.Ref(), i, other, pool)
 			}

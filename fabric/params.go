@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/fabric/device"
 )
 
@@ -26,6 +27,12 @@ type Params struct {
 
 	RackLength int `json:"rackLength,omitempty"` // 24: length of a leaf's rack prefix
 	MTU        int `json:"mtu,omitempty"`        // 9216: of links that give none
+
+	// Colours is how many addresses each VTEP has besides its own, so that traffic to
+	// one of them is steered apart from other traffic (package steering); none when
+	// zero. They are taken from ColourPool. Only where BGP routes.
+	Colours    int          `json:"colours,omitempty"`
+	ColourPool netip.Prefix `json:"colourPool,omitzero"` // 10.128.0.0/10
 
 	Unnumbered bool   `json:"unnumbered,omitempty"` // no addresses between switches
 	Timers     Timers `json:"timers,omitzero"`
@@ -95,6 +102,7 @@ func (p Params) Defaults() Params {
 	p.P2P = or(p.P2P, netip.MustParsePrefix("10.192.0.0/11"))
 	p.Racks = or(p.Racks, netip.MustParsePrefix("10.64.0.0/10"))
 	p.RackLength = or(p.RackLength, 24)
+	p.ColourPool = or(p.ColourPool, netip.MustParsePrefix("10.128.0.0/10"))
 	p.MTU = or(p.MTU, DefaultMTU)
 	p.Timers.Keepalive = or(p.Timers.Keepalive, 3)
 	p.Timers.Hold = or(p.Timers.Hold, 9)
@@ -112,6 +120,9 @@ func (p Params) pools() []pool {
 	ps := []pool{{"Loopbacks", p.Loopbacks, false}, {"VTEPs", p.VTEPs, false}, {"Racks", p.Racks, false}}
 	if !p.Unnumbered {
 		ps = append(ps, pool{"P2P", p.P2P, false})
+	}
+	if p.Colours > 0 {
+		ps = append(ps, pool{"Colours", p.ColourPool, false})
 	}
 	if p.Loopbacks6.IsValid() {
 		ps = append(ps, pool{"Loopbacks6", p.Loopbacks6, true})
@@ -158,6 +169,14 @@ func (p Params) check() error {
 	}
 	if p.RackLength <= p.Racks.Bits() || p.RackLength > 31 {
 		fail("rack length /%d does not fit pool Racks (%s): use /%d to /31", p.RackLength, p.Racks, p.Racks.Bits()+1)
+	}
+	switch {
+	case p.Colours < 0 || p.Colours > intent.MaxColours:
+		fail("%d colours are outside 0..%d", p.Colours, intent.MaxColours)
+	case p.Colours > 0 && p.Protocol != BGP:
+		fail("colours need BGP in the underlay: what %s routes is not steered", p.Protocol)
+	case p.Colours > 0 && p.ColourPool.Bits() >= p.colourBits():
+		fail("pool Colours (%s) has no room for a /%d of a leaf and one of a border: give a larger pool", p.ColourPool, p.colourBits())
 	}
 	for i, a := range p.Controllers {
 		if !a.Is4() || a.IsUnspecified() || a.IsMulticast() || slices.Contains(p.Controllers[:i], a) {

@@ -32,7 +32,7 @@ func planStated(g *topology.Graph, params Params, given stated) (*Facts, error) 
 	}
 	p.index()
 	p.countPods()
-	for _, step := range []func() error{p.numberNodes, p.numberLinks} {
+	for _, step := range []func() error{p.numberNodes, p.numberLinks, p.numberColours} {
 		if err := step(); err != nil {
 			return nil, fmt.Errorf("plan fabric: %w", err)
 		}

@@ -36,7 +36,7 @@ func TestPlanOfASmallClos(t *testing.T) {
 		{Name: "leaf2", Role: intent.RoleLeaf, Pod: 1, ASN: 4200100002, RouterID: addr("10.255.0.2"), Loopback: addr("10.255.0.2"), VTEP: addr("10.254.0.2"), Rack: prefix("10.64.1.0/24")},
 		{Name: "hypervisor2", Role: intent.RoleHypervisor, Pod: 1, VTEP: addr("10.64.0.3"), Uplink: "eth1", Gateway: addr("10.64.0.2")},
 	} {
-		if got, ok := f.Node(want.Name); !ok || got != want {
+		if got, ok := f.Node(want.Name); !ok || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s:\n got %+v\nwant %+v", want.Name, got, want)
 		}
 	}
@@ -70,7 +70,7 @@ func TestPlanOfHardwareVTEPs(t *testing.T) {
 		{Name: "vtep1", Role: intent.RoleVTEP, Pod: 1, VTEP: addr("10.64.0.3"), Uplink: "eth48", Gateway: addr("10.64.0.2")},
 		{Name: "vtep2", Role: intent.RoleVTEP},
 	} {
-		if got, ok := f.Node(want.Name); !ok || got != want {
+		if got, ok := f.Node(want.Name); !ok || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s:\n got %+v\nwant %+v", want.Name, got, want)
 		}
 	}
@@ -185,7 +185,7 @@ func TestCheckFindsFaults(t *testing.T) {
 func numbers(f *fabric.Facts) map[string]any {
 	m := map[string]any{}
 	for _, n := range f.Nodes {
-		m[n.Name] = n
+		m[n.Name] = fmt.Sprintf("%+v", n)
 	}
 	for _, l := range f.Links {
 		m[l.A.String()], m[l.B.String()] = l.A.Address, l.B.Address

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -113,7 +114,7 @@ func stays(old, now Node) error {
 		return fmt.Errorf("%s would begin or cease to be an EVPN leaf, by its servers: only a new leaf can", now.Name)
 	case (old.Router == nil) != (now.Router == nil) || old.Router != nil && old.Router.Managed != now.Router.Managed:
 		return fmt.Errorf("%s would be configured in another way: take it out of the file first, and then put it in anew", now.Name)
-	case old.VTEP != nil && now.VTEP != nil && *old.VTEP != *now.VTEP:
+	case old.VTEP != nil && now.VTEP != nil && !reflect.DeepEqual(old.VTEP, now.VTEP):
 		return fmt.Errorf("%s would have another VTEP address or uplink (%s on %s, was %s on %s)", now.Name, now.VTEP.Address, now.VTEP.Uplink, old.VTEP.Address, old.VTEP.Uplink)
 	}
 	return nil
@@ -124,7 +125,7 @@ func renumbered(running, plan *State) (errs []error) {
 	behind := "; name what is new behind what is there, leaf9 after leaf8, and plug it in behind"
 	for _, n := range plan.FabricNodes {
 		old := running.specOf(n.Metadata.Name)
-		if old.Role != "" && (old.ASN != n.Spec.ASN || old.Loopback != n.Spec.Loopback || old.VTEP != n.Spec.VTEP) {
+		if old.Role != "" && (old.ASN != n.Spec.ASN || old.Loopback != n.Spec.Loopback || old.VTEP != n.Spec.VTEP || !slices.Equal(old.Colours, n.Spec.Colours)) {
 			errs = append(errs, fmt.Errorf("%s would be renumbered: ASN %d, loopback %s, VTEP %s, was %d, %s, %s%s", n.Metadata.Name,
 				n.Spec.ASN, n.Spec.Loopback, n.Spec.VTEP, old.ASN, old.Loopback, old.VTEP, behind))
 		}

@@ -98,6 +98,7 @@ func plan(file *topology.File, params fabric.Params) (s *State, notes []string, 
 	}
 	p.widths()
 	p.objects()
+	p.uncolour()
 	if len(p.emulated) > 0 {
 		p.note("emulated by FRR: %s", strings.Join(p.emulated, ", "))
 	}
@@ -252,7 +253,7 @@ func (p *planner) daemonsFile(c topology.NodeConfig, conf string) string {
 // uplink. Further uplinks have their addresses themselves.
 func (p *planner) hypervisor(n *Node) {
 	fact, _ := p.facts.Node(n.Name)
-	n.VTEP = &VTEP{Address: fact.VTEP, Uplink: fact.Uplink, Gateway: fact.Gateway}
+	n.VTEP = &VTEP{Address: fact.VTEP, Uplink: fact.Uplink, Gateway: fact.Gateway, Colours: fact.Colours}
 	if !fact.VTEP.IsValid() {
 		p.note("%s has no link to a leaf: its tunnels lead nowhere", n.Name)
 	}
@@ -383,6 +384,33 @@ func (p *planner) objects() {
 			p.state.FabricLinks = append(p.state.FabricLinks, o)
 		case *intent.Fabric:
 			p.state.Fabric = o
+		}
+	}
+}
+
+// uncolour takes the colours away from leaves that the user configures, and from what
+// is behind them: nothing leads there.
+func (p *planner) uncolour() {
+	without := map[string]bool{}
+	for _, n := range p.state.FabricNodes {
+		if !n.Spec.Unmanaged {
+			continue
+		}
+		without[n.Metadata.Name] = true
+		for _, l := range p.facts.LinksOf(n.Metadata.Name) {
+			if far, _ := p.facts.Node(l.B.Node); far.Uplink == l.B.Interface {
+				without[l.B.Node] = true
+			}
+		}
+	}
+	for _, n := range p.state.FabricNodes {
+		if without[n.Metadata.Name] {
+			n.Spec.Colours = nil
+		}
+	}
+	for _, n := range p.state.Nodes {
+		if without[n.Name] && n.VTEP != nil {
+			n.VTEP.Colours = nil
 		}
 	}
 }

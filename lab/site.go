@@ -30,7 +30,7 @@ func atSite(p fabric.Params, site int) (fabric.Params, error) {
 	for _, n := range []*uint32{&p.ASNs.Superspine, &p.ASNs.Spine, &p.ASNs.Border, &p.ASNs.Leaf} {
 		*n += uint32(site-1) * siteASNs
 	}
-	for _, pool := range []*netip.Prefix{&p.Loopbacks, &p.VTEPs, &p.P2P, &p.Racks} {
+	for _, pool := range []*netip.Prefix{&p.Loopbacks, &p.VTEPs, &p.P2P, &p.Racks, &p.ColourPool} {
 		*pool = quarter(*pool, site-1)
 	}
 	if p.Loopbacks6.IsValid() { // P2P6 follows P2P

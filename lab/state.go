@@ -118,6 +118,7 @@ type VTEP struct {
 	Uplink  string       `json:"uplink"`
 	Link    netip.Prefix `json:"link,omitzero"` // address of the uplink, when it is not the VTEP's
 	Gateway netip.Addr   `json:"gateway,omitzero"`
+	Colours []netip.Addr `json:"colours,omitempty"`
 }
 
 // Link joins interfaces of two nodes.

@@ -204,16 +204,33 @@ func (w *site) steered(leaf string, to netip.Addr, want string) time.Duration {
 	})
 }
 
+func length(n *net.IPNet) int {
+	if n == nil {
+		return -1
+	}
+	ones, _ := n.Mask.Size()
+	return ones
+}
+
 // legs are the next hops of a leaf's kernel to an address, with weights where there are
 // several.
 func (w *site) legs(leaf string, to netip.Addr) string {
 	w.Helper()
 	var out []string
 	require.NoError(w, netns.Do(w.Namespace(leaf), func() error {
-		routes, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Dst: &net.IPNet{IP: to.AsSlice(), Mask: net.CIDRMask(32, 32)}}, netlink.RT_FILTER_DST)
+		routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
 		if err != nil {
 			return err
 		}
+		longest := -1
+		for _, r := range routes { // a rack is steered by one prefix
+			if ones := length(r.Dst); r.Dst != nil && r.Dst.Contains(to.AsSlice()) {
+				longest = max(longest, ones)
+			}
+		}
+		routes = slices.DeleteFunc(routes, func(r netlink.Route) bool {
+			return r.Dst == nil || length(r.Dst) != longest || !r.Dst.Contains(to.AsSlice())
+		})
 		for _, r := range routes {
 			legs := r.MultiPath
 			if len(legs) == 0 {

@@ -170,6 +170,11 @@ func underlayOf(n Node) error {
 			return err
 		}
 	}
+	for _, a := range v.Colours {
+		if err := addAddress(Address{bridgePhy, netip.PrefixFrom(a, a.BitLen())}); err != nil {
+			return err
+		}
+	}
 	if !v.Gateway.IsValid() {
 		return nil
 	}

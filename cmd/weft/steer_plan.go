@@ -85,7 +85,7 @@ func (s *steerPlan) run(ctx context.Context, a *app, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	facts, err := fabric.Plan(graph, fabric.Params{})
+	facts, err := fabric.Plan(graph, fabric.Params{Colours: fabric.DefaultColours})
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.fabric.topology, err)
 	}
@@ -138,9 +138,10 @@ func (s *steerPlan) print(routes []steering.Route, out io.Writer) error {
 		_, err := fmt.Fprintln(out, "no route is other than that of ECMP")
 		return err
 	}
-	t := table{header: []string{"DEVICE", "PREFIX", "TO", "POLICY", "BEFORE", "AFTER"}}
+	t := table{header: []string{"DEVICE", "PREFIX", "TO", "OF", "POLICY", "BEFORE", "AFTER"}}
 	for _, r := range routes {
-		t.add(r.Device, r.Prefix.String(), r.To, r.Policy, nextHops(steeredHops(r.Before), s.output == "wide"), nextHops(steeredHops(r.After), s.output == "wide"))
+		of := whose(intent.SteeredRoute{Colour: r.Colour, Tenant: r.Scope.Tenant, Network: r.Scope.Network})
+		t.add(r.Device, r.Prefix.String(), r.To, of, r.Policy, nextHops(steeredHops(r.Before), s.output == "wide"), nextHops(steeredHops(r.After), s.output == "wide"))
 	}
 	return t.print(out, true)
 }

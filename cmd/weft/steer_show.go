@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -65,11 +66,22 @@ func (a *app) printSteered(routes []intent.SteeredRoute, wide bool) error {
 		_, err := fmt.Fprintln(a.out, "no route is other than that of ECMP")
 		return err
 	}
-	t := table{header: []string{"DEVICE", "PREFIX", "TO", "POLICY", "BEFORE", "AFTER", "STATUS"}}
+	t := table{header: []string{"DEVICE", "PREFIX", "TO", "OF", "POLICY", "BEFORE", "AFTER", "STATUS"}}
 	for _, r := range routes {
-		t.add(r.Device, r.Prefix.String(), r.To, r.Policy, nextHops(r.Before, wide), nextHops(r.After, wide), string(r.State))
+		t.add(r.Device, r.Prefix.String(), r.To, whose(r), r.Policy, nextHops(r.Before, wide), nextHops(r.After, wide), string(r.State))
 	}
 	return t.print(a.out, true)
+}
+
+// whose is whose traffic a route is for, and its colour: "blue (colour 2)".
+func whose(r intent.SteeredRoute) string {
+	switch {
+	case r.Colour == 0:
+		return "all"
+	case r.Network != "":
+		return fmt.Sprintf("%s/%s (colour %d)", r.Tenant, r.Network, r.Colour)
+	}
+	return fmt.Sprintf("%s (colour %d)", r.Tenant, r.Colour)
 }
 
 func newSteerOff(a *app) *cobra.Command {
@@ -111,15 +123,41 @@ func newSteerSuspend(a *app, suspend bool) *cobra.Command {
 }
 
 func newSteerExplain(a *app) *cobra.Command {
-	var tenant string
+	var tenant, network, flow string
 	c := &cobra.Command{
 		Use: "explain FROM TO", Short: "Tell which policy decides between two leaves, and what the leaf does", Args: cobra.ExactArgs(2),
-		Example: `  weft steer explain leaf1 leaf3`,
+		Long: `Tell which policies are about the traffic between two leaves, and which routes the
+leaf has been given.
+
+With --flow it names the links that one flow takes now. The flow is the tenant's:
+addresses, protocol and ports of its packets. Its leaf's agent sees in which tunnel it
+leaves, so it must be sent while this is asked, or within 3 s; then the kernel of each
+switch on the way is asked where it sends that outer header. Nothing is sent for it. A
+flow that is not sent now can be given by its outer header: the addresses of the VTEPs,
+17, the tunnel's source port, and 4789.`,
+		Example: `  weft steer explain leaf1 leaf3
+  weft steer explain leaf1 leaf3 --tenant blue --flow 10.0.0.1,10.0.0.3,tcp,45012,443
+  weft steer explain leaf1 leaf3 --flow 10.254.0.1,10.254.0.3,17,51034,4789`,
 		RunE: func(c *cobra.Command, args []string) error {
-			return a.explain(c.Context(), args[0], args[1], tenant)
+			q := client.FlowQuestion{From: args[0], To: args[1], Tenant: tenant, Network: network}
+			if network != "" && tenant == "" {
+				return usageError{errors.New("--network goes with --tenant: say whose network it is")}
+			}
+			if c.Flags().Changed("flow") {
+				var err error
+				if q.Header, err = parseFlow(flow); err != nil {
+					return usageError{err}
+				}
+			}
+			if err := a.explain(c.Context(), args[0], args[1], tenant); err != nil || !q.Header.From.IsValid() {
+				return err
+			}
+			return a.explainFlow(c.Context(), q)
 		},
 	}
 	c.Flags().StringVarP(&tenant, "tenant", "t", "", "the traffic of this tenant")
+	c.Flags().StringVar(&network, "network", "", "with --flow: only in this network of the tenant, or routed")
+	c.Flags().StringVar(&flow, "flow", "", "name the links of this flow: SRC,DST,PROTO,SPORT,DPORT, or SRC,DST,PROTO where there are no ports")
 	return c
 }
 
@@ -156,7 +194,7 @@ func (a *app) explain(ctx context.Context, from, to, tenant string) error {
 		s := status(p.Status)
 		policies.add(p.Metadata.Name, fmt.Sprint(p.Spec.Priority), trafficOf(p.Spec.Scope), actionOf(p.Spec), string(s.Phase), why(s))
 		for _, r := range s.Steered {
-			if r.Device == from && r.To == to {
+			if r.Device == from && r.To == to && (tenant == "" || r.Tenant == "" || r.Tenant == tenant) {
 				routes = append(routes, r)
 			}
 		}
@@ -199,6 +237,9 @@ func (a *app) planChange(ctx context.Context, cl *client.Client, q client.Steeri
 	for _, p := range then.Problems {
 		fmt.Fprintf(a.err, "Warning: policy %s: %s\n", p.Policy, p.Message)
 	}
+	for _, o := range then.Overloads {
+		fmt.Fprintf(a.err, "Warning: with policy %s %s\n", strings.Join(o.Policies, ", "), o.Message)
+	}
 	key := func(r intent.SteeredRoute) string { return r.Device + " " + r.Prefix.String() }
 	has := map[string]intent.SteeredRoute{}
 	for _, r := range now.Routes {
@@ -217,16 +258,16 @@ func (a *app) planChange(ctx context.Context, cl *client.Client, q client.Steeri
 	}
 	for _, was := range now.Routes {
 		if _, gone := has[key(was)]; gone {
-			changes = append(changes, intent.SteeredRoute{Device: was.Device, Prefix: was.Prefix, To: was.To, Policy: "-", Before: was.After, After: was.Before})
+			changes = append(changes, intent.SteeredRoute{Device: was.Device, Prefix: was.Prefix, To: was.To, Colour: was.Colour, Tenant: was.Tenant, Network: was.Network, Policy: "-", Before: was.After, After: was.Before})
 		}
 	}
 	if len(changes) == 0 {
 		_, err := fmt.Fprintln(a.out, "no route would change")
 		return err
 	}
-	t := table{header: []string{"DEVICE", "PREFIX", "TO", "POLICY", "BEFORE", "AFTER"}}
+	t := table{header: []string{"DEVICE", "PREFIX", "TO", "OF", "POLICY", "BEFORE", "AFTER"}}
 	for _, r := range changes {
-		t.add(r.Device, r.Prefix.String(), r.To, r.Policy, nextHops(r.Before, output == "wide"), nextHops(r.After, output == "wide"))
+		t.add(r.Device, r.Prefix.String(), r.To, whose(r), r.Policy, nextHops(r.Before, output == "wide"), nextHops(r.After, output == "wide"))
 	}
 	return t.print(a.out, true)
 }

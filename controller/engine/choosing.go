@@ -74,9 +74,13 @@ func (e *Engine) Choice() Choice {
 func (c *chooser) run(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	var last time.Time
+	var last, looked time.Time
 	for {
 		now := time.Now()
+		if now.Sub(looked) >= overloadEvery {
+			c.engine.steerer.watchOverloads()
+			looked = now
+		}
 		if began := c.controller == nil; began || now.Sub(last) >= chooseEvery {
 			c.step(now)
 			last = now
@@ -138,7 +142,7 @@ func (c *chooser) follow(now time.Time) (frozen, auto bool, err error) {
 	var next time.Time
 	for _, name := range slices.Sorted(maps.Keys(policies)) {
 		spec := policies[name].Spec
-		list = append(list, steering.Policy{Name: name, Spec: spec})
+		list = append(list, steering.PolicyOf(policies[name]))
 		if u := spec.Until; u.After(now) && (next.IsZero() || u.Before(next)) {
 			next = u
 		}
@@ -188,7 +192,8 @@ func (e *Engine) capacities() map[string]float64 {
 // choose takes one step.
 func (c *chooser) choose(now time.Time, frozen bool, out *Choice) error {
 	measured := c.engine.Matrix(chooseWindow)
-	m, err := c.demands(measured)
+	apart := c.engine.steerer.apart()
+	m, err := c.demands(measured, apart)
 	if err != nil {
 		return err
 	}
@@ -204,7 +209,7 @@ func (c *chooser) choose(now time.Time, frozen bool, out *Choice) error {
 	if !heard {
 		return fmt.Errorf("it waits for all switches to report which links are up")
 	}
-	c.controller.Observe(observed(measured))
+	c.controller.Observe(observed(measured, apart))
 	o, err := c.controller.Step(now, m, (&steerPlan{network: c.network, down: down}).downIn())
 	if err != nil {
 		return err
@@ -221,8 +226,8 @@ func (c *chooser) choose(now time.Time, frozen bool, out *Choice) error {
 
 // demands is the measured matrix as routes can steer it, without what the network does
 // not have.
-func (c *chooser) demands(measured load.Matrix) (demand.Matrix, error) {
-	m, err := measured.Demand(false)
+func (c *chooser) demands(measured load.Matrix, apart func(tenant string) bool) (demand.Matrix, error) {
+	m, err := measured.Demand(apart)
 	if err != nil {
 		return m, err
 	}
@@ -230,11 +235,14 @@ func (c *chooser) demands(measured load.Matrix) (demand.Matrix, error) {
 }
 
 // observed is by which ports each cell of a measured matrix leaves its leaf.
-func observed(m load.Matrix) steering.Observed {
+func observed(m load.Matrix, apart func(tenant string) bool) steering.Observed {
 	out := steering.Observed{}
 	for _, c := range m.Cells {
 		for leaf, ports := range c.Leaves {
 			key := demand.Key{From: leaf, To: c.To}
+			if apart(c.Tenant) {
+				key.Tenant = c.Tenant
+			}
 			if out[key] == nil {
 				out[key] = map[string]float64{}
 			}

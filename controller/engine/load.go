@@ -152,6 +152,11 @@ func (e *Engine) Matrix(window time.Duration) load.Matrix {
 		if n != nil && n.Spec.VTEP.IsValid() {
 			vteps[n.Spec.VTEP] = name
 		}
+		if n != nil {
+			for _, a := range n.Spec.Colours {
+				vteps[a] = name
+			}
+		}
 	}
 	slices.SortFunc(f.Leaves, fabric.Natural)
 	for _, l := range links {

@@ -19,7 +19,7 @@ func TestLoadOfTheFabric(t *testing.T) {
 	e, pass := wiredEngine(t)
 	e.loads.now = func() time.Time { return e.wiring.now() }
 	for i, leaf := range []string{"leaf1", "leaf2"} {
-		e.put(&intent.Node{Metadata: intent.Metadata{Name: leaf}, Spec: intent.NodeSpec{Role: intent.RoleLeaf, VTEP: netip.AddrFrom4([4]byte{10, 254, 0, byte(i + 1)})}})
+		e.put(&intent.Node{Metadata: intent.Metadata{Name: leaf}, Spec: intent.NodeSpec{Role: intent.RoleLeaf, VTEP: netip.AddrFrom4([4]byte{10, 254, 0, byte(i + 1)}), Colours: []netip.Addr{netip.AddrFrom4([4]byte{10, 128, byte(i), 0})}}})
 	}
 	e.put(&intent.Tenant{Metadata: intent.Metadata{Name: "blue"}})
 	e.put(&intent.Network{Metadata: intent.Metadata{Tenant: "blue", Name: "web"}, Spec: intent.NetworkSpec{VNI: 100}})
@@ -36,8 +36,10 @@ func TestLoadOfTheFabric(t *testing.T) {
 	report := func(bytes uint64) {
 		ports := []switchstate.PortLoad{{Name: "eth1", TxBytes: bytes, RxBytes: bytes, Speed: 10}}
 		tunnel := switchstate.Tunnelled{Port: "eth1", From: netip.MustParseAddr("10.254.0.1"), To: netip.MustParseAddr("10.254.0.2"), VNI: 100, Bytes: bytes}
+		coloured := tunnel
+		coloured.To, coloured.Bytes = netip.MustParseAddr("10.128.1.0"), bytes/2
 		for _, leaf := range []string{"leaf1", "leaf2"} {
-			e.TakeLoad(leaf, switchstate.Load{Full: true, Counts: true, Ports: ports, Tunnels: []switchstate.Tunnelled{tunnel}[:map[string]int{"leaf1": 1}[leaf]]})
+			e.TakeLoad(leaf, switchstate.Load{Full: true, Counts: true, Ports: ports, Tunnels: []switchstate.Tunnelled{tunnel, coloured}[:map[string]int{"leaf1": 2}[leaf]]})
 		}
 		a, _ := e.TakeLoad("spine1", switchstate.Load{Full: true})
 		require.False(t, a.Tunnels || a.Full)
@@ -56,7 +58,8 @@ func TestLoadOfTheFabric(t *testing.T) {
 	m := e.Matrix(4 * time.Second)
 	require.Len(t, m.Cells, 1)
 	require.Equal(t, demand.Key{From: "leaf1", To: "leaf2", Tenant: "blue"}, m.Cells[0].Key)
-	require.InEpsilon(t, 8e6, m.Cells[0].Rate, 0.01)
+	require.InEpsilon(t, 12e6, m.Cells[0].Rate, 0.01, "to both addresses of the VTEP")
+	require.Zero(t, m.Unknown)
 	require.Empty(t, m.Missing)
 	_, ok = e.LoadHistory("leaf1", "eth1", time.Second)
 	require.True(t, ok)

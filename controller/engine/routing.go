@@ -68,7 +68,7 @@ func (u *routing) put(r intent.Ref, o intent.Object) {
 	case intent.KindNode:
 		u.changed = true
 		if n, ok := o.(*intent.Node); ok {
-			u.nodes[r.Name] = paths.Node{Name: r.Name, Role: n.Spec.Role, ASN: n.Spec.ASN, Loopback: n.Spec.Loopback, VTEP: n.Spec.VTEP, Drained: n.Spec.Drains()}
+			u.nodes[r.Name] = paths.Node{Name: r.Name, Role: n.Spec.Role, ASN: n.Spec.ASN, Loopback: n.Spec.Loopback, VTEP: n.Spec.VTEP, Colours: n.Spec.Colours, Drained: n.Spec.Drains()}
 		} else {
 			delete(u.nodes, r.Name)
 			delete(u.switches, r.Name)

@@ -53,7 +53,11 @@ type steerer struct {
 	dirty    bool
 	loaded   time.Time
 	plan     steerPlan
-	leaves   map[string]*steeredLeaf
+	colours  steering.Colours // as handed to those who send
+	coloured bool             // they were handed over, after the start
+	// overloaded says, by policy, on which links it puts more than they have now.
+	overloaded map[string][]string
+	leaves     map[string]*steeredLeaf
 }
 
 // steerPlan is what was planned last.
@@ -175,9 +179,11 @@ func (s *steerer) bring(ctx context.Context, now time.Time) {
 		if s.loaded.IsZero() {
 			s.loaded = now
 		}
+		s.colour(nil)
 		s.mu.Unlock()
 		return
 	}
+	s.colourAtStart(now)
 	var switches []string
 	for name, n := range s.nodes {
 		if n.Spec.Role.Switch() {
@@ -204,8 +210,10 @@ func (s *steerer) bring(ctx context.Context, now time.Time) {
 	if changed {
 		s.dirty = false
 		s.plan = s.planned(down, now)
+		s.hand(s.kept())
 	}
 	leaving := s.settle(ctx, now, changed)
+	s.hand(s.plan.planned.Colours)
 	s.mu.Unlock()
 	for _, l := range leaving {
 		l.stop()
@@ -237,6 +245,7 @@ func (s *steerer) planned(down steering.Failure, now time.Time) steerPlan {
 		p, rules, p.err = rulesFor(s.policies, slices.Collect(maps.Values(s.nodes)), slices.Collect(maps.Values(s.links)), now)
 		switch p.down = down; {
 		case p.err != nil:
+			p.planned.Colours = s.colours
 		case frozen != "":
 			at := taken[frozen]
 			if taken = maps.Clone(s.plan.taken); taken == nil {
@@ -244,8 +253,12 @@ func (s *steerer) planned(down steering.Failure, now time.Time) steerPlan {
 			}
 			taken[frozen] = at
 			p.planned.Routes, p.err = p.network.Alive(s.plan.planned.Routes, p.downIn())
+			p.planned.Colours = s.colours
 		default:
 			p.plan(rules, s.chosen)
+			if p.planned.Colours == nil {
+				p.planned.Colours = s.colours // the plan failed as a whole
+			}
 		}
 	}
 	p.down, p.taken, p.next, p.frozen = down, taken, next, frozen

@@ -210,3 +210,105 @@ func TestPoliciesThatDoNothing(t *testing.T) {
 	_, err = b.PlanSteering(SteeringQuestion{Without: []string{"spine9"}})
 	require.ErrorContains(t, err, "no link between switches at spine9")
 }
+
+// colours gives all leaves of the bed further addresses: leaf2 has 10.128.4.0 and so on.
+func (b *steeringBed) colours(n int) {
+	for l := range 2 {
+		node := *b.model.Node(fmt.Sprintf("leaf%d", l+1))
+		node.Spec.Colours = nil
+		for k := range n {
+			node.Spec.Colours = append(node.Spec.Colours, netip.AddrFrom4([4]byte{10, 128, byte(4*l + k), 0}))
+		}
+		b.put(&node)
+	}
+}
+
+// assigned are the colours that those who send were told of.
+func (b *steeringBed) assigned() map[steering.ColourScope]int {
+	b.Engine.colours.mu.Lock()
+	defer b.Engine.colours.mu.Unlock()
+	require.True(b.t, b.Engine.colours.known, "nobody was told")
+	return b.Engine.colours.assigned
+}
+
+// Policies for tenants become routes to addresses of their colours, which those who send
+// are told of: as soon as the policies are known, and as long as they are there, also
+// while what is steered is frozen.
+func TestPoliciesForTenants(t *testing.T) {
+	b := newSteeringBed(t)
+	b.colours(2)
+	pin := func(tenant, via string) intent.SteeringPolicySpec {
+		return intent.SteeringPolicySpec{Scope: intent.SteeringScope{Tenant: tenant, From: "leaf1", To: "leaf2"}, Pin: &intent.SteeringPin{Via: []string{via}}}
+	}
+	blue := b.policy("blue", pin("blue", "spine1"))
+	b.requireTold("")
+	require.Len(t, b.assigned(), 1, "also before the switches have reported: until then traffic keeps its addresses")
+	b.reports()
+	at := func(tenant string) string {
+		k := b.assigned()[steering.ColourScope{Tenant: tenant}]
+		require.NotZero(t, k, tenant)
+		return fmt.Sprintf("10.128.%d.0/32", 4+k-1)
+	}
+	b.requireTold(at("blue") + " spine1*1")
+	red := b.policy("red", pin("red", "spine2"))
+	third := b.policy("third", pin("third", "spine2"))
+	b.steerer.bring(b.ctx, b.now)
+	require.ElementsMatch(t, []string{at("blue") + " spine1*1", at("red") + " spine2*1"}, strings.Split(b.leaf.text(), ", "))
+	require.Equal(t, "Pending leaf1 Unverified", b.reason(blue))
+	require.Equal(t, "Failed controller Unfit", b.reason(third))
+	require.Contains(t, b.Status(third).Reasons[0].Message, "no colour is left: 2 of 2 are used by tenant blue, tenant red")
+	steered := b.Status(red).Steered
+	require.Len(t, steered, 1)
+	require.Equal(t, "red", steered[0].Tenant)
+	require.Equal(t, b.assigned()[steering.ColourScope{Tenant: "red"}], steered[0].Colour)
+
+	// Nothing that is down, and no freeze, changes a colour.
+	before := b.assigned()
+	b.reports("leaf1:eth1")
+	b.requireTold(at("red") + " spine2*1")
+	require.Equal(t, before, b.assigned())
+	b.reports()
+	b.policy("stop", intent.SteeringPolicySpec{Freeze: true})
+	b.mu.Lock()
+	b.delete(red.Ref())
+	b.mu.Unlock()
+	b.steerer.bring(b.ctx, b.now)
+	require.Equal(t, before, b.assigned())
+	for _, gone := range []intent.Object{blue, third, &intent.SteeringPolicy{Metadata: intent.Metadata{Name: "stop"}}} {
+		b.mu.Lock()
+		b.delete(gone.Ref())
+		b.mu.Unlock()
+	}
+	b.requireTold("")
+	require.Empty(t, b.assigned())
+}
+
+// While it can't be planned what is steered, at the start, nobody is told that there are
+// no colours; and later those that there are stay.
+func TestColoursWithoutAPlan(t *testing.T) {
+	b := newSteeringBed(t)
+	b.colours(2)
+	b.policy("blue", intent.SteeringPolicySpec{Scope: intent.SteeringScope{Tenant: "blue"}, Pin: &intent.SteeringPin{Via: []string{"spine1"}}})
+	leaves := []*intent.Node{b.model.Node("leaf1"), b.model.Node("leaf2")}
+	gone := func() {
+		for _, n := range leaves {
+			b.mu.Lock()
+			b.delete(n.Ref())
+			b.mu.Unlock()
+		}
+	}
+	gone()
+	b.reports()
+	b.requireTold("")
+	require.Error(t, b.steerer.plan.err)
+	require.False(t, b.Engine.colours.known)
+	for _, n := range leaves {
+		b.put(n)
+	}
+	b.steerer.bring(b.ctx, b.now)
+	before := b.assigned()
+	require.Len(t, before, 1)
+	gone()
+	b.steerer.bring(b.ctx, b.now)
+	require.Equal(t, before, b.assigned())
+}

@@ -36,6 +36,8 @@ type FabricSpec struct {
 	Accept []FabricPrefix `json:"accept,omitempty" yaml:"accept,omitempty" doc:"Prefixes of others that the switches take and pass on, besides those of the pools" maxItems:"64"`
 	// Controllers may steer traffic: each leaf has a BGP neighbour for each of them.
 	Controllers []netip.Addr `json:"controllers,omitempty" yaml:"controllers,omitempty" doc:"Addresses from which controllers may announce routes to single leaves, where BGP routes" maxItems:"8"`
+	// Colours are given to VTEPs that are planned.
+	Colours int `json:"colours,omitempty" yaml:"colours,omitempty" doc:"Addresses of each VTEP besides its own, so that tenants can be steered apart, where BGP routes; none when left out" minimum:"0" maximum:"8"`
 	// Renumber allows changes of pools, AS numbers and protocol while there are
 	// switches: each session flaps.
 	Renumber bool `json:"renumber,omitempty" yaml:"renumber,omitempty" doc:"Allow changes that renumber switches or replace all their sessions while there are some"`
@@ -49,6 +51,7 @@ type FabricPools struct {
 	P2P        netip.Prefix `json:"p2p,omitzero" yaml:"p2p,omitempty" doc:"Links between switches; 10.192.0.0/11 when left out"`
 	P2P6       netip.Prefix `json:"p2p6,omitzero" yaml:"p2p6,omitempty" doc:"A /96 for links between switches; fd00:c0::/96 with ipv6 and numbered links"`
 	Racks      netip.Prefix `json:"racks,omitzero" yaml:"racks,omitempty" doc:"What is behind leaves; 10.64.0.0/10 when left out"`
+	Colours    netip.Prefix `json:"colours,omitzero" yaml:"colours,omitempty" doc:"Further addresses of VTEPs; 10.128.0.0/10 when left out"`
 	RackLength int          `json:"rackLength,omitempty" yaml:"rackLength,omitempty" doc:"Length of a leaf's rack prefix; 24 when left out"`
 }
 
@@ -98,6 +101,11 @@ func (f *Fabric) Validate() error {
 	}
 	if s.MTU != 0 && (s.MTU < 1550 || s.MTU > 65535) {
 		fs.Add("spec.mtu", "%d is outside 1550..65535: VXLAN adds 50 bytes to the tenants' 1500 (RFC 7348)", s.MTU)
+	}
+	if s.Colours < 0 || s.Colours > MaxColours {
+		fs.Add("spec.colours", "%d is outside 0..%d", s.Colours, MaxColours)
+	} else if s.Colours > 0 && s.Protocol == "isis" {
+		fs.Add("spec.colours", "goes with bgp: what IS-IS routes is not steered")
 	}
 	fs.fabricTimers(s.Timers)
 	fs.fabricPools(s)
@@ -152,7 +160,7 @@ func (f *Faults) fabricPools(s *FabricSpec) {
 	}
 	pools := []pool{
 		{"loopbacks", s.Pools.Loopbacks, false}, {"loopbacks6", s.Pools.Loopbacks6, true}, {"vteps", s.Pools.VTEPs, false},
-		{"p2p", s.Pools.P2P, false}, {"p2p6", s.Pools.P2P6, true}, {"racks", s.Pools.Racks, false},
+		{"p2p", s.Pools.P2P, false}, {"p2p6", s.Pools.P2P6, true}, {"racks", s.Pools.Racks, false}, {"colours", s.Pools.Colours, false},
 	}
 	for i, a := range pools {
 		if !a.p.IsValid() {
@@ -214,6 +222,10 @@ func (s FabricSpec) Renumbers(to FabricSpec) []string {
 	note(s.Unnumbered != to.Unnumbered, "spec.unnumbered")
 	note(s.ASNs != to.ASNs, "spec.asns")
 	note(s.IPv6 && !to.IPv6, "spec.ipv6")
+	note(s.Colours > 0 && s.Colours != to.Colours, "spec.colours")
+	if s.Colours == 0 {
+		s.Pools.Colours = to.Pools.Colours
+	}
 	note(s.Pools != to.Pools, "spec.pools")
 	return out
 }

@@ -329,8 +329,13 @@ type SteeredRoute struct {
 	Prefix netip.Prefix `json:"prefix" yaml:"prefix" doc:"VTEP or rack"`
 	To     string       `json:"to" yaml:"to" doc:"Node that has the prefix"`
 	Policy string       `json:"policy,omitempty" yaml:"policy,omitempty" doc:"That decides, or took ways away"`
-	Before []SteeredHop `json:"before,omitempty" yaml:"before,omitempty" doc:"Next hops without the policy"`
-	After  []SteeredHop `json:"after,omitempty" yaml:"after,omitempty" doc:"Next hops with it"`
+	// Colour is set for traffic of one tenant or network, which is sent to addresses of
+	// its own.
+	Colour  int          `json:"colour,omitempty" yaml:"colour,omitempty" doc:"Of the addresses in the prefix, and of the traffic that is sent to them"`
+	Tenant  string       `json:"tenant,omitempty" yaml:"tenant,omitempty" doc:"Whose traffic has the colour"`
+	Network string       `json:"network,omitempty" yaml:"network,omitempty" doc:"The tenant's network whose traffic has it, when only that of one has"`
+	Before  []SteeredHop `json:"before,omitempty" yaml:"before,omitempty" doc:"Next hops without the policy"`
+	After   []SteeredHop `json:"after,omitempty" yaml:"after,omitempty" doc:"Next hops with it"`
 	// State is what the leaf says: Ready when its kernel has the next hops.
 	State Phase `json:"state,omitempty" yaml:"state,omitempty" doc:"Ready, Pending, Degraded or Failed, from the leaf"`
 }

@@ -54,10 +54,10 @@ func (w *write) steering(ctx context.Context, p *intent.SteeringPolicy, have fun
 	if err := f.Err(); err != nil {
 		return err
 	}
-	policies := []steering.Policy{{Name: p.Metadata.Name, Spec: p.Spec}}
+	policies := []steering.Policy{steering.PolicyOf(p)}
 	err = w.each(ctx, intent.KindSteeringPolicy, func(o intent.Object) {
 		if o, ok := o.(*intent.SteeringPolicy); ok && o.Metadata.Name != p.Metadata.Name {
-			policies = append(policies, steering.Policy{Name: o.Metadata.Name, Spec: o.Spec})
+			policies = append(policies, steering.PolicyOf(o))
 		}
 	})
 	if err != nil {

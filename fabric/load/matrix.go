@@ -111,16 +111,16 @@ func (c *Cell) add(leaf, port string, rate float64) {
 	c.Leaves[leaf][port] += rate
 }
 
-// Demand is the matrix as package demand has it. With tenants false what all tenants
-// send between two VTEPs is one cell, as a route steers it.
-func (m Matrix) Demand(tenants bool) (demand.Matrix, error) {
+// Demand is the matrix as package demand has it. Tenants that are not to be told apart are
+// one: what they send between two VTEPs is one cell, as a route steers it.
+func (m Matrix) Demand(apart func(tenant string) bool) (demand.Matrix, error) {
 	out := make([]demand.Demand, 0, len(m.Cells))
 	for _, c := range m.Cells {
 		if c.From == c.To {
 			continue
 		}
 		d := demand.Demand{Key: c.Key, Rate: math.Round(c.Rate)}
-		if !tenants {
+		if !apart(d.Tenant) {
 			d.Tenant = ""
 		}
 		out = append(out, d)

@@ -20,7 +20,8 @@ type Fault struct {
 }
 
 // Audit compares, on each switch that reports, the next hops to the loopback and VTEP
-// addresses of all others. What follows from a link that is down is none of the faults:
+// addresses of all others; not to their colours, which routes of the controller may lead
+// otherwise. What follows from a link that is down is none of the faults:
 // that the link is down is one of the cabling. The result follows from intent and
 // reports alone: the same order each time.
 func (n *Network) Audit() []Fault {
@@ -83,7 +84,7 @@ func (n *Network) destinations() []Place {
 		}
 		told := map[netip.Addr]bool{}
 		for _, a := range append([]netip.Addr{node.Loopback, node.VTEP}, n.own(name)...) {
-			if a.IsValid() && n.places[a] == name && !told[a] {
+			if a.IsValid() && n.places[a] == name && !told[a] && !slices.Contains(node.Colours, a) {
 				told[a] = true
 				out = append(out, Place{Name: name, Node: name, Switch: name, Address: a})
 			}

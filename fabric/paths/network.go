@@ -16,6 +16,7 @@ type Node struct {
 	ASN      uint32
 	Loopback netip.Addr
 	VTEP     netip.Addr
+	Colours  []netip.Addr // further addresses of the VTEP
 	// Drained says that traffic is to keep away from the switch: other switches send
 	// through it only where there is no other way.
 	Drained bool
@@ -95,6 +96,9 @@ func (n *Network) place() {
 	for _, name := range n.names {
 		note(n.nodes[name].Loopback, name)
 		note(n.nodes[name].VTEP, name)
+		for _, a := range n.nodes[name].Colours {
+			note(a, name)
+		}
 		for _, a := range n.own(name) {
 			note(a, name)
 		}

@@ -40,7 +40,7 @@ func newRig(t testing.TB, p topology.GenerateParams) *rig {
 	require.NoError(t, err)
 	r := &rig{t: t, graph: file.Graph, facts: facts, reports: map[string]switchstate.Routing{}, down: map[string]map[string]bool{}}
 	for _, n := range facts.Nodes {
-		r.nodes = append(r.nodes, paths.Node{Name: n.Name, Role: n.Role, ASN: n.ASN, Loopback: n.Loopback, VTEP: n.VTEP})
+		r.nodes = append(r.nodes, paths.Node{Name: n.Name, Role: n.Role, ASN: n.ASN, Loopback: n.Loopback, VTEP: n.VTEP, Colours: n.Colours})
 	}
 	r.asIntended()
 	return r
@@ -60,6 +60,9 @@ func (r *rig) asIntended() {
 				g.Prefixes = append(g.Prefixes, netip.PrefixFrom(to.VTEP, 32))
 			}
 			if to.Name == at.Name {
+				for _, a := range to.Colours {
+					g.Prefixes = append(g.Prefixes, netip.PrefixFrom(a, 32))
+				}
 				g.Protocol, g.NextHops = "connected", []switchstate.NextHop{{Interface: switchstate.Loopback}}
 				learned = append(learned, g)
 				continue
@@ -377,4 +380,17 @@ func BenchmarkAudit(b *testing.B) {
 			b.Fatal(f[0])
 		}
 	}
+}
+
+// A colour of a VTEP is a place as the VTEP is, and none that the audit looks at.
+func TestColoursAreKnown(t *testing.T) {
+	r := newRig(t, topology.GenerateParams{Spines: 2, Leaves: 2, HypervisorsPerLeaf: 1})
+	n := r.network()
+	leaf, ok := r.facts.Node("leaf2")
+	require.True(t, ok)
+	require.Len(t, leaf.Colours, fabric.DefaultColours)
+	at, err := n.Resolve(leaf.Colours[1].String())
+	require.NoError(t, err)
+	require.Equal(t, [2]string{"leaf2", "leaf2"}, [2]string{at.Node, at.Switch})
+	require.Empty(t, n.Audit())
 }

@@ -30,10 +30,14 @@ type NextHop struct {
 // with no-export (RFC 1997), one path for each next hop (RFC 7911), the weights as
 // link bandwidths (draft-ietf-idr-link-bandwidth).
 type Route struct {
-	Device        string
-	Prefix        netip.Prefix
-	To            string // node that has the prefix
-	Policy        string // that decides, or took ways away
+	Device string
+	Prefix netip.Prefix
+	To     string // node that has the prefix
+	Policy string // that decides, or took ways away
+	// Colour and Scope say whose traffic it is: the prefix is of this colour. Without
+	// they are zero.
+	Colour        int
+	Scope         ColourScope
 	Before, After []NextHop
 }
 
@@ -51,9 +55,10 @@ func (e *PolicyError) Unwrap() error { return e.Err }
 
 // Plan says which routes the rules make on which leaf, with something down; traffic
 // is what the optimiser is to look at, and is only needed when a policy hands over to
-// it. A route knows no tenant: policies for one are errors. Of the VTEPs behind a leaf,
-// the leaf's own and its rack's prefix are steered as one; what the optimiser steers,
-// by the VTEP. Errors are joined PolicyErrors as a rule: the routes of other policies
+// it. Tenants that have policies of their own have a colour (see Rules.Colours), and all
+// that policies say about them is said of the VTEPs' addresses of that colour. Of the
+// VTEPs behind a leaf, the leaf's own and its rack's prefix are steered as one; what the
+// optimiser steers, by the VTEP. Errors are joined PolicyErrors as a rule: the routes of other policies
 // are planned beside them.
 func (r *Rules) Plan(f *fabric.Facts, traffic *Traffic, down Failure, s Settings) ([]Route, error) {
 	p, err := r.plan(f, down, s)
@@ -74,6 +79,8 @@ type Planned struct {
 	// Fallen is traffic that a policy decides about and ECMP serves: all ways that
 	// the policy leaves are down.
 	Fallen []Fallen
+	// Colours are those of tenants and networks that have policies of their own.
+	Colours Colours
 }
 
 // Fallen is the traffic from a leaf to another.
@@ -90,7 +97,7 @@ func (r *Rules) PlanChosen(f *fabric.Facts, chosen map[demand.Key][]Hop, down Fa
 		p.add("", p.cell(r, key, chosen[key]))
 	}
 	routes, err := p.result()
-	return Planned{routes, p.fallen}, err
+	return Planned{routes, p.fallen, p.colours}, err
 }
 
 // Alive are routes without the next hops that lead nowhere now; those that have no
@@ -132,28 +139,56 @@ func (r *Rules) plan(f *fabric.Facts, down Failure, s Settings) (*planner, error
 		return nil, err
 	}
 	p := &planner{Routes: routes, facts: f, table: s.Table}
-	for _, u := range r.list {
-		if t := u.Spec.Scope.Tenant; t != "" {
-			p.add(u.Name, fmt.Errorf("routes do not tell the traffic of tenant %s from others': that takes VTEP addresses of its own, which there are none of", t))
-		}
+	var uncoloured map[string]error
+	p.colours, uncoloured = r.Colours(f)
+	for _, name := range slices.SortedFunc(maps.Keys(uncoloured), fabric.Natural) {
+		p.add(name, uncoloured[name])
 	}
-	for _, from := range r.network.ends {
-		for _, to := range r.network.ends {
-			// Also below what the optimiser says: it tells only of VTEPs with traffic.
-			d := r.decide(routes, from, to, "")
-			if d.stranded {
-				p.fallen = append(p.fallen, Fallen{cmp.Or(d.policy, d.avoided), p.names[from], p.names[to]})
-			}
-			if d.parts != nil {
-				weights, _, err := congestion.Reduce(d.parts, s.Table)
-				if err == nil {
-					err = p.steer(from, to, cmp.Or(d.policy, d.avoided), weights)
-				}
-				p.add(cmp.Or(d.policy, d.avoided), err)
+	for _, of := range append([]ColourScope{{}}, p.colours.scopes()...) {
+		for _, from := range r.network.ends {
+			for _, to := range r.network.ends {
+				p.pair(r, from, to, of, s)
 			}
 		}
 	}
 	return p, nil
+}
+
+// pair plans the traffic of a scope from a leaf to another; also below what the
+// optimiser says, which tells only of VTEPs with traffic.
+func (p *planner) pair(r *Rules, from, to int, of ColourScope, s Settings) {
+	d := r.decide(p.Routes, from, to, of)
+	policy := cmp.Or(d.policy, d.avoided)
+	if fallen := (Fallen{policy, p.names[from], p.names[to]}); d.stranded && !slices.Contains(p.fallen, fallen) {
+		p.fallen = append(p.fallen, fallen)
+	}
+	if d.parts == nil {
+		return
+	}
+	weights, _, err := congestion.Reduce(d.parts, s.Table)
+	if err == nil {
+		err = p.steer(Route{Device: p.names[from], To: p.names[to], Policy: policy, Scope: of, Colour: p.colours[of]}, from, to, weights)
+	}
+	var none *uncolouredError
+	if errors.As(err, &none) && !r.about(policy, of) {
+		return // what goes there is sent to the VTEPs' own addresses
+	}
+	p.add(policy, err)
+}
+
+// about reports whether a policy is about the traffic of a scope with a colour only.
+func (r *Rules) about(policy string, of ColourScope) bool {
+	return slices.ContainsFunc(r.list, func(u rule) bool { return u.Name == policy && u.Spec.Scope.Tenant == of.Tenant && of.Tenant != "" })
+}
+
+// uncolouredError says that a leaf has no address of a colour.
+type uncolouredError struct {
+	leaf   string
+	colour int
+}
+
+func (e *uncolouredError) Error() string {
+	return fmt.Sprintf("%s and the VTEPs behind it have no address of colour %d: state them (spec.colours of the nodes)", e.leaf, e.colour)
 }
 
 // add notes that a policy can't be planned, once for the same reason.
@@ -192,9 +227,39 @@ func (p *planner) cell(r *Rules, key demand.Key, hops []Hop) error {
 	if err != nil {
 		return err
 	}
-	d := r.decide(p.Routes, from, to, key.Tenant)
+	for _, of := range p.within(key.Tenant) {
+		if err := p.chosen(r, key, of, from, to, hops); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// within are the scopes whose traffic is in the optimiser's cells of a tenant: it tells
+// tenants with a colour apart, and no networks.
+func (p *planner) within(tenant string) []ColourScope {
+	var out []ColourScope
+	if tenant == "" || p.colours[ColourScope{Tenant: tenant}] > 0 {
+		out = append(out, ColourScope{Tenant: tenant})
+	}
+	for _, s := range p.colours.scopes() {
+		of := s.Tenant
+		if p.colours[ColourScope{Tenant: of}] == 0 {
+			of = ""
+		}
+		if s.Network != "" && of == tenant {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// chosen steers the traffic of a scope to a VTEP as the optimiser chose, if it may.
+func (p *planner) chosen(r *Rules, key demand.Key, of ColourScope, from, to int, hops []Hop) error {
+	d := r.decide(p.Routes, from, to, of)
 	n, ok := p.facts.Node(key.To)
-	if !d.auto || key.Tenant != "" || !ok || !n.VTEP.IsValid() {
+	at := coloured(n, p.colours[of])
+	if !d.auto || !ok || !at.IsValid() {
 		return nil
 	}
 	ways, _ := p.between(from, to)
@@ -209,7 +274,7 @@ func (p *planner) cell(r *Rules, key demand.Key, hops []Hop) error {
 	if !used {
 		return nil
 	}
-	return p.route(Route{Device: p.names[from], Prefix: netip.PrefixFrom(n.VTEP, n.VTEP.BitLen()), To: key.To, Policy: d.policy}, from, to, weights)
+	return p.route(Route{Device: p.names[from], Prefix: netip.PrefixFrom(at, at.BitLen()), To: key.To, Policy: d.policy, Scope: of, Colour: p.colours[of]}, from, to, weights)
 }
 
 // planner collects routes.
@@ -220,39 +285,25 @@ type planner struct {
 	out   []Route
 	errs  []error
 
-	fallen []Fallen
+	colours Colours
+	fallen  []Fallen
 }
 
 // steer steers what is at a leaf and behind it.
-func (p *planner) steer(from, to int, policy string, weights []int) error {
-	n, ok := p.facts.Node(p.names[to])
-	if !ok || !n.VTEP.IsValid() {
-		return fmt.Errorf("leaf %s has no VTEP address", p.names[to])
+func (p *planner) steer(r Route, from, to int, weights []int) error {
+	if n, ok := p.facts.Node(r.To); r.Colour == 0 && (!ok || !n.VTEP.IsValid()) {
+		return fmt.Errorf("leaf %s has no VTEP address", r.To)
 	}
-	prefixes := []netip.Prefix{netip.PrefixFrom(n.VTEP, n.VTEP.BitLen())}
-	if n.Rack.IsValid() {
-		prefixes = append(prefixes, n.Rack)
-	} else {
-		prefixes = append(prefixes, p.hosts(to)...)
+	prefixes := p.prefixes(to, r.Colour)
+	if len(prefixes) == 0 {
+		return &uncolouredError{r.To, r.Colour}
 	}
-	for _, prefix := range prefixes {
-		if err := p.route(Route{Device: p.names[from], Prefix: prefix, To: n.Name, Policy: policy}, from, to, weights); err != nil {
+	for _, r.Prefix = range prefixes {
+		if err := p.route(r, from, to, weights); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// hosts are the VTEPs behind a leaf whose rack is not known.
-func (p *planner) hosts(leaf int) []netip.Prefix {
-	var out []netip.Prefix
-	for name, at := range p.leaf {
-		if n, ok := p.facts.Node(name); ok && at == leaf && n.VTEP.IsValid() {
-			out = append(out, netip.PrefixFrom(n.VTEP, n.VTEP.BitLen()))
-		}
-	}
-	slices.SortFunc(out, netip.Prefix.Compare)
-	return out
 }
 
 // route adds a route with its next hops, in place of one for the same prefix.
@@ -302,12 +353,13 @@ func (p *planner) even(ways []congestion.Way, weights []int) bool {
 
 // auto adds what the optimiser steers, by VTEP.
 func (p *planner) auto(r *Rules, traffic Traffic, s Settings) error {
-	merged, _, err := traffic.Coloured(0, nil)
+	named := p.colours.tenants()
+	merged, _, err := traffic.Coloured(len(named), named)
 	if err != nil {
 		return err
 	}
 	placed := merged.place(p.Routes, s.Seed)
-	narrowed, free, parts := placed.narrow(r)
+	narrowed, free, parts := placed.narrow(r, nil)
 	c, err := narrowed.choose(narrowed.hashed(parts), narrowed.largest(free, s.Most), s)
 	if err != nil {
 		return err
@@ -316,14 +368,15 @@ func (p *planner) auto(r *Rules, traffic Traffic, s Settings) error {
 		if !free[i] || c.weights[i] == nil {
 			continue
 		}
-		d := r.decide(p.Routes, cell.from, cell.to, "")
-		n, ok := p.facts.Node(cell.To)
-		if !ok || !n.VTEP.IsValid() {
+		if n, ok := p.facts.Node(cell.To); !ok || !n.VTEP.IsValid() {
 			return fmt.Errorf("%s has no VTEP address", cell.To)
 		}
 		all := spread(c.weights[i], narrowed.problem.Commodities[i].Ways, placed.problem.Commodities[i].Ways)
-		host := Route{Device: p.names[cell.from], Prefix: netip.PrefixFrom(n.VTEP, n.VTEP.BitLen()), To: cell.To, Policy: d.policy}
-		if err := p.route(host, cell.from, cell.to, all); err != nil {
+		var hops []Hop
+		for w, way := range placed.problem.Commodities[i].Ways {
+			hops = append(hops, Hop{p.Links[way.First], all[w]})
+		}
+		if err := p.cell(r, cell.Key, hops); err != nil {
 			return err
 		}
 	}

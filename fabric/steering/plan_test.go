@@ -133,7 +133,7 @@ func TestPlansThatCantBe(t *testing.T) {
 	_, err := planned(t, n, head+"{auto: {}}", nil, Failure{})
 	require.EqualError(t, err, "policy a: the optimiser needs a traffic matrix")
 	_, err = planned(t, n, head+"{scope: {tenant: blue}, pin: {via: [spine1]}}", nil, Failure{})
-	require.ErrorContains(t, err, "policy a: routes do not tell the traffic of tenant blue from others'")
+	require.ErrorContains(t, err, "policy a: a route does not tell tenants apart, and no node states further addresses")
 	ps := policies(t, head+"{scope: {to: leaf3}, weight: {spine1: 2, spine2: 1}}\n---\nkind: SteeringPolicy\nmetadata: {name: b}\nspec: {scope: {to: leaf4}, pin: {via: [spine1]}}")
 	rules, err := Compile(n, ps, now)
 	require.NoError(t, err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/fabric"
@@ -16,6 +17,8 @@ import (
 type Policy struct {
 	Name string
 	Spec intent.SteeringPolicySpec
+	// Created orders policies: the earlier ones are given their colours first.
+	Created time.Time
 }
 
 // ParsePolicies reads policies: YAML documents of kind SteeringPolicy. All that is
@@ -36,9 +39,18 @@ func ParsePolicies(data []byte, source string) ([]Policy, error) {
 		if err := p.Validate(); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", source, err))
 		}
-		out = append(out, Policy{p.Metadata.Name, p.Spec})
+		out = append(out, PolicyOf(p))
 	}
 	return out, errors.Join(errs...)
+}
+
+// PolicyOf is the policy of an object.
+func PolicyOf(o *intent.SteeringPolicy) Policy {
+	p := Policy{Name: o.Metadata.Name, Spec: o.Spec}
+	if c := o.Metadata.Created; c != nil {
+		p.Created = *c
+	}
+	return p
 }
 
 // decides reports whether the policy says where traffic goes, and not only where

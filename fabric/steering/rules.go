@@ -174,7 +174,7 @@ func (r *Rules) reachable(healthy *Routes, u rule) error {
 		found := false
 		for _, from := range r.network.ends {
 			for _, to := range r.network.ends {
-				if from == to || !u.covers(r.network, from, to, u.Spec.Scope.Tenant) {
+				if from == to || !u.covers(r.network, from, to, ColourScope{u.Spec.Scope.Tenant, u.Spec.Scope.Network}) {
 					continue
 				}
 				ways, _ := healthy.between(from, to)
@@ -188,8 +188,8 @@ func (r *Rules) reachable(healthy *Routes, u rule) error {
 	return nil
 }
 
-func (u rule) covers(n *Network, from, to int, tenant string) bool {
-	return within(Scope{From: n.names[from], To: n.names[to], Tenant: tenant}, u.Spec.Scope)
+func (u rule) covers(n *Network, from, to int, of ColourScope) bool {
+	return within(Scope{From: n.names[from], To: n.names[to], Tenant: of.Tenant, Network: of.Network}, u.Spec.Scope)
 }
 
 // conflicts are pairs of policies of equal priority that decide about the same
@@ -213,14 +213,15 @@ func (r *Rules) conflicts() []error {
 
 // stranded refuses policies that together leave no way while all links are up.
 func (r *Rules) stranded(healthy *Routes) error {
-	tenants := map[string]bool{"": true}
+	scopes := map[ColourScope]bool{{}: true}
 	for _, u := range r.list {
-		tenants[u.Spec.Scope.Tenant] = true
+		of, _ := colourOf(u.Spec.Scope)
+		scopes[of] = true
 	}
-	for _, tenant := range slices.Sorted(maps.Keys(tenants)) {
+	for _, of := range slices.SortedFunc(maps.Keys(scopes), compareScopes) {
 		for _, from := range r.network.ends {
 			for _, to := range r.network.ends {
-				d := r.decide(healthy, from, to, tenant)
+				d := r.decide(healthy, from, to, of)
 				if d.stranded && d.avoided != "" {
 					return fmt.Errorf("policy %s: it leaves no way from %s to %s: leaves choose their first link only, what follows is ECMP",
 						d.avoided, r.network.names[from], r.network.names[to])
@@ -236,13 +237,15 @@ type decision struct {
 	policy  string    // that decides; empty for plain ECMP
 	avoided string    // the last policy that took ways away
 	auto    bool      // the optimiser decides, among the ways with a part
+	most    int       // and for how many cells of the policy, the largest; zero is all
 	parts   []float64 // by way, with sum 1; nil is even over all
 	// stranded: all ways that the rules leave are down, so ECMP serves.
 	stranded bool
 }
 
-// decide applies the rules to the ways that there are.
-func (r *Rules) decide(routes *Routes, from, to int, tenant string) decision {
+// decide applies the rules to the ways that there are, for the traffic of a tenant or
+// network, or that of nobody who has a colour.
+func (r *Rules) decide(routes *Routes, from, to int, of ColourScope) decision {
 	var d decision
 	ways, offset := routes.between(from, to)
 	if r == nil || len(ways) == 0 {
@@ -254,7 +257,7 @@ func (r *Rules) decide(routes *Routes, from, to int, tenant string) decision {
 	}
 	changed, floor := false, 0
 	for _, u := range r.list {
-		if !u.covers(r.network, from, to, tenant) {
+		if !u.covers(r.network, from, to, of) {
 			continue
 		}
 		switch {
@@ -266,7 +269,9 @@ func (r *Rules) decide(routes *Routes, from, to int, tenant string) decision {
 			}
 		case u.decides() && d.policy == "":
 			d.policy, d.auto, floor = u.Name, u.Spec.Auto != nil, u.Spec.Priority
-			if !d.auto {
+			if d.auto {
+				d.most = u.Spec.Auto.Most
+			} else {
 				changed = true
 				r.network.weigh(ways, u.via, parts)
 			}

@@ -78,6 +78,7 @@ type Agent struct {
 	Tables     Tables
 	Wires      Wires
 	Routing    *Routing // of the underlay; nil where it is not to be reported
+	Asked      *Asked   // about single flows; nil where nothing is answered
 	// Joining announces the switch, with Wires, while the controller does not know it
 	// by the node's name; all that is in place stays. Nil leaves that out.
 	Joining  *Joining
@@ -123,6 +124,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.whileLeaf(ctx, leaf) })
 	if a.Routing != nil {
 		g.Go(func() error { return a.Routing.Run(ctx) })
+	}
+	if a.Asked != nil {
+		g.Go(func() error { return a.Asked.Run(ctx) })
 	}
 	return g.Wait()
 }
@@ -340,9 +344,9 @@ func (a *Agent) apply(ctx context.Context) {
 }
 
 // auditAfter is after what time the state is applied again: soon, when a part of it
-// is not in place and may be the next time.
+// is not in place and may be the next time, or is doubtful.
 func (a *Agent) auditAfter() time.Duration {
-	if a.failed != nil || slices.ContainsFunc(a.in.Routers, func(r leafstate.RouterReport) bool { return r.Error != "" && !r.Capability }) {
+	if a.failed != nil || a.in.Again || slices.ContainsFunc(a.in.Routers, func(r leafstate.RouterReport) bool { return r.Error != "" && !r.Capability }) {
 		return failedWait
 	}
 	return auditEvery

@@ -26,6 +26,9 @@ type Config struct {
 	// Keeper is the address of the route reflector beside bgpd with which it
 	// peers instead of the controllers; none when not valid.
 	Keeper netip.Addr
+	// Tables follow the same kernel: while they hear of nothing the forwarding tables are
+	// not read. They are read each time when it is nil.
+	Tables *Tables
 	Logger *slog.Logger
 }
 
@@ -40,6 +43,7 @@ type Switch struct {
 	rules   uint32     // generation of the kernel's rules with them; 0: not known
 	last    leafstate.State
 	left    view // that Apply left of last; nil when not all was in place
+	fdb     fdbState
 
 	softwareMu           sync.Mutex
 	software, softwareOf string // and of which run of bgpd
@@ -99,6 +103,11 @@ func (s *Switch) Apply(ctx context.Context, want leafstate.State) (leafstate.InP
 	err = errors.Join(errs...)
 	var unread error
 	in.Repaired, unread = s.leave(want, found, lacked, err == nil)
+	if down == nil {
+		var entries []string
+		entries, in.Again = s.mendFDB(ctx, want)
+		in.Repaired = append(in.Repaired, entries...)
+	}
 	s.last = want
 	return in, errors.Join(err, unread)
 }

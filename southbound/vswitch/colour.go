@@ -1,11 +1,13 @@
 package vswitch
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/overlay"
 	"github.com/weft-sdn/weft/overlay/evpn"
+	"github.com/weft-sdn/weft/southbound"
 	"github.com/weft-sdn/weft/southbound/openflow"
 	"github.com/weft-sdn/weft/southbound/ovsdb"
 )
@@ -42,6 +44,19 @@ func (s *connection) colourPort(state ovsdb.State) uint32 {
 		return t.OFPort
 	}
 	return 0
+}
+
+// tellColours raises an alarm while what is sent to the colours of this edge can't be
+// taken in, and ends it.
+func (s *connection) tellColours(state ovsdb.State) {
+	said := ""
+	if t := state.Tunnels[ColourTunnelName]; len(s.colours) > 0 && t.Error != "" {
+		said = fmt.Sprintf("tunnel port %s can't be opened (%s): what is sent to colours of %s is lost; look at ovs-vswitchd's log on %s, or take spec.colours from the node", ColourTunnelName, t.Error, s.vtep, s.name)
+	}
+	if said != s.deaf {
+		s.deaf = said
+		s.feed.Alarm(southbound.AlarmKey{Reason: southbound.AlarmCapability, Object: "port " + ColourTunnelName}, said)
+	}
 }
 
 // withRecoloured adds to the segments that have newer rows those of which rows lead to

@@ -50,6 +50,14 @@
 // for an ICMP error, which Open vSwitch can't make: both are answered beside the
 // session, over the same connection. A frame that no flow matches is dropped.
 //
+// # Colours
+//
+// Unicast frames go to the address that the feed's Colouring says for the VTEP in the
+// VNI that they are sent with; floods go to the VTEP itself. What is sent to a colour of
+// this edge comes in by the tunnel port ColourTunnelName, and table 0 has it come from
+// the other one. When a colouring changes, the flows of rows that lead to another
+// address now are replaced in place.
+//
 // # Shared flows
 //
 // What follows from a segment's rows is the same for all edges that have the

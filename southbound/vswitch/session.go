@@ -45,7 +45,7 @@ func (d *Driver) session(ctx context.Context, ovs *ovsdb.VSwitch) error {
 	if err != nil {
 		return d.fail(southbound.CodeRefused, "monitor flows", "use Open vSwitch 2.16 or newer", err)
 	}
-	s := &connection{Driver: d, conn: c, ovs: ovs, at: state, pipe: pipeline{vtep: d.vtep}, heard: make(chan uint32, heardMost), reported: openflow.NewPacketQueue(reportedMost), told: map[intent.Ref]time.Time{}}
+	s := &connection{Driver: d, conn: c, ovs: ovs, at: state, pipe: pipeline{vtep: d.vtep}, heard: make(chan uint32, heardMost), reported: openflow.NewPacketQueue(reportedMost), told: map[intent.Ref]time.Time{}, deaf: "nobody knows yet"}
 	s.at.Interfaces = nil // nobody asks what there was at the beginning
 	s.answers = newResponder(c, d.feed, d.log)
 	defer s.answers.close()
@@ -103,6 +103,7 @@ type connection struct {
 	kept      bool                     // something was kept for edges that have not reported
 	late      bool                     // see prefixes
 	faults    int                      // that were found and mended so far
+	deaf      string                   // the alarm that colours are not taken in
 }
 
 // serve reacts to whatever happens: changes of the feed, of the database, and
@@ -180,6 +181,7 @@ func (s *connection) serve(ctx context.Context, touched <-chan struct{}) error {
 func (s *connection) database(ctx context.Context) error {
 	now := s.ovs.State()
 	s.observe(now)
+	s.tellColours(now)
 	err := s.checkOVSDB(now)
 	if now.Connected && err == nil && now.BridgeUUID == s.at.BridgeUUID && now.TunnelOFPort == s.at.TunnelOFPort && s.tunnelsChanged(now) {
 		s.localRev = 0 // the same ports, by other tunnels

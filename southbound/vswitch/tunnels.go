@@ -52,6 +52,7 @@ func (s *connection) local() map[intent.Ref]overlay.LocalPort {
 		tunnels = append(tunnels, colourTunnel)
 	}
 	s.ovs.SetTunnels(tunnels, marks)
+	s.tellColours(s.ovs.State())
 	s.pipe.colours, s.pipe.own, s.pipe.taking = s.feed.Colouring(), s.colours, s.colourPort(s.ovs.State())
 	s.pipe.tunnels = openTunnels(s.ovs.State(), s.at.TunnelOFPort, need)
 	s.pipe.encaps = map[intent.VNI]intent.Encapsulation{}

@@ -36,6 +36,11 @@
 // together with a binding, so one that is on no port is nobody's; the server
 // refuses to remove what another driver bound meanwhile.
 //
+// # Colours
+//
+// What the switch sends goes to the VTEPs' own addresses, whatever the feed's Colouring
+// says: a colour would be a locator more, and so a tunnel, for each VTEP and network.
+//
 // # Order and restart
 //
 // The database keeps everything while the controller is away. After each
