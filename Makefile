@@ -109,7 +109,7 @@ bench-churn: install-deps ## 10,000 cycles of deletion and creation in a real fa
 bench-moves: install-deps ## a VM that moves 100 times between hypervisors, and to and from an EVPN leaf: the gaps (root)
 	$(GO) test -tags lab -run xxx -bench Moves -benchtime 50x -timeout 20m -v ./lab/
 
-bench-failures: install-deps build ## every link, switch and daemon of two fabrics fails in turn: tables and pictures in OUT=bin/failures (root)
+bench-failures: install-deps build ## every link, switch and daemon of three fabrics fails in turn: tables and pictures in OUT=bin/failures SHAPES="two_tiers pods isis" KINDS=links,crashes (root)
 	./lab/failures.sh $(BIN) $(or $(OUT),bin/failures) $(KINDS)
 
 bench: ## the benchmarks of the Go packages

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"path"
 	"path/filepath"
 	"time"
 
@@ -36,13 +35,15 @@ func (r *run) startController(ctx context.Context) error {
 	}
 	return r.daemon(ctx, program{
 		node: controllerNode, name: controllerNode,
-		args: []string{
-			r.opts.Weft, "controller", "--data-dir", s.controllerDir(), "--listen", "unix:" + s.controllerSocket(),
-			"--listen", fmt.Sprintf("127.0.0.1:%d", controllerPort), "--listen", s.controllerMgmtAPI(),
-			"--asn", fmt.Sprint(s.controllerASN()), "--bgp-router-id", s.controllerID().String(), "--bgp-listen", "0.0.0.0:179",
-		},
-		log: filepath.Join(s.dir, "controller.log"),
+		args: s.controllerArgs(r.opts.Weft, s.controllerDir(), "--listen", "unix:"+s.controllerSocket()),
+		log:  filepath.Join(s.dir, "controller.log"),
 	}, s.controllerSocket())
+}
+
+// controllerArgs is the controller's command line.
+func (s *State) controllerArgs(weft, dataDir string, more ...string) []string {
+	return append([]string{weft, "controller", "--data-dir", dataDir, "--listen", fmt.Sprintf("127.0.0.1:%d", controllerPort), "--listen", s.controllerMgmtAPI(),
+		"--asn", fmt.Sprint(s.controllerASN()), "--bgp-router-id", s.controllerID().String(), "--bgp-listen", "0.0.0.0:179"}, more...)
 }
 
 // controllerMgmtAPI is where nodes reach the controller's API.
@@ -50,10 +51,10 @@ func (s *State) controllerMgmtAPI() string {
 	return netip.AddrPortFrom(s.controllerMgmt().Addr(), controllerPort).String()
 }
 
-// agentArgs is the command line of a leaf's agent. The sockets of FRR's daemons
-// are in frrDir.
-func (s *State) agentArgs(weft string, n Node, frrDir string) []string {
-	args := []string{weft, "agent", "--node", n.Name, "--serial", s.serial(n.Name), "--controller", "http://" + s.controllerMgmtAPI(), "--frr-dir", frrDir, "--state-dir", path.Join(frrDir, "agent")}
+// agentArgs is the command line of a switch's agent. The sockets of FRR's daemons are in
+// frrDir, and what it keeps is in stateDir.
+func (s *State) agentArgs(weft string, n Node, frrDir, stateDir string) []string {
+	args := []string{weft, "agent", "--node", n.Name, "--serial", s.serial(n.Name), "--controller", "http://" + s.controllerMgmtAPI(), "--frr-dir", frrDir, "--state-dir", stateDir}
 	if n.EVPN {
 		args = append(args, "--keeper", keeperAddress)
 	}
@@ -95,14 +96,14 @@ func (r *run) startAgent(ctx context.Context, n Node) error {
 		return nil
 	}
 	dir := r.state.NodeDir(n.Name)
-	if n.EVPN {
+	if k, err := r.state.processOf(n.Name, "keeper"); n.EVPN && (err != nil || !k.Alive()) {
 		err := r.daemon(ctx, program{node: n.Name, name: "keeper", args: r.state.keeperArgs(r.opts.Weft, n), log: filepath.Join(dir, "keeper.log")})
 		if err != nil {
 			return err
 		}
 	}
 	return r.daemon(ctx, program{
-		node: n.Name, name: "agent", args: r.state.agentArgs(r.opts.Weft, n, dir),
+		node: n.Name, name: "agent", args: r.state.agentArgs(r.opts.Weft, n, dir, filepath.Join(dir, "agent")),
 		log: filepath.Join(r.state.NodeDir(n.Name), "agent.log"),
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/southbound/frr"
 	"github.com/weft-sdn/weft/topology"
 )
 
@@ -30,14 +31,20 @@ const (
 const (
 	nodeMount   = "/weft" // where a container sees its files, read-only
 	startScript = "start.sh"
-	frrConf     = "frr.conf"
-	fabricFile  = "fabric.yaml"
+	frrConf     = "frr.conf"    // all of a switch's configuration
+	emptyConf   = "start.conf"  // what FRR starts with where an agent does the rest
+	agentState  = "state.json"  // what the agent starts with until the controller answers
+	fabricFile  = "fabric.yaml" // nodes and links
+	routingFile = "underlay.yaml"
 	tenantsFile = "tenants.yaml"
 )
 
 // ExportOptions say how a lab is written for containerlab.
 type ExportOptions struct {
 	Image string // of the nodes that Weft starts; DefaultImage when empty
+	// Rendered has the switches read the whole of their FRR configuration from files, and
+	// no controller and no agents in the lab.
+	Rendered bool
 }
 
 // Export is a lab as files for containerlab.
@@ -55,10 +62,10 @@ type ExportFile struct {
 }
 
 // NewExport makes the files of a lab for containerlab: a topology file that it
-// deploys, and for each node that Weft starts the configuration and a start
-// script. It is the same lab as Plan makes of the file: the same addresses,
-// configurations, links and objects. Files that the user binds into a node are
-// read and copied.
+// deploys, and for each node that Weft starts a start script and what it needs. It is
+// the same lab as Plan makes of the file: the same addresses, configurations, links and
+// objects; each switch has an agent, with the state that the controller's plan gives it.
+// Files that the user binds into a node are read and copied.
 func NewExport(file *topology.File, o ExportOptions) (*Export, error) {
 	if o.Image == "" {
 		o.Image = DefaultImage
@@ -75,7 +82,7 @@ func NewExport(file *topology.File, o ExportOptions) (*Export, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &exporter{file: file, state: s, image: o.Image, export: &Export{Topology: file.Name + ".clab.yml"}}
+	e := &exporter{file: file, state: s, image: o.Image, rendered: o.Rendered, export: &Export{Topology: file.Name + ".clab.yml"}}
 	for _, n := range notes {
 		if !strings.HasPrefix(n, unusedNote) { // what the export uses is another matter
 			e.export.Notes = append(e.export.Notes, n)
@@ -99,7 +106,11 @@ func NewExport(file *topology.File, o ExportOptions) (*Export, error) {
 		errs = append(errs, err)
 		d.Nodes = append(d.Nodes, n)
 	}
-	errs = append(errs, e.controller(&d, objects))
+	if o.Rendered {
+		e.note("without a controller the underlay is all that there is: tenants' networks are not made")
+	} else {
+		errs = append(errs, e.states(), e.controller(&d, objects))
+	}
 	for _, l := range s.Links {
 		d.Links = append(d.Links, topology.Link{A: e.end(l.A), B: e.end(l.B), MTU: l.MTU})
 	}
@@ -137,10 +148,11 @@ func withMgmt(file *topology.File) (*topology.File, error) {
 
 // exporter collects an Export.
 type exporter struct {
-	file   *topology.File
-	state  *State
-	image  string
-	export *Export
+	file     *topology.File
+	state    *State
+	image    string
+	rendered bool
+	export   *Export
 }
 
 func (e *exporter) note(format string, args ...any) {
@@ -218,7 +230,11 @@ func (e *exporter) node(name string) (topology.DeployedNode, error) {
 	if err != nil {
 		return d, err
 	}
-	if n.Router != nil {
+	switch {
+	case n.Router == nil:
+	case e.byAgent(n):
+		e.add(nodePath(name, emptyConf), []byte(frr.Start(name)))
+	default:
 		e.add(nodePath(name, frrConf), []byte(n.Router.Config))
 	}
 	e.start(&d, text)
@@ -325,14 +341,14 @@ func (e *exporter) copy(from, to string) error {
 
 // controller adds the controller's node and its objects.
 func (e *exporter) controller(d *topology.Deployment, tenants []intent.Object) error {
-	var fabric []intent.Object
+	var parts []intent.Object
 	for _, n := range e.state.FabricNodes {
-		fabric = append(fabric, n)
+		parts = append(parts, n)
 	}
 	for _, l := range e.state.FabricLinks {
-		fabric = append(fabric, l)
+		parts = append(parts, l)
 	}
-	for name, objects := range map[string][]intent.Object{fabricFile: fabric, tenantsFile: tenants} {
+	for name, objects := range map[string][]intent.Object{fabricFile: parts, routingFile: {e.state.Fabric}, tenantsFile: tenants} {
 		text, err := intent.EncodeYAML(objects...)
 		if err != nil {
 			return err

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -24,7 +25,7 @@ import (
 func TestFabricExportedConfigurations(t *testing.T) {
 	seen := map[string]bool{}
 	for name, file := range exampleFiles(t) {
-		e, err := NewExport(file, ExportOptions{})
+		e, err := NewExport(file, ExportOptions{Rendered: true})
 		require.NoError(t, err)
 		for _, f := range e.Files {
 			if filepath.Base(f.Path) != frrConf || len(seen) > 60 || name == "large" && len(seen) > 4 {
@@ -42,8 +43,9 @@ func TestFabricExportedConfigurations(t *testing.T) {
 
 // An exported lab runs from its own files: each node in a root file system,
 // process and network namespace of its own, as containerlab makes them, with
-// nothing but its bind, its command and its exec lines. Every kind of edge
-// reaches every other by IPv4 and IPv6.
+// nothing but its bind, its command and its exec lines. The switches route by the states
+// beside them before there is a controller, and nothing flaps when it comes; their agents
+// mend what somebody changes. Every kind of edge reaches every other by IPv4 and IPv6.
 func TestFabricExportRuns(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Fatal("needs root for namespaces")
@@ -56,8 +58,14 @@ func TestFabricExportRuns(t *testing.T) {
 	require.NoError(t, e.Write(dir))
 	weft, err := weftBinary()
 	require.NoError(t, err)
-	c := &containers{t: t, dir: dir, weft: weft, prefix: fmt.Sprintf("wclab%d-", os.Getpid())}
-	c.deploy(e.data(t, e.Topology))
+	c := &containers{t: t, dir: dir, weft: weft, prefix: fmt.Sprintf("wclab%d-", os.Getpid()), pids: map[string]int{}}
+	startController := c.deploy(e.data(t, e.Topology), controllerNode)
+	s, _, err := Plan(file)
+	require.NoError(t, err)
+	c.equalCost(s)
+	sessions := c.epochs(s)
+	require.Len(t, sessions, 8, "both ends of four links")
+	startController()
 
 	cli := func(args ...string) error {
 		return c.run("mgmt", append([]string{weft, "--server", "http://172.20.21.2:8470"}, args...)...)
@@ -82,8 +90,15 @@ func TestFabricExportRuns(t *testing.T) {
 			}
 		}
 	}
-	s, _, err := Plan(file)
-	require.NoError(t, err)
+	c.equalCost(s)
+	c.changedByHand(s)
+	require.NoError(t, differSessions(sessions, c.epochs(s)))
+}
+
+// equalCost waits until each leaf's kernel has all paths to each other.
+func (c *containers) equalCost(s *State) {
+	c.t.Helper()
+	require.NotEmpty(c.t, s.Widths)
 	for _, w := range s.Widths {
 		c.eventually(fmt.Sprintf("%s has %d paths to %s", w.From, w.Want, w.To), func() error {
 			out, err := exec.Command("ip", "-n", c.ns(w.From), "route", "show", w.Addr.String()).Output()
@@ -95,10 +110,52 @@ func TestFabricExportRuns(t *testing.T) {
 	}
 }
 
+// changedByHand takes an address of leaf2 away, which its agent puts back and tells.
+func (c *containers) changedByHand(s *State) {
+	c.t.Helper()
+	loopback := netip.PrefixFrom(s.specOf("leaf2").Loopback, 32).String()
+	c.must("ip", "-n", c.ns("leaf2"), "address", "del", loopback, "dev", "lo")
+	c.eventually("leaf2 has its loopback again", func() error {
+		out, err := exec.Command("ip", "-n", c.ns("leaf2"), "address", "show", "dev", "lo").Output()
+		if err != nil || !strings.Contains(string(out), loopback) {
+			return fmt.Errorf("lo: %s %w", out, err)
+		}
+		return nil
+	})
+	c.eventually("it is told", func() error {
+		out, err := exec.Command("ip", "netns", "exec", c.ns("mgmt"), c.weft, "--server", "http://172.20.21.2:8470", "get", "events").CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "address "+loopback+" added") {
+			return fmt.Errorf("events: %s %w", out, err)
+		}
+		return nil
+	})
+	c.equalCost(s)
+}
+
+// epochs is since when each session between the switches is.
+func (c *containers) epochs(s *State) map[string]int64 {
+	c.t.Helper()
+	out := map[string]int64{}
+	for _, n := range s.Nodes {
+		if !n.Role.Switch() {
+			continue
+		}
+		children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", c.pids[n.Name], c.pids[n.Name]))
+		require.NoError(c.t, err)
+		// vtysh of this machine at the sockets in the container's root file system.
+		summary, err := exec.Command("vtysh", "--vty_socket", fmt.Sprintf("/proc/%s/root/run/frr", strings.Fields(string(children))[0]), "-c", "show bgp ipv4 unicast summary json").Output()
+		require.NoError(c.t, err, n.Name)
+		require.NoError(c.t, readEpochs(n.Name, fmt.Appendf(nil, `{"ipv4": %s}`, summary), out))
+	}
+	maps.DeleteFunc(out, func(_ string, since int64) bool { return since == 0 }) // with the controller, which injects routes
+	return out
+}
+
 // containers do what containerlab does with a topology file, without Docker.
 type containers struct {
 	t                 *testing.T
 	dir, weft, prefix string
+	pids              map[string]int // of the nodes' first processes, seen from here
 }
 
 // deployed is the part of a topology file that containers know.
@@ -140,12 +197,18 @@ func (c *containers) eventually(what string, f func() error) {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(c.t.Context(), 60*time.Second)
 	defer cancel()
+	began := time.Now()
 	var last error
 	err := until(ctx, 100*time.Millisecond, nil, func() (bool, error) { last = f(); return last == nil, nil })
 	require.NoError(c.t, err, "%s: %v", what, last)
+	if took := time.Since(began); took > time.Second {
+		c.t.Logf("%s after %s", what, took.Round(time.Millisecond))
+	}
 }
 
-func (c *containers) deploy(text []byte) {
+// deploy makes all nodes and links, and starts all nodes but one, which the function that
+// it returns starts.
+func (c *containers) deploy(text []byte, but string) (start func()) {
 	var d deployed
 	require.NoError(c.t, yaml.Unmarshal(text, &d))
 	c.netns("mgmt")
@@ -162,6 +225,10 @@ func (c *containers) deploy(text []byte) {
 			// As Docker does.
 			c.must("ip", "-n", c.ns(name), "route", "add", "default", "via", gateway.Addr().String(), "dev", "eth0")
 		}
+		if name == but {
+			start = func() { c.start(name, n.Cmd, n.Binds) }
+			continue
+		}
 		c.start(name, n.Cmd, n.Binds)
 	}
 	for _, l := range d.Topology.Links {
@@ -177,6 +244,8 @@ func (c *containers) deploy(text []byte) {
 			require.NoError(c.t, c.run(name, strings.Fields(line)...))
 		}
 	}
+	require.NotNil(c.t, start)
+	return start
 }
 
 func (c *containers) netns(name string) {
@@ -212,6 +281,7 @@ func (c *containers) start(name, command string, binds []string) {
 	cmd.Stdout, cmd.Stderr = &log, &log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	require.NoError(c.t, cmd.Start())
+	c.pids[name] = cmd.Process.Pid
 	c.t.Cleanup(func() {
 		_ = cmd.Process.Kill() // and the children with it
 		_ = cmd.Wait()

@@ -151,18 +151,26 @@ func setting(file, value string) string {
 	return fmt.Sprintf("echo %s >%s", value, file)
 }
 
-// routerScript runs FRR, and on an EVPN leaf Weft's keeper and agent.
+// agentDir is where a container's agent keeps its last good state.
+const agentDir = "/var/lib/weft-agent"
+
+// routerScript runs FRR, and Weft's agent, and on an EVPN leaf its keeper. The agent does
+// what a switch without one reads from its file.
 func (e *exporter) routerScript(n Node) string {
 	s := begin("Switch " + n.Name + " of lab " + e.state.Name + ": FRR")
 	e.settings(s, n, n.Router.Sysctls)
 	e.addressLines(s, n)
-	conf := path.Join(nodeMount, frrConf)
+	conf := path.Join(frrRun, emptyConf)
 	s.add("install -d -o frr -g frr %s", frrRun)
-	s.add("install -o frr -g frr -m 640 %s /etc/frr/%s", conf, frrConf)
 	s.add("touch /etc/frr/vtysh.conf")
-	s.add("echo hostname %s >%s/name.conf", n.Name, frrRun)
+	if e.byAgent(n) {
+		s.add("install -o frr -g frr -m 640 %s %s", path.Join(nodeMount, emptyConf), conf)
+	} else {
+		s.add("install -o frr -g frr -m 640 %s /etc/frr/%s", path.Join(nodeMount, frrConf), frrConf)
+		s.add("echo hostname %s >%s", n.Name, conf)
+	}
 	for _, d := range n.Router.Daemons {
-		args := []string{path.Join(frrDir, d), "-f", frrRun + "/name.conf", "-A", "127.0.0.1", "-P", "0"}
+		args := []string{path.Join(frrDir, d), "-f", conf, "-A", "127.0.0.1", "-P", "0"}
 		if d == "zebra" {
 			args = append(args, "-s", "8388608", "-K", "20")
 		}
@@ -172,13 +180,20 @@ func (e *exporter) routerScript(n Node) string {
 			s.add(`chrt --rr --pid 1 "$(cat %s/bfdd.pid)" || echo "bfdd runs without a real-time priority" >&2`, frrRun)
 		}
 	}
-	s.add("vtysh -b")
-	if n.Agent {
+	if !e.byAgent(n) {
+		s.add("vtysh -b")
+	}
+	if n.Agent && !e.rendered {
 		s.add("")
 		if n.EVPN {
 			s.daemon(e.state.keeperArgs(weftBin, n)...)
 		}
-		s.daemon(e.state.agentArgs(weftBin, n, frrRun)...)
+		if e.byAgent(n) {
+			state := path.Join(agentDir, agentState)
+			s.add("# What the agent has until the controller answers; then what that told it last.")
+			s.add("[ -e %s ] || install -D -m 600 %s %s", state, path.Join(nodeMount, agentState), state)
+		}
+		s.daemon(e.state.agentArgs(weftBin, n, frrRun, agentDir)...)
 	}
 	return s.end()
 }
@@ -264,9 +279,10 @@ func (e *exporter) hostScript(n Node) string {
 // controllerScript runs the controller and tells it of the fabric.
 func (e *exporter) controllerScript() string {
 	s := begin("The controller of lab " + e.state.Name)
-	s.daemon(weftBin, "controller", "--data-dir", "/var/lib/weft",
-		"--listen", fmt.Sprintf("127.0.0.1:%d", controllerPort), "--listen", e.state.controllerMgmtAPI())
+	s.daemon(e.state.controllerArgs(weftBin, "/var/lib/weft")...)
 	s.add("await %s get nodes", weftBin)
 	s.run(weftBin, "apply", "-f", path.Join(nodeMount, fabricFile))
+	s.add("# Last: so the agents are told whole states only.")
+	s.run(weftBin, "apply", "-f", path.Join(nodeMount, routingFile))
 	return s.end()
 }

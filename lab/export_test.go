@@ -17,6 +17,8 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/stretchr/testify/require"
 	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/fabric"
+	"github.com/weft-sdn/weft/southbound/agent"
 	"github.com/weft-sdn/weft/topology"
 	"go.yaml.in/yaml/v3"
 )
@@ -176,11 +178,11 @@ func TestExportedScripts(t *testing.T) {
 	e, err := NewExport(files["edges.clab.yml"], ExportOptions{})
 	require.NoError(t, err)
 	for path, lines := range map[string][]string{
-		"nodes/leaf1/start.sh":        {"/usr/lib/frr/bgpd", "for i in eth1 eth2 eth3 eth4; do", "vtysh -b"},
+		"nodes/leaf1/start.sh":        {"/usr/lib/frr/bgpd", "for i in eth1 eth2 eth3 eth4; do", "-f /run/frr/start.conf", "install -D -m 600 /weft/state.json /var/lib/weft-agent/state.json", "weft agent --node leaf1"},
 		"nodes/hv1/start.sh":          {"ip address replace 10.64.0.1/31 dev br-phy", "external_ids:iface-id=blue-vm1", "ip route replace default via 10.64.0.0 dev br-phy onlink"},
 		"nodes/vtep1/start.sh":        {"add-ps tor", "ovs-vtep"},
 		"nodes/blue-server3/start.sh": {"weft lab tag eth1 101"},
-		"nodes/controller/start.sh":   {"--listen 172.20.21.2:8470", "weft apply -f /weft/fabric.yaml"},
+		"nodes/controller/start.sh":   {"--listen 172.20.21.2:8470", "weft apply -f /weft/fabric.yaml", "weft apply -f /weft/underlay.yaml"},
 	} {
 		for _, line := range lines {
 			require.Contains(t, string(e.data(t, path)), line, path)
@@ -188,6 +190,78 @@ func TestExportedScripts(t *testing.T) {
 	}
 	require.Contains(t, string(e.data(t, "nodes/controller/tenants.yaml")), "name: blue-server3")
 	require.Contains(t, string(e.data(t, "nodes/controller/fabric.yaml")), "tcp:172.20.21.3:6640")
+}
+
+// Each switch starts with the very state that the controller will make of the objects
+// beside it, so that nothing changes when it answers: as the agent reads it, and as the
+// objects are after they were a file.
+func TestExportedStates(t *testing.T) {
+	for name, file := range exampleFiles(t) {
+		if name == "large" {
+			continue
+		}
+		e, err := NewExport(file, ExportOptions{})
+		require.NoError(t, err)
+		text := slices.Concat(e.data(t, "nodes/controller/fabric.yaml"), []byte("\n---\n"), e.data(t, "nodes/controller/underlay.yaml"))
+		objects, err := intent.Decode(text, fabricFile)
+		require.NoError(t, err)
+		var nodes []*intent.Node
+		var links []*intent.Link
+		var spec *intent.FabricSpec
+		for _, o := range objects {
+			switch o := o.(type) {
+			case *intent.Node:
+				nodes = append(nodes, o)
+			case *intent.Link:
+				links = append(links, o)
+			case *intent.Fabric:
+				spec = &o.Spec
+			}
+		}
+		require.NotNil(t, spec, name)
+		facts, err := fabric.PlanIntent(*spec, nodes, links)
+		require.NoError(t, err)
+		managed := 0
+		for _, n := range nodes {
+			if !n.Spec.Role.Switch() || n.Spec.Unmanaged {
+				continue
+			}
+			managed++
+			d, err := fabric.Device(facts, n.Metadata.Name)
+			require.NoError(t, err)
+			dir := t.TempDir()
+			require.NoError(t, os.WriteFile(filepath.Join(dir, agentState), e.data(t, nodePath(n.Metadata.Name, agentState)), 0o600))
+			got, err := (&agent.Disk{Dir: dir}).Load()
+			require.NoError(t, err)
+			require.Equal(t, d.Hash(), got.Hash, "%s of %s", n.Metadata.Name, name)
+			require.NotContains(t, string(e.data(t, nodePath(n.Metadata.Name, emptyConf))), "router bgp")
+		}
+		require.Positive(t, managed, name)
+	}
+}
+
+// Without a controller there are neither its node nor agents, and each switch has its
+// whole configuration in a file.
+func TestRenderedExport(t *testing.T) {
+	schema := containerlabSchema(t)
+	for name, file := range exampleFiles(t) {
+		e, err := NewExport(file, ExportOptions{Rendered: true})
+		require.NoError(t, err)
+		require.NoError(t, schema.Validate(plain(t, e.data(t, e.Topology))), name)
+		for _, f := range e.Files {
+			require.NotContains(t, f.Path, controllerNode, name)
+			require.NotContains(t, string(f.Data), "weft agent", "%s of %s", f.Path, name)
+			require.NotContains(t, []string{agentState, emptyConf}, filepath.Base(f.Path))
+		}
+		s, _, err := Plan(file)
+		require.NoError(t, err)
+		for _, n := range s.Nodes {
+			if n.Router != nil {
+				require.Contains(t, string(e.data(t, nodePath(n.Name, startScript))), "vtysh -b")
+				require.NotEmpty(t, e.data(t, nodePath(n.Name, frrConf)), n.Name)
+			}
+		}
+	}
 }
 
 // A container lives as long as its daemons, and ends when it is told to.
@@ -290,7 +364,7 @@ topology:
 	require.Equal(t, "mine:1", f.Nodes["leaf2"].Image, "no image of the user's: Weft's starts with the user's configuration")
 	require.Equal(t, "hostname mine\n", string(e.data(t, "nodes/leaf2/frr.conf")))
 	require.Equal(t, "mine:1", f.Nodes["spine1"].Image)
-	require.Contains(t, string(e.data(t, "nodes/spine1/frr.conf")), "router bgp")
+	require.Contains(t, string(e.data(t, "nodes/spine1/state.json")), `"hostname": "spine1"`)
 	s1 := f.Nodes["server1"]
 	require.Equal(t, "my/tool", s1.Image)
 	require.Equal(t, map[string]string{"A": "1"}, s1.Env)

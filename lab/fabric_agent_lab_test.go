@@ -37,6 +37,7 @@ func TestFabricAgent(t *testing.T) {
 	sessions := w.epochs()
 	require.NotEmpty(t, sessions)
 	require.True(t, t.Run("by hand", func(t *testing.T) { w.in(t).handChanges() }))
+	require.True(t, t.Run("forwarding tables", func(t *testing.T) { w.in(t).forwardingTables() }))
 	w.pass()
 	w.idleCost("leaf1")
 	require.NoError(t, differSessions(sessions, w.epochs()))
@@ -56,19 +57,27 @@ func (w *site) epochs() map[string]int64 {
 		if !n.Role.Switch() {
 			continue
 		}
-		var families map[string]struct {
-			Peers map[string]struct {
-				Epoch int64 `json:"peerUptimeEstablishedEpoch"`
-			} `json:"peers"`
-		}
-		require.NoError(w, json.Unmarshal(w.askFRR(n.Name, "show bgp summary json"), &families))
-		for _, f := range families {
-			for peer, p := range f.Peers {
-				out[n.Name+" "+peer] = p.Epoch
-			}
-		}
+		require.NoError(w, readEpochs(n.Name, w.askFRR(n.Name, "show bgp summary json"), out))
 	}
 	return out
+}
+
+// readEpochs reads of a switch's answer since when each of its sessions is.
+func readEpochs(node string, summary []byte, to map[string]int64) error {
+	var families map[string]struct {
+		Peers map[string]struct {
+			Epoch int64 `json:"peerUptimeEstablishedEpoch"`
+		} `json:"peers"`
+	}
+	if err := json.Unmarshal(summary, &families); err != nil {
+		return err
+	}
+	for _, f := range families {
+		for peer, p := range f.Peers {
+			to[node+" "+peer] = p.Epoch
+		}
+	}
+	return nil
 }
 
 // differSessions says which sessions of before are not the same any more. FRR makes
@@ -107,7 +116,7 @@ func (w *site) shell(node, line string) string {
 type handChange struct {
 	name, node string
 	do         func()
-	event      *regexp.Regexp // of reason Repaired
+	event      *regexp.Regexp // of reason Repaired; nil when FRR mends it itself
 	mended     func() error
 }
 
@@ -162,21 +171,34 @@ func (w *site) handChanges() {
 // handChange makes a change and waits until it is told and mended.
 func (w *site) handChange(c handChange) {
 	w.Helper()
+	w.handChangesAtOnce(c)
+}
+
+// handChangesAtOnce makes changes and waits until each is told and mended.
+func (w *site) handChangesAtOnce(changes ...handChange) {
+	w.Helper()
 	began := time.Now()
-	c.do()
-	var told client.Event
-	took := w.eventually(patience, func() error {
-		all := w.events(began)
-		i := slices.IndexFunc(all, func(e client.Event) bool {
-			return e.Device == c.node && e.Reason == "Repaired" && c.event.MatchString(e.Message)
+	for _, c := range changes {
+		c.do()
+	}
+	for _, c := range changes {
+		told := client.Event{Message: "by FRR"}
+		w.eventually(patience, func() error {
+			if c.event == nil {
+				return c.mended()
+			}
+			all := w.events(began)
+			i := slices.IndexFunc(all, func(e client.Event) bool {
+				return e.Device == c.node && e.Reason == "Repaired" && c.event.MatchString(e.Message)
+			})
+			if i < 0 {
+				return fmt.Errorf("no event like %s", c.event)
+			}
+			told = all[i]
+			return c.mended()
 		})
-		if i < 0 {
-			return fmt.Errorf("no event like %s", c.event)
-		}
-		told = all[i]
-		return c.mended()
-	})
-	w.Logf("%s: mended after %s: %s", c.name, took.Round(time.Millisecond), told.Message)
+		w.Logf("%s: mended after %s: %s", c.name, time.Since(began).Round(time.Millisecond), told.Message)
+	}
 }
 
 // l2vni is the VNI of the only bridge of ours on a leaf.
@@ -278,7 +300,7 @@ func (w *site) refusedLine() {
 func (w *site) takenIdentity() {
 	dir := w.TempDir()
 	log := filepath.Join(dir, "second.log")
-	args := w.agentArgs(w.weft, Node{Name: "leaf2"}, w.NodeDir("leaf2"))
+	args := w.agentArgs(w.weft, Node{Name: "leaf2"}, w.NodeDir("leaf2"), filepath.Join(w.NodeDir("leaf2"), "agent"))
 	args[slices.Index(args, "--serial")+1] = "OTHER"
 	args[slices.Index(args, "--state-dir")+1] = filepath.Join(dir, "state")
 	proc, _, err := start(w.Namespace("leaf2"), program{node: "leaf2", name: "second agent", args: args, log: log})

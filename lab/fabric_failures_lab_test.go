@@ -47,6 +47,7 @@ func TestFabricFailures(t *testing.T) {
 	w.put(w.objects...)
 	w.ready(60 * time.Second)
 	o := FailureOptions{Weft: w.weft, Calm: 200 * time.Millisecond, Told: func(r FailureResult) {
+		t.Logf("%s of %s: %d streams on it, %d hit, %d lost, gap %s, pause %s; mended: %d lost, healed after %s", r.Kind, r.What, r.Crossing, r.Down.Hit, r.Down.Lost, gap(r.Down), r.Down.Pause, r.Up.Lost, r.Healed)
 		for _, f := range r.Faults {
 			t.Errorf("%s of %s: %s", r.Kind, r.What, f)
 		}
@@ -85,8 +86,8 @@ func (w *site) failures() []Failure {
 			list = append(list, w.nodeCut(n), w.nodeCrash(n, w.weft))
 		}
 	}
-	for _, l := range fabric {
-		list = append(list, w.linkDown(l, l.A), w.linkDown(l, l.B))
+	for i, l := range fabric { // at a leaf, and at a spine
+		list = append(list, w.linkDown(l, []End{l.A, l.B}[(i+i/4)%2]))
 	}
 	return list
 }

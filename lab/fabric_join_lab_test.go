@@ -241,7 +241,7 @@ func (w *site) admitBox() {
 	w.joined("leaf3", "BOX3")
 
 	// The box that was leaf3 comes back under its name.
-	old := program{node: "leaf3", name: "old agent", args: w.agentArgs(w.weft, Node{Name: "leaf3"}, w.NodeDir("leaf3")), log: filepath.Join(w.TempDir(), "old.log")}
+	old := program{node: "leaf3", name: "old agent", args: w.agentArgs(w.weft, Node{Name: "leaf3"}, w.NodeDir("leaf3"), filepath.Join(w.NodeDir("leaf3"), "agent")), log: filepath.Join(w.TempDir(), "old.log")}
 	proc, _, err := start(w.Namespace("leaf3"), old)
 	require.NoError(w, err)
 	w.Cleanup(func() { _ = stop([]Process{proc}, 0) })

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"strconv"
@@ -15,6 +16,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
+
 	"github.com/weft-sdn/weft/controller/api/client"
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/lab/netns"
@@ -54,7 +57,7 @@ func grownFile(t *testing.T, file *topology.File, spines, leaves int) *topology.
 	return grown
 }
 
-// Switches are drained, restarted, added and taken away while 30 streams of a
+// Switches are drained, replaced, added and taken away while 30 streams of a
 // datagram a millisecond run: what is not worked on loses nothing.
 func TestFabricUpkeep(t *testing.T) {
 	const spines, leaves = 4, 6
@@ -85,11 +88,11 @@ func TestFabricUpkeep(t *testing.T) {
 		lossless(t, try(t, drains...))
 	})
 	t.Run("refused", w.refusedDrains)
-	t.Run("restart", func(t *testing.T) {
-		restarts := slices.DeleteFunc(w.Restarts(w.weft), func(f Failure) bool { return f.What != "spine2" && f.What != "leaf2" })
-		rep := try(t, restarts...)
-		require.Len(t, rep.Results, 2)
-		lossless(t, &FailureReport{Results: rep.Results[:1]}) // the spine; of the leaf it is printed
+	t.Run("replaced", func(t *testing.T) {
+		w := w.in(t)
+		lossless(t, try(t, w.replaced("spine3", "BOX9")))
+		w.cabling()
+		require.Contains(t, w.cli("fabric", "token", "list"), "used by BOX9 as spine3")
 	})
 	t.Run("growth", func(t *testing.T) {
 		grown := grownFile(t, file, spines, leaves)
@@ -116,6 +119,36 @@ func TestFabricUpkeep(t *testing.T) {
 		lossless(t, try(t, f))
 		require.Len(t, w.Nodes, spines+2*leaves, "all is as before")
 	})
+}
+
+// replaced gives the place of a spine, which is drained, to another box: with another
+// serial number, other MAC addresses, nothing configured, and a join token.
+func (w *site) replaced(node, serial string) Failure {
+	return Failure{Kind: "replacement", What: node, Node: node, into: w.endsOf(node),
+		fail: func(ctx context.Context) error {
+			w.cli("fabric", "drain", node)
+			w.cli("fabric", "replace", node, "--serial", serial)
+			w.factoryReset(node)
+			for i, e := range w.endsOf(node) {
+				err := netns.Do(w.Namespace(node), func() error {
+					link, err := netlink.LinkByName(e.Interface)
+					if err != nil {
+						return err
+					}
+					return netlink.LinkSetHardwareAddr(link, net.HardwareAddr{2, 0x99, 0, 0, 0, byte(i)})
+				})
+				if err != nil {
+					return err
+				}
+			}
+			w.startBox(node, serial, strings.TrimSpace(w.cli("fabric", "token", "create", "--ttl", "10m")))
+			w.joined(node, serial)
+			return nil
+		},
+		mend: func(context.Context) error {
+			w.cli("fabric", "undrain", node)
+			return nil
+		}}
 }
 
 // reload takes what another State has written.

@@ -11,6 +11,9 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
 	"github.com/weft-sdn/weft/fabric"
 	"github.com/weft-sdn/weft/lab/netns"
 	"github.com/weft-sdn/weft/topology"
@@ -46,7 +49,7 @@ const (
 	OneWayLoss FailureKind = "one-way loss"
 	// NodeCut takes all links of a node down; its processes go on.
 	NodeCut FailureKind = "node cut"
-	// NodeCrash kills all processes of a switch and takes its links down.
+	// NodeCrash takes a switch's links down and kills all its processes.
 	NodeCrash FailureKind = "node crash"
 	// DaemonCrash kills one of a switch's daemons. It is started again when the
 	// network has settled without it.
@@ -193,13 +196,49 @@ func (s *State) endsOf(node string) (ends []End) {
 	return ends
 }
 
-// setLinks sets all of a node's links up or down, at the node's ends.
+// setLinks sets all of a node's links up or down, at the node's ends. They go down by
+// one message, as they do when the power fails.
 func (s *State) setLinks(node string, up bool) error {
 	var errs []error
-	for _, e := range s.endsOf(node) {
-		errs = append(errs, s.setLink(e, up))
+	if up {
+		for _, e := range s.endsOf(node) {
+			errs = append(errs, s.setLink(e, true))
+		}
+		return errors.Join(errs...)
 	}
-	return errors.Join(errs...)
+	err := netns.Do(s.Namespace(node), func() error {
+		group := func(n int) {
+			for _, e := range s.endsOf(node) {
+				link, err := netlink.LinkByName(e.Interface)
+				if err == nil {
+					err = netlink.LinkSetGroup(link, n)
+				}
+				errs = append(errs, err)
+			}
+		}
+		group(cutGroup)
+		errs = append(errs, groupDown(cutGroup))
+		group(0)
+		return errors.Join(errs...)
+	})
+	if err != nil {
+		return fmt.Errorf("set all links of %s down: %w", node, err)
+	}
+	return nil
+}
+
+// cutGroup is the group of links that go down together.
+const cutGroup = 7633
+
+// groupDown sets all links of a group down, in the namespace of the thread.
+func groupDown(group uint32) error {
+	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_ACK)
+	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	msg.Change = unix.IFF_UP
+	req.AddData(msg)
+	req.AddData(nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(group)))
+	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
+	return err
 }
 
 func (s *State) nodeCut(n Node) Failure {
@@ -210,12 +249,12 @@ func (s *State) nodeCut(n Node) Failure {
 	}
 }
 
-// nodeCrash kills a switch's processes and takes its links down with them; mended, it
-// starts as it did when the lab came up.
+// nodeCrash takes a switch's links down and kills its processes, whose last words reach
+// nobody, as when the power fails; mended, it starts as it did when the lab came up.
 func (s *State) nodeCrash(n Node, weft string) Failure {
 	return Failure{
 		Kind: NodeCrash, What: n.Name, Node: n.Name, Nodes: []string{n.Name}, into: s.endsOf(n.Name),
-		fail: func(context.Context) error { return errors.Join(Kill(s, n.Name, true), s.setLinks(n.Name, false)) },
+		fail: func(context.Context) error { return errors.Join(s.setLinks(n.Name, false), Kill(s, n.Name, true)) },
 		mend: func(ctx context.Context) error {
 			if err := s.setLinks(n.Name, true); err != nil {
 				return err

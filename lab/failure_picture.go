@@ -3,6 +3,7 @@ package lab
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -40,10 +41,10 @@ func (f FailureResult) colour() string {
 	return ""
 }
 
-// SVG draws the lab's graph. Each link has the colour of its worst failure, each node
-// that of its own; what happened stands in the tooltips.
+// SVG draws the lab's graph. Each link has the colour and the gap, in milliseconds, of
+// its worst failure, each node those of its own; what happened stands in the tooltips.
 func (r *FailureReport) SVG(s *State) []byte {
-	m := topology.Marks{Title: "Failures of lab " + r.Lab + ", " + r.Underlay, Nodes: map[string]topology.Mark{}, Links: map[string]topology.Mark{}}
+	m := topology.Marks{Title: "Failures of lab " + r.Lab + ", " + r.Underlay + ": longest gaps in ms", Nodes: map[string]topology.Mark{}, Links: map[string]topology.Mark{}}
 	for _, sev := range severities {
 		m.Legend = append(m.Legend, topology.Mark{Colour: sev.colour, Label: sev.words})
 	}
@@ -87,7 +88,7 @@ func (r *FailureReport) mark(of func(FailureResult) bool) (m topology.Mark, ok b
 	}
 	m = topology.Mark{Colour: worst.colour(), Tip: strings.Join(tips, "\n")}
 	if worst.Down.Lost > 0 {
-		m.Label = gap(worst.Down)
+		m.Label = strconv.FormatInt(max(worst.Down.Gap.Round(time.Millisecond), time.Millisecond).Milliseconds(), 10)
 	}
 	return m, true
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every link and every switch of two fabrics fails in turn: a table and a picture of
+# Every link and every switch of three fabrics fails in turn: a table and a picture of
 # each, in a folder. Needs root.
 #   lab/failures.sh WEFT-BINARY FOLDER [KINDS]
 set -euo pipefail
@@ -19,19 +19,24 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-two_tiers="--spines 4 --leaves 4 --hypervisors 1 --hosts 1 --tenants blue"
-pods="--superspines 2 --spines 4 --leaves 4 --pods 2 --hypervisors 1 --hosts 1 --tenants blue"
-# Others that SHAPES may name.
-# shellcheck disable=SC2034
-isis="$two_tiers --underlay isis"
-# shellcheck disable=SC2034
-collapsed="--spines 3 --leaves 0 --hypervisors 1 --hosts 1 --tenants blue"
+# Servers at EVPN leaves: what a busy machine loses in a vSwitch is no failure.
+edges="--hypervisors 0 --hosts 0 --servers 1"
+two_tiers="--spines 4 --leaves 6 $edges"
+pods="--superspines 2 --spines 4 --leaves 4 --pods 2 $edges"
+# shellcheck disable=SC2034 # named by SHAPES
+isis="--spines 4 --leaves 6 $edges --underlay isis"
+# Gives each server a port in one network.
+in_one_network() {
+  awk '/^    server[0-9]+:$/ { n = $1; gsub(/[^0-9]/, "", n); print
+    print "      labels: {weft-tenant: blue, weft-network: lan, weft-addresses: 10.0.0." n "/24}"
+    print "      exec: [ip addr add 10.0.0." n "/24 dev eth1]"; next } { print }'
+}
 status=0
-for shape in ${SHAPES:-two_tiers pods}; do
+for shape in ${SHAPES:-two_tiers pods isis}; do
   name=failures-${shape//_/-}
   file=$dir/$name.clab.yml
   # shellcheck disable=SC2086 # the shape is words
-  "$weft" lab generate --name "$name" ${!shape} > "$file"
+  "$weft" lab generate --name "$name" ${!shape} | in_one_network > "$file"
   "$weft" lab up "$file"
   WEFT_SERVER=$("$weft" lab status "$name" -o json | jq -r .controller)
   export WEFT_SERVER

@@ -60,8 +60,9 @@ func (s *State) Drains() (list []Failure) {
 }
 
 // Restarts lists the restarts of a lab's switches, one by one. A spine is drained
-// before, when there is a controller, and used again when it has all its sessions.
-func (s *State) Restarts(weft string) (list []Failure) {
+// before, when there is a controller, and used again when it has all its sessions; a
+// switch that has not all of them after patience is an error.
+func (s *State) Restarts(weft string, patience time.Duration) (list []Failure) {
 	for _, n := range s.maintained() {
 		spared := n.carries() && s.Controller != ""
 		list = append(list, Failure{Kind: Restart, What: n.Name, Node: n.Name, into: s.endsOf(n.Name),
@@ -71,7 +72,7 @@ func (s *State) Restarts(weft string) (list []Failure) {
 						return err
 					}
 				}
-				return s.restart(ctx, n, weft)
+				return s.restart(ctx, n, weft, patience)
 			},
 			mend: func(ctx context.Context) error {
 				if !spared {
@@ -123,14 +124,19 @@ func (s *State) undrain(ctx context.Context, node string) error {
 	return err
 }
 
-// restart ends a switch's processes, the agent first, and starts them again; it
+// restart ends a switch's processes, the agent first, and starts them again, but for
+// the keeper: it is no part of FRR, and has the routes that bgpd comes back for. It
 // returns when the switch has all its sessions and routes.
-func (s *State) restart(ctx context.Context, n Node, weft string) error {
+//
+// The kernel forwards meanwhile as before (zebra's option -K), and the neighbours and
+// the keeper go on to use the switch (RFC 4724): bgpd ends without a NOTIFICATION,
+// before BFD tells of it.
+func (s *State) restart(ctx context.Context, n Node, weft string, patience time.Duration) error {
 	s.mu.Lock()
 	var agents, daemons []Process
 	for _, p := range s.Processes {
 		switch {
-		case p.Node != n.Name:
+		case p.Node != n.Name || p.Name == "keeper":
 		case slices.Contains(n.Router.Daemons, p.Name):
 			daemons = append(daemons, p)
 		default:
@@ -144,13 +150,38 @@ func (s *State) restart(ctx context.Context, n Node, weft string) error {
 	// Left by the zebra that was killed: those after it would not wait.
 	_ = os.Remove(filepath.Join(s.NodeDir(n.Name), "zserv.api"))
 	r := &run{state: s, opts: Options{Weft: weft}, progress: silent{}}
-	if err := r.startRouter(ctx, n); err != nil {
+	// BFD comes last: bgpd gives each of its BFD sessions up once when it learns of the
+	// address and interface that a new connection has, takes that for a dead neighbour,
+	// and resets the session (FRR 8.4).
+	first := n
+	first.Router = new(*n.Router)
+	first.Router.Daemons = slices.DeleteFunc(slices.Clone(n.Router.Daemons), func(d string) bool { return d == "bfdd" })
+	if err := r.startRouter(ctx, first); err != nil {
 		return err
 	}
 	if err := r.startAgent(ctx, n); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, drainTime)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	return r.waitRouter(ctx, n)
+	if err := r.waitRouter(ctx, n); err != nil || len(first.Router.Daemons) == len(n.Router.Daemons) {
+		return err
+	}
+	if err := r.startFRR(ctx, n, "bfdd"); err != nil {
+		return err
+	}
+	return r.waitDetection(ctx, n)
+}
+
+// waitDetection waits until BFD watches all of a switch's sessions.
+func (r *run) waitDetection(ctx context.Context, n Node) error {
+	why := ""
+	err := until(ctx, 20*time.Millisecond, nil, func() (bool, error) {
+		why = r.state.undetected(ctx, n)
+		return why == "", nil
+	})
+	if err != nil {
+		return fmt.Errorf("%s: in time limit: %s", n.Name, why)
+	}
+	return nil
 }

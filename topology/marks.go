@@ -32,7 +32,12 @@ func (g *Graph) SVGWith(m Marks) []byte {
 	d := g.layout()
 	d.marks = &m
 	d.height += legendRoom
-	d.width = max(d.width, float64(len(m.Legend))*legendStep+2*margin)
+	if wide := float64(len(m.Legend))*legendStep + 2*margin; wide > d.width {
+		for _, b := range d.boxes {
+			b.x += (wide - d.width) / 2
+		}
+		d.width = wide
+	}
 	return d.draw()
 }
 
@@ -76,7 +81,7 @@ func labelAt(from, to *box, n int) (x, y float64) {
 		return (from.x + to.x) / 2, from.y + boxHeight + 22 + float64(n)*10
 	}
 	top, bottom := from.y+boxHeight, to.y
-	up := 0.14 + 0.18*float64(n%4)
+	up := 0.19 + 0.16*float64(n%4)
 	return to.x + (from.x-to.x)*up, bottom + (top-bottom)*up
 }
 
@@ -92,13 +97,14 @@ func (d *drawing) legend(b *bytes.Buffer) {
 	}
 }
 
-// nodeMark writes a node's label below its name's box, and gives its colour.
+// nodeMark writes a node's label to the right of its box, where no link is, and gives
+// its colour.
 func (d *drawing) nodeMark(b *bytes.Buffer, x *box) (m Mark, ok bool) {
 	if d.marks == nil {
 		return m, false
 	}
 	if m, ok = d.marks.Nodes[x.node.Name]; ok && m.Label != "" {
-		fmt.Fprintf(b, "<text x=\"%.1f\" y=\"%.1f\" font-size=\"9\" text-anchor=\"middle\" fill=\"%s\">%s</text>\n", x.x, x.y-5, m.Colour, xmlText(m.Label))
+		fmt.Fprintf(b, "<text x=\"%.1f\" y=\"%.1f\" font-size=\"9\" fill=\"%s\">%s</text>\n", x.x+x.width/2+4, x.y+boxHeight/2+3, m.Colour, xmlText(m.Label))
 	}
 	return m, ok
 }

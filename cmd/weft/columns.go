@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -21,7 +22,7 @@ func tableOf(k intent.Kind, objects []intent.Object, wide bool) table {
 	case intent.KindNode:
 		t.header = []string{"NAME", "ROLE", "ASN", "LOOPBACK", "VTEP", "STATUS"}
 		if wide {
-			t.header = append(t.header, "SOFTWARE", "OVSDB", "FLOWS", "REASON")
+			t.header = append(t.header, "SOFTWARE", "STATE", "OVSDB", "FLOWS", "REASON")
 		}
 	case intent.KindLink:
 		t.header = []string{"NAME", "A", "A-ADDRESS", "B", "B-ADDRESS", "MTU"}
@@ -291,9 +292,22 @@ func nodeRow(o *intent.Node, wide bool) []string {
 		if o.Spec.VSwitch != nil {
 			ovsdb, flows = o.Spec.VSwitch.OVSDB, fmt.Sprint(s.Flows)
 		}
-		r = append(r, s.Software, ovsdb, flows, why(s))
+		r = append(r, s.Software, inPlace(s.Underlay), ovsdb, flows, why(s))
 	}
 	return r
+}
+
+// inPlace is the beginning of the hash of the state that a switch has in place, and of
+// the one that it is to have when that is another.
+func inPlace(u *intent.UnderlayStatus) string {
+	short := func(hash string) string { return cmp.Or(hash[:min(8, len(hash))], "none") }
+	switch {
+	case u == nil:
+		return ""
+	case u.Applied == u.Wanted:
+		return short(u.Applied)
+	}
+	return short(u.Applied) + ", wanted " + short(u.Wanted)
 }
 
 func status(s *intent.Status) intent.Status {

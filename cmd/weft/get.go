@@ -33,13 +33,14 @@ type getOptions struct {
 func newGetCommand(a *app) *cobra.Command {
 	var o getOptions
 	c := &cobra.Command{
-		Use:   "get KIND [NAME...] | KIND/NAME... | all | events | alarms | routes | flows",
+		Use:   "get KIND [NAME...] | KIND/NAME... | all | switches | events | alarms | routes | flows",
 		Short: "List objects with their state on the devices",
 		Example: `  weft get networks -A -o wide
   weft get ports -t blue
   weft get port/vm1 -t blue -o yaml
   weft get ports -A --watch
   weft get nodes -o wide
+  weft get switches -o wide
   weft get routers -t blue
   weft get sg -t blue -o wide
   weft get routes -t blue --network web -o wide
@@ -99,6 +100,9 @@ func (a *app) get(ctx context.Context, o getOptions, args []string) error {
 			}
 			return all, nil
 		}, "objects", false)
+	}
+	if args[0] == "switches" {
+		return a.getOnce(ctx, o, func() ([]intent.Object, error) { return a.switches(ctx, cl, o, args[1:]) }, "switches", false)
 	}
 	refs, kind, err := a.parseRefs(args)
 	if err != nil {
@@ -200,6 +204,14 @@ func (a *app) list1(ctx context.Context, cl *client.Client, k intent.Kind, o get
 		opt.Tenant = t // every tenant when none is in force
 	}
 	return cl.List(ctx, k, opt)
+}
+
+// switches are the nodes that are switches, all or those of some names.
+func (a *app) switches(ctx context.Context, cl *client.Client, o getOptions, names []string) ([]intent.Object, error) {
+	all, err := a.list1(ctx, cl, intent.KindNode, o)
+	return slices.DeleteFunc(all, func(n intent.Object) bool {
+		return !n.(*intent.Node).Spec.Role.Switch() || len(names) > 0 && !slices.Contains(names, n.Ref().Name)
+	}), err
 }
 
 // watchEvery is how often a watch asks: status comes from the devices and has
@@ -338,7 +350,7 @@ func (a *app) completeKindAndName(c *cobra.Command, args []string, _ string) ([]
 		for _, k := range intent.Kinds() {
 			out = append(out, k.Plural())
 		}
-		return append(out, "events", "alarms", "routes", "flows"), cobra.ShellCompDirectiveNoFileComp
+		return append(out, "switches", "events", "alarms", "routes", "flows"), cobra.ShellCompDirectiveNoFileComp
 	}
 	k, err := intent.ParseKind(args[0])
 	if err != nil {

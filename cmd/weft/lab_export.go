@@ -19,9 +19,13 @@ func newLabExport() *cobra.Command {
 	var dir string
 	c := &cobra.Command{
 		Use: "export FILE", Short: "Write a lab as files that containerlab deploys", Args: cobra.ExactArgs(1),
-		Long: `Write a lab as files that containerlab deploys: a topology file, for each switch
-its FRR configuration, for each node its start script, the controller as a node
-with the objects of the fabric, and the tenants that the file's labels ask for.`,
+		Long: `Write a lab as files that containerlab deploys: a topology file, for each node its
+start script, the controller as a node with the objects of the fabric, and the tenants
+that the file's labels ask for. Each switch starts FRR with nothing, and Weft's agent,
+which has the switch's state from a file beside it until the controller answers.
+
+With --rendered there is no controller and no agent: each switch reads its whole
+configuration of FRR from a file.`,
 		Example: `  weft lab export lab.clab.yml --out dc
   sudo containerlab deploy -t dc/dc.clab.yml
   docker exec clab-dc-controller weft apply -f /weft/tenants.yaml`,
@@ -36,6 +40,7 @@ with the objects of the fabric, and the tenants that the file's labels ask for.`
 	}
 	c.Flags().StringVar(&dir, "out", "", "folder to write; it is made")
 	c.Flags().StringVar(&o.Image, "image", lab.DefaultImage, `image of the nodes that Weft starts; "make image" builds it`)
+	c.Flags().BoolVar(&o.Rendered, "rendered", false, "FRR configurations of the switches as files, and no controller and no agents")
 	_ = c.MarkFlagRequired("out") // fails only for a flag that is not there
 	return c
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,6 +15,7 @@ import (
 func newLabRollingRestart() *cobra.Command {
 	var f labFlags
 	var o lab.FailureOptions
+	var only []string
 	c := &cobra.Command{
 		Use: "rolling-restart [LAB]", Short: "Restart all daemons of all switches, one switch after the other, under traffic", Args: cobra.MaximumNArgs(1),
 		Long: `Restart FRR's daemons and the agent of each switch of a running lab, one switch
@@ -23,7 +25,7 @@ hang on it alone. The next switch comes when every kernel has all its next hops 
 and nothing is lost any more; when that does not come, the rest is left alone. The
 table says for each switch what was lost.`,
 		Example: `  weft lab rolling-restart
-  weft lab rolling-restart dc --interval 10ms`,
+  weft lab rolling-restart dc --only leaf1,leaf2 --interval 10ms`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				f.lab = args[0]
@@ -44,7 +46,16 @@ table says for each switch what was lost.`,
 			o.Told = func(r lab.FailureResult) {
 				fmt.Fprintf(c.ErrOrStderr(), "%s of %s: lost %d, then %d\n", r.Kind, r.What, r.Down.Lost, r.Up.Lost)
 			}
-			rep, err := lab.TryFailures(ctx, s, s.Restarts(o.Weft), o)
+			restarts := s.Restarts(o.Weft, time.Minute)
+			for _, name := range only {
+				if !slices.ContainsFunc(restarts, func(f lab.Failure) bool { return f.Node == name }) {
+					return usageError{fmt.Errorf("--only: %s is no switch of lab %s that Weft configures", name, s.Name)}
+				}
+			}
+			if len(only) > 0 {
+				restarts = slices.DeleteFunc(restarts, func(f lab.Failure) bool { return !slices.Contains(only, f.Node) })
+			}
+			rep, err := lab.TryFailures(ctx, s, restarts, o)
 			if rep == nil || len(rep.Results) == 0 {
 				return err
 			}
@@ -53,6 +64,7 @@ table says for each switch what was lost.`,
 	}
 	c.Flags().DurationVar(&o.Interval, "interval", time.Millisecond, "between two datagrams of a flow")
 	c.Flags().IntVar(&o.Rate, "rate", 40000, "most datagrams per second in all, for which the interval is made longer")
+	c.Flags().StringSliceVar(&only, "only", nil, "restart these switches alone")
 	f.add(c, true)
 	return c
 }

@@ -340,9 +340,9 @@ func (a *Agent) apply(ctx context.Context) {
 }
 
 // auditAfter is after what time the state is applied again: soon, when a part of it
-// is not in place and may be the next time.
+// is not in place and may be the next time, or is doubtful.
 func (a *Agent) auditAfter() time.Duration {
-	if a.failed != nil || slices.ContainsFunc(a.in.Routers, func(r leafstate.RouterReport) bool { return r.Error != "" && !r.Capability }) {
+	if a.failed != nil || a.in.Again || slices.ContainsFunc(a.in.Routers, func(r leafstate.RouterReport) bool { return r.Error != "" && !r.Capability }) {
 		return failedWait
 	}
 	return auditEvery

@@ -24,6 +24,7 @@ func bgp(s device.State) string {
 	l.add(" no bgp default ipv4-unicast")
 	l.add(" bgp bestpath as-path multipath-relax")
 	l.add(" coalesce-time 20")
+	gracefulRestart(&l, b)
 	if s.Drained && len(b.Groups) > 0 {
 		l.add(" bgp graceful-shutdown")
 	}
@@ -40,6 +41,29 @@ func bgp(s device.State) string {
 	addressFamily(&l, b, "ipv6", "ipv6")
 	l.add("exit")
 	return l.String()
+}
+
+// Seconds of graceful restart. Neighbours keep the routes of a bgpd that is away as long
+// as zebra, which is started anew, keeps the kernel's (its option -K); bgpd waits less
+// for what its neighbours have to say (RFC 4724 section 4.1).
+const (
+	restartTime = 20
+	deferTime   = 5
+)
+
+// gracefulRestart has neighbours keep a switch's routes while its bgpd is away, for the
+// kernel goes on to forward (RFC 4724). A session that ends by a NOTIFICATION, a hold
+// timer or BFD is that of a dead neighbour, as without it: not so by RFC 8538, which is
+// left out.
+func gracefulRestart(l *lines, b *device.BGP) {
+	if len(b.Groups) == 0 {
+		return
+	}
+	l.add(" bgp graceful-restart restart-time %d", restartTime)
+	l.add(" bgp graceful-restart select-defer-time %d", deferTime)
+	l.add(" no bgp graceful-restart notification")
+	l.add(" bgp graceful-restart")
+	l.add(" bgp graceful-restart preserve-fw-state")
 }
 
 func peerGroup(l *lines, g device.PeerGroup) {

@@ -146,7 +146,7 @@ func TestCommands(t *testing.T) {
 }
 
 // negatives are settings that begin with "no".
-var negatives = []string{"no bgp default ipv4-unicast", "no bgp ebgp-requires-policy", "no zebra nexthop kernel enable"}
+var negatives = []string{"no bgp default ipv4-unicast", "no bgp ebgp-requires-policy", "no zebra nexthop kernel enable", "no bgp graceful-restart notification"}
 
 // take does to a configuration what a daemon does with a change.
 func take(root *tree, c Change) {
@@ -238,7 +238,7 @@ func addr(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(i >> 8)
 
 // others are lines of the overlay's and of people, which no change touches.
 var others = []Change{
-	{[]string{"router bgp 65001"}, "bgp graceful-restart"}, {[]string{"router bgp 65001"}, "neighbor 127.0.0.2 remote-as 65001"},
+	{[]string{"router bgp 65001"}, "bgp log-neighbor-changes"}, {[]string{"router bgp 65001"}, "neighbor 127.0.0.2 remote-as 65001"},
 	{[]string{"router bgp 65001", "address-family ipv4 unicast"}, "network 192.0.2.0/24"}, {[]string{"router bgp 65001", "address-family l2vpn evpn"}, "advertise-all-vni"},
 	{[]string{"interface lan"}, "ip address 192.0.2.1/24"}, {nil, "ip prefix-list dci seq 5 permit any"}, {[]string{"bfd", "profile mine"}, "transmit-interval 9"},
 }

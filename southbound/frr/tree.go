@@ -97,6 +97,8 @@ var keyWords = []struct {
 	{words("coalesce-time"), 1, false},
 	{words("bgp router-id"), 2, false},
 	{words("bgp route-map delay-timer"), 3, false},
+	{words("bgp graceful-restart restart-time"), 3, false},
+	{words("bgp graceful-restart select-defer-time"), 3, false},
 	{words("maximum-paths ibgp"), 2, false},
 	{words("maximum-paths"), 1, false},
 	{words("ip prefix-list * seq"), 5, false},

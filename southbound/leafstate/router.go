@@ -68,4 +68,6 @@ type InPlace struct {
 	// Repaired says in words what others had changed since the same state was put in
 	// place before.
 	Repaired []string
+	// Again says that something is doubtful, and a second look is due soon.
+	Again bool
 }

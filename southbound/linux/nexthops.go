@@ -181,7 +181,7 @@ func (s *Switch) mendNextHopsOf(ctx context.Context, r leafstate.Router) error {
 			}
 			s.log.Warn("zebra forgot the router's MAC of a next hop that is in use: it is written from what bgpd knows", "l3vni", r.VNI, "vtep", ip, "mac", mac)
 		}
-		errs = append(errs, t.setTunnel(mac, ip), t.setNeighbour(nextHop{ip, mac}))
+		errs = append(errs, t.setTunnel(mac, ip), setNeighbour(t.bridge.Attrs().Index, nextHop{ip, mac}))
 	}
 	return errors.Join(errs...)
 }
@@ -248,20 +248,20 @@ func (t tunnelTable) setTunnel(mac intent.MAC, vtep netip.Addr) error {
 	return nil
 }
 
-// setNeighbour writes a next hop's MAC as zebra does. The library's way makes an
+// setNeighbour writes a neighbour's MAC as zebra does. The library's way makes an
 // IPv4-mapped address one of IPv4.
-func (t tunnelTable) setNeighbour(h nextHop) error {
+func setNeighbour(bridge int, h nextHop) error {
 	family := unix.AF_INET6
 	if h.ip.Is4() {
 		family = unix.AF_INET
 	}
 	req := nl.NewNetlinkRequest(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE|unix.NLM_F_ACK)
-	req.AddData(&netlink.Ndmsg{Family: uint8(family), Index: uint32(t.bridge.Attrs().Index), State: netlink.NUD_NOARP, Flags: netlink.NTF_EXT_LEARNED})
+	req.AddData(&netlink.Ndmsg{Family: uint8(family), Index: uint32(bridge), State: netlink.NUD_NOARP, Flags: netlink.NTF_EXT_LEARNED})
 	req.AddData(nl.NewRtAttr(netlink.NDA_DST, h.ip.AsSlice()))
 	req.AddData(nl.NewRtAttr(netlink.NDA_LLADDR, h.mac[:]))
 	req.AddData(nl.NewRtAttr(netlink.NDA_PROTOCOL, []byte{unix.RTPROT_ZEBRA}))
 	if _, err := req.Execute(unix.NETLINK_ROUTE, 0); err != nil {
-		return fmt.Errorf("write the neighbour %s of %s: %w", h.ip, t.bridge.Attrs().Name, err)
+		return fmt.Errorf("write the neighbour %s of interface %d: %w", h.ip, bridge, err)
 	}
 	return nil
 }

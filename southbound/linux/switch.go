@@ -40,6 +40,7 @@ type Switch struct {
 	rules   uint32     // generation of the kernel's rules with them; 0: not known
 	last    leafstate.State
 	left    view // that Apply left of last; nil when not all was in place
+	fdb     fdbState
 
 	softwareMu           sync.Mutex
 	software, softwareOf string // and of which run of bgpd
@@ -99,6 +100,11 @@ func (s *Switch) Apply(ctx context.Context, want leafstate.State) (leafstate.InP
 	err = errors.Join(errs...)
 	var unread error
 	in.Repaired, unread = s.leave(want, found, lacked, err == nil)
+	if down == nil {
+		var entries []string
+		entries, in.Again = s.mendFDB(ctx, want)
+		in.Repaired = append(in.Repaired, entries...)
+	}
 	s.last = want
 	return in, errors.Join(err, unread)
 }

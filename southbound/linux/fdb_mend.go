@@ -1,0 +1,253 @@
+package linux
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/weft-sdn/weft/controller/intent"
+	"github.com/weft-sdn/weft/southbound/frr"
+	"github.com/weft-sdn/weft/southbound/leafstate"
+)
+
+// fdbWhole is how often everything is compared; in between what changed in the kernel.
+const fdbWhole = time.Minute
+
+// fdbState is what is known from one look at the forwarding tables to the next.
+type fdbState struct {
+	seen   fdb // nil before the first
+	doubts fdbDoubts
+	whole  time.Time // when everything was compared last
+	run    string    // of FRR then
+	told   string    // why the last look failed
+}
+
+// mendFDB puts entries of the segments' forwarding tables right that are not as zebra has
+// them, and still are not at a second look. It returns them in words, and whether a look
+// is due soon. What can't be read or written is tried again.
+func (s *Switch) mendFDB(ctx context.Context, want leafstate.State) (repaired []string, again bool) {
+	now := time.Now()
+	done, err := s.lookAtFDB(ctx, want, now)
+	why := ""
+	if err != nil && ctx.Err() == nil {
+		why = err.Error()
+	}
+	if s.fdb.told != why && why != "" {
+		s.log.Warn("forwarding tables can't be compared with zebra's, or mended; trying again", "err", err)
+	}
+	s.fdb.told = why
+	return fdbRepairs(done), s.fdb.doubts.open(now)
+}
+
+func (s *Switch) lookAtFDB(ctx context.Context, want leafstate.State, now time.Time) (told []fdbDiff, err error) {
+	f := &s.fdb
+	if f.doubts == nil {
+		f.doubts = fdbDoubts{}
+	}
+	k, err := readFDB(want)
+	if err != nil {
+		return nil, err
+	}
+	run, since := frrRun(s.config.FRRDir)
+	if run != f.run { // zebra has to hear everything anew
+		*f = fdbState{run: run, doubts: fdbDoubts{}, told: f.told}
+	}
+	asked, whole := f.seen.changed(k.entries), now.Sub(f.whole) >= fdbWhole
+	for key := range f.doubts {
+		asked.add(key)
+	}
+	for vni := range k.devices {
+		if whole {
+			asked[vni] = &fdbScope{all: true}
+		}
+	}
+	w, err := s.zebraHas(ctx, k, asked)
+	if err != nil {
+		f.seen = nil // what changed is to be asked again
+		return nil, err
+	}
+	if whole {
+		f.whole = now
+	}
+	due := f.doubts.look(compareFDB(w, k.entries, asked), f.seen, asked, now.Sub(since) >= fdbSettle, now)
+	f.seen = k.entries
+	if len(due) == 0 {
+		return nil, nil
+	}
+	return s.mendEntries(ctx, k, due)
+}
+
+// mendEntries mends, and takes back what zebra gave up meanwhile.
+func (s *Switch) mendEntries(ctx context.Context, k fdbKernel, due []fdbDiff) (told []fdbDiff, err error) {
+	asked := fdbScopes{}
+	var wrote []fdbDiff
+	for _, x := range due {
+		if e := k.mend(x); e != nil {
+			err = e
+			continue
+		}
+		switch {
+		case s.fdb.doubts.leftover(x):
+			s.log.Info("an entry that zebra left behind is removed", "what", x.String())
+		case x.fault == fdbBogus:
+			told = append(told, x)
+		default:
+			asked.add(x.key)
+			wrote = append(wrote, x)
+		}
+	}
+	if len(wrote) == 0 {
+		return told, err
+	}
+	w, e := s.zebraHas(ctx, k, asked)
+	if e != nil {
+		return told, e
+	}
+	for _, x := range wrote {
+		if v, still := w.want[x.key]; !still || v != x.want {
+			if e := k.remove(x.key, x.want); e != nil {
+				err = e
+			}
+			continue
+		}
+		told = append(told, x)
+	}
+	return told, err
+}
+
+// frrRun names the run of zebra and bgpd, by their command sockets, and says since when
+// it is.
+func frrRun(dir string) (run string, since time.Time) {
+	for _, daemon := range []string{"zebra", "bgpd"} {
+		info, err := os.Stat(filepath.Join(dir, daemon+".vty"))
+		if err != nil {
+			continue
+		}
+		run += info.ModTime().String() + " "
+		if info.ModTime().After(since) {
+			since = info.ModTime()
+		}
+	}
+	return run, since
+}
+
+// zebraHas asks zebra. A segment that zebra does not know, or by another device than the
+// kernel's, is taken out of what is asked for: zebra is about to learn of it.
+func (s *Switch) zebraHas(ctx context.Context, k fdbKernel, asked fdbScopes) (fdbWant, error) {
+	w := fdbWant{map[fdbKey]fdbValue{}, map[fdbKey]bool{}}
+	for vni, sc := range asked {
+		d, ok := k.devices[vni]
+		if !ok {
+			delete(asked, vni)
+			continue
+		}
+		text, err := s.askZebra(ctx, "show evpn vni %d json", vni)
+		if err != nil {
+			return w, err
+		}
+		has, err := frr.ParseEVPNVNI(text)
+		if err != nil {
+			return w, err
+		}
+		if has.VXLAN != d.vxlan {
+			delete(asked, vni)
+			continue
+		}
+		for _, vtep := range has.Flood {
+			w.want[fdbKey{vni: vni, part: floodPart, ip: vtep}] = fdbValue{}
+		}
+		macs, err := s.askStations(ctx, vni, sc)
+		if err != nil {
+			return w, err
+		}
+		ips, err := s.askNeighbours(ctx, vni, sc)
+		if err != nil {
+			return w, err
+		}
+		w.take(vni, macs, ips, k)
+	}
+	return w, nil
+}
+
+func (s *Switch) askZebra(ctx context.Context, format string, args ...any) ([]byte, error) {
+	return VTY(ctx, s.config.FRRDir, "zebra", fmt.Sprintf(format, args...))
+}
+
+// askStations asks zebra for the stations of a scope.
+func (s *Switch) askStations(ctx context.Context, vni intent.VNI, sc *fdbScope) (map[intent.MAC]frr.EVPNPlace, error) {
+	if sc.all || len(sc.macs) > askedMost {
+		text, err := s.askZebra(ctx, "show evpn mac vni %d json", vni)
+		if err != nil {
+			return nil, err
+		}
+		return frr.ParseEVPNMACs(text)
+	}
+	out := map[intent.MAC]frr.EVPNPlace{}
+	for mac := range sc.macs {
+		text, err := s.askZebra(ctx, "show evpn mac vni %d mac %s json", vni, mac)
+		if err != nil {
+			return nil, err
+		}
+		one, err := frr.ParseEVPNMACs(text)
+		if err != nil {
+			return nil, err
+		}
+		if p, ok := one[mac]; ok {
+			out[mac] = p
+		}
+	}
+	return out, nil
+}
+
+// askNeighbours asks zebra for the addresses of a scope.
+func (s *Switch) askNeighbours(ctx context.Context, vni intent.VNI, sc *fdbScope) (map[netip.Addr]frr.EVPNPlace, error) {
+	if sc.all || len(sc.ips) > askedMost {
+		text, err := s.askZebra(ctx, "show evpn arp-cache vni %d json", vni)
+		if err != nil {
+			return nil, err
+		}
+		return frr.ParseEVPNNeighbours(text)
+	}
+	out := map[netip.Addr]frr.EVPNPlace{}
+	for ip := range sc.ips {
+		text, err := s.askZebra(ctx, "show evpn arp-cache vni %d ip %s json", vni, ip)
+		if err != nil {
+			return nil, err
+		}
+		one, err := frr.ParseEVPNNeighbours(text)
+		if err != nil {
+			return nil, err
+		}
+		if p, ok := one[ip]; ok {
+			out[ip] = p
+		}
+	}
+	return out, nil
+}
+
+// take notes what follows from zebra's stations and neighbours of a segment. Of a station
+// that zebra has elsewhere, or the bridge behind a port, zebra is about to decide, or the
+// tunnel's entry does no harm.
+func (w fdbWant) take(vni intent.VNI, macs map[intent.MAC]frr.EVPNPlace, ips map[netip.Addr]frr.EVPNPlace, k fdbKernel) {
+	for mac, p := range macs {
+		tunnel, bridge := fdbKey{vni: vni, part: tunnelPart, mac: mac}, fdbKey{vni: vni, part: bridgePart, mac: mac}
+		if !p.VTEP.IsValid() || k.ports[station{vni, mac}] {
+			w.open[tunnel], w.open[bridge] = true, true
+			continue
+		}
+		w.want[tunnel], w.want[bridge] = fdbValue{vtep: p.VTEP}, fdbValue{}
+	}
+	for ip, p := range ips {
+		key := fdbKey{vni: vni, part: neighbourPart, ip: ip}
+		if e, have := k.entries[key]; !p.VTEP.IsValid() {
+			// zebra takes what a person wrote for a neighbour at a port of ours. Those the
+			// kernel resolves, and does not hold for good.
+			w.open[key] = !have || e.learned
+			continue
+		}
+		w.want[key] = fdbValue{mac: p.MAC}
+	}
+}
