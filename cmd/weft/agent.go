@@ -142,6 +142,8 @@ func (o agentOptions) run(ctx context.Context) error {
 		disk = &agent.Disk{Dir: o.stateDir}
 	}
 	cl = cl.WithCredential(id.Secret)
+	tables := linux.NewTables()
+	o.switchConfig.Tables = tables
 	sw := linux.New(o.switchConfig)
 	node := cmp.Or(o.node, id.Node)
 	if node == "" {
@@ -158,8 +160,9 @@ func (o agentOptions) run(ctx context.Context) error {
 		}
 		o.log.Info("serving", "node", node, "controller", o.controller)
 		wires := linux.NewWires(node, o.log)
-		err := (&agent.Agent{Node: node, Serial: o.serial, Controller: cl, Switch: sw, Tables: linux.NewTables(), Wires: wires, Counting: linux.NewCounting(),
-			Joining: o.joining(cl, wires, node), Routing: newRouting(node, cl, o.switchConfig), Logger: o.log, Underlay: linux.NewUnderlay(o.switchConfig.FRRDir, o.log), Disk: disk}).Run(ctx)
+		err := (&agent.Agent{Node: node, Serial: o.serial, Controller: cl, Switch: sw, Tables: tables, Wires: wires, Counting: linux.NewCounting(),
+			Joining: o.joining(cl, wires, node), Routing: newRouting(node, cl, o.switchConfig),
+			Asked: &agent.Asked{Node: node, Asker: cl, Answers: linux.Flows{}, Logger: o.log}, Logger: o.log, Underlay: linux.NewUnderlay(o.switchConfig.FRRDir, o.log), Disk: disk}).Run(ctx)
 		var moved *agent.MovedError
 		if !errors.As(err, &moved) {
 			return ended(err)

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -62,6 +63,16 @@ Try it on one machine, as root:
 	return c
 }
 
+// meant names the subcommands that are much like a word that is none.
+func meant(c *cobra.Command, word string) string {
+	c.SuggestionsMinimumDistance = 2
+	like := c.SuggestionsFor(word)
+	if len(like) == 0 {
+		return ""
+	}
+	return ": is it " + strings.Join(like, " or ") + "?"
+}
+
 // strict makes wrong arguments usage errors, all the way down, and lets a
 // command that only has subcommands refuse others.
 func strict(c *cobra.Command) {
@@ -78,7 +89,7 @@ func strict(c *cobra.Command) {
 		if sub.HasSubCommands() && sub.RunE == nil && sub.Run == nil {
 			sub.RunE = func(c *cobra.Command, args []string) error {
 				if len(args) > 0 {
-					return usageError{fmt.Errorf("%s has no subcommand %q; see %s --help", c.CommandPath(), args[0], c.CommandPath())}
+					return usageError{fmt.Errorf("%s has no subcommand %q%s; see %s --help", c.CommandPath(), args[0], meant(c, args[0]), c.CommandPath())}
 				}
 				return c.Help()
 			}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -109,6 +110,9 @@ func (a *app) send(c *cobra.Command, p *policyFlags, o *intent.SteeringPolicy) e
 		return err
 	}
 	fmt.Fprintf(a.out, "%s %s\n", shortRef(o.Ref()), res.Action)
+	for _, w := range res.Warnings {
+		fmt.Fprintf(a.err, "Warning: %s\n", w)
+	}
 	if p.wait {
 		_, err = cl.Await(c.Context(), o.Ref(), res.Object.Meta().Revision, p.timeout)
 	}
@@ -125,6 +129,9 @@ serves, until one is back.`,
 		Example: `  weft steer pin --from leaf1 --to leaf3 --via spine2
   weft steer pin --from leaf1 --via spine1,spine2 --until 2h`,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if len(via) == 0 {
+				return usageError{errors.New("say by which switches with --via, as --via spine2")}
+			}
 			p.spec.Pin = &intent.SteeringPin{Via: via}
 			o, err := p.object("pin")
 			if err != nil {
@@ -146,6 +153,9 @@ func newSteerAvoid(a *app) *cobra.Command {
 		Example: `  weft steer avoid --link leaf1:eth2
   weft steer avoid --node spine2 --from leaf1 --until 2026-12-24T18:00:00Z`,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if len(avoid.Links)+len(avoid.Nodes) == 0 {
+				return usageError{errors.New("say what to avoid with --link or --node, as --link leaf1:eth2")}
+			}
 			p.spec.Avoid = avoid
 			o, err := p.object(append(append([]string{"avoid"}, avoid.Links...), avoid.Nodes...)...)
 			if err != nil {
@@ -168,6 +178,9 @@ func newSteerWeight(a *app) *cobra.Command {
 		Example: `  weft steer weight --to leaf3 --via spine1=3,spine2=1`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var err error
+			if len(via) == 0 {
+				return usageError{errors.New("say in which proportions with --via, as --via spine1=3,spine2=1")}
+			}
 			if p.spec.Weight, err = parseWeights(via); err != nil {
 				return usageError{err}
 			}
@@ -202,13 +215,17 @@ func parseWeights(words []string) (map[string]int, error) {
 
 func newSteerAuto(a *app) *cobra.Command {
 	p := &policyFlags{}
-	objective := ""
+	auto := &intent.SteeringAuto{}
 	c := &cobra.Command{
 		Use: "auto", Short: "Let the controller divide traffic by what it measures", Args: cobra.NoArgs,
+		Long: `Let the controller divide traffic by what it measures, so that the most utilised link
+is utilised least. With --most only so many pairs of leaf and VTEP are steered, those
+with the most traffic: elephants; the mice stay on ECMP.`,
 		Example: `  weft steer auto --objective min-max-utilisation
+  weft steer auto --most 20
   weft steer auto --from leaf1`,
 		RunE: func(c *cobra.Command, _ []string) error {
-			p.spec.Auto = &intent.SteeringAuto{Objective: objective}
+			p.spec.Auto = auto
 			o, err := p.object("auto")
 			if err != nil {
 				return err
@@ -217,7 +234,8 @@ func newSteerAuto(a *app) *cobra.Command {
 		},
 	}
 	p.add(c, true)
-	c.Flags().StringVar(&objective, "objective", intent.MinMaxUtilisation, "what is to be least: "+intent.MinMaxUtilisation)
+	c.Flags().IntVar(&auto.Most, "most", 0, "how many pairs of leaf and VTEP are steered at most, those with the most traffic; all when zero")
+	c.Flags().StringVar(&auto.Objective, "objective", intent.MinMaxUtilisation, "what is to be least: "+intent.MinMaxUtilisation)
 	return c
 }
 
@@ -303,6 +321,8 @@ func actionOf(s intent.SteeringPolicySpec) string {
 			each = append(each, fmt.Sprintf("%s=%d", name, s.Weight[name]))
 		}
 		words = append(words, strings.Join(each, ","))
+	case s.Auto != nil && s.Auto.Most > 0:
+		words = append(words, fmt.Sprintf("most=%d", s.Auto.Most))
 	}
 	if s.Suspended {
 		words = append(words, "(suspended)")

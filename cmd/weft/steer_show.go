@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -122,15 +123,41 @@ func newSteerSuspend(a *app, suspend bool) *cobra.Command {
 }
 
 func newSteerExplain(a *app) *cobra.Command {
-	var tenant string
+	var tenant, network, flow string
 	c := &cobra.Command{
 		Use: "explain FROM TO", Short: "Tell which policy decides between two leaves, and what the leaf does", Args: cobra.ExactArgs(2),
-		Example: `  weft steer explain leaf1 leaf3`,
+		Long: `Tell which policies are about the traffic between two leaves, and which routes the
+leaf has been given.
+
+With --flow it names the links that one flow takes now. The flow is the tenant's:
+addresses, protocol and ports of its packets. Its leaf's agent sees in which tunnel it
+leaves, so it must be sent while this is asked, or within 3 s; then the kernel of each
+switch on the way is asked where it sends that outer header. Nothing is sent for it. A
+flow that is not sent now can be given by its outer header: the addresses of the VTEPs,
+17, the tunnel's source port, and 4789.`,
+		Example: `  weft steer explain leaf1 leaf3
+  weft steer explain leaf1 leaf3 --tenant blue --flow 10.0.0.1,10.0.0.3,tcp,45012,443
+  weft steer explain leaf1 leaf3 --flow 10.254.0.1,10.254.0.3,17,51034,4789`,
 		RunE: func(c *cobra.Command, args []string) error {
-			return a.explain(c.Context(), args[0], args[1], tenant)
+			q := client.FlowQuestion{From: args[0], To: args[1], Tenant: tenant, Network: network}
+			if network != "" && tenant == "" {
+				return usageError{errors.New("--network goes with --tenant: say whose network it is")}
+			}
+			if c.Flags().Changed("flow") {
+				var err error
+				if q.Header, err = parseFlow(flow); err != nil {
+					return usageError{err}
+				}
+			}
+			if err := a.explain(c.Context(), args[0], args[1], tenant); err != nil || !q.Header.From.IsValid() {
+				return err
+			}
+			return a.explainFlow(c.Context(), q)
 		},
 	}
 	c.Flags().StringVarP(&tenant, "tenant", "t", "", "the traffic of this tenant")
+	c.Flags().StringVar(&network, "network", "", "with --flow: only in this network of the tenant, or routed")
+	c.Flags().StringVar(&flow, "flow", "", "name the links of this flow: SRC,DST,PROTO,SPORT,DPORT, or SRC,DST,PROTO where there are no ports")
 	return c
 }
 
@@ -209,6 +236,9 @@ func (a *app) planChange(ctx context.Context, cl *client.Client, q client.Steeri
 	}
 	for _, p := range then.Problems {
 		fmt.Fprintf(a.err, "Warning: policy %s: %s\n", p.Policy, p.Message)
+	}
+	for _, o := range then.Overloads {
+		fmt.Fprintf(a.err, "Warning: with policy %s %s\n", strings.Join(o.Policies, ", "), o.Message)
 	}
 	key := func(r intent.SteeredRoute) string { return r.Device + " " + r.Prefix.String() }
 	has := map[string]intent.SteeredRoute{}

@@ -28,8 +28,10 @@ import (
 	"github.com/weft-sdn/weft/fabric/device"
 	"github.com/weft-sdn/weft/fabric/load"
 	"github.com/weft-sdn/weft/fabric/paths"
+	"github.com/weft-sdn/weft/fabric/steering"
 	"github.com/weft-sdn/weft/southbound"
 	"github.com/weft-sdn/weft/southbound/switchstate"
+	"github.com/weft-sdn/weft/topology"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -97,8 +99,16 @@ func newDevices() *devices {
 	}}
 }
 
-func (d *devices) PlanSteering(engine.SteeringQuestion) (engine.SteeringPlan, error) {
-	return engine.SteeringPlan{Unfit: map[string]error{"p": errors.New("does not fit")}}, nil
+func (d *devices) PlanSteering(q engine.SteeringQuestion) (engine.SteeringPlan, error) {
+	plan := engine.SteeringPlan{Unfit: map[string]error{"p": errors.New("does not fit")}}
+	if len(q.Policies) == 1 && q.Policies[0].Metadata.Name == "heavy" {
+		end := func(node string) topology.End { return topology.End{Node: node, Interface: "eth1"} }
+		plan.Overloads = []steering.Overload{
+			{Link: steering.Link{From: end("leaf1"), To: end("spine1"), Capacity: 10e9}, Rate: 12e9, ECMP: 6e9, Policies: []string{"heavy"}},
+			{Link: steering.Link{From: end("leaf2"), To: end("spine1"), Capacity: 10e9}, Rate: 12e9, ECMP: 6e9, Policies: []string{"another"}},
+		}
+	}
+	return plan, nil
 }
 
 func (d *devices) Status(o intent.Object) *intent.Status {

@@ -97,6 +97,7 @@ func (s *Server) registerOperation() {
 	huma.Register(s.api, huma.Operation{OperationID: "getSwitch", Method: http.MethodGet, Path: "/v1/nodes/{name}/switch", Tags: []string{"Operation"},
 		Summary: "Ports of a switch, and who is at their other ends", Errors: []int{http.StatusNotFound}}, s.ports)
 	s.registerPaths()
+	s.registerFlow()
 	s.registerCounters()
 	s.registerSharedCounters()
 }

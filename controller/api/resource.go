@@ -60,6 +60,8 @@ type putOutput[T any] struct {
 	Status int
 	ETag   string `header:"ETag" doc:"The object's revision in quotes"`
 	Action string `header:"Weft-Action" enum:"created,configured,unchanged" doc:"What a PUT did"`
+	// Warnings are of what may be done and is perhaps not meant.
+	Warnings []string `header:"Weft-Warning" doc:"What the object would do that is perhaps not meant, such as a link on which a steering policy puts more than it has"`
 	Body   *T
 }
 
@@ -184,6 +186,9 @@ func (r *resource[T, P]) put(ctx context.Context, ref intent.Ref, in *PutParams)
 	out := &putOutput[T]{Status: http.StatusOK, Action: string(action(res))}
 	if rev := res.Object.Meta().Revision; rev != 0 {
 		out.ETag = etag(rev)
+	}
+	if p, ok := res.Object.(*intent.SteeringPolicy); ok {
+		out.Warnings = s.overloads(p)
 	}
 	if res.Created && !in.DryRun {
 		out.Status = http.StatusCreated

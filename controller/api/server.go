@@ -96,6 +96,7 @@ type Status interface {
 	SwitchState(ctx context.Context, node, serial string, since uint64) (switchstate.State, error)
 	Cabling() engine.Cabling
 	Underlay
+	Flows
 	// Reporting lists the switches of which agents report now, by name.
 	Reporting() []engine.Reporting
 	// PortsAt lists the ports on a node, or bound or moving to it.

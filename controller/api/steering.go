@@ -42,7 +42,10 @@ func (s *Server) planSteering(ctx context.Context, in *steeringInput) (*steering
 	if err != nil {
 		return nil, s.fail(ctx, parameter("body", "policies", "can't be planned: %v", err))
 	}
-	out := &steeringOutput{client.SteeringPlan{Routes: append([]intent.SteeredRoute{}, plan.Routes...), Problems: []client.SteeringProblem{}}}
+	out := &steeringOutput{client.SteeringPlan{Routes: append([]intent.SteeredRoute{}, plan.Routes...), Problems: []client.SteeringProblem{}, Overloads: []client.SteeringOverload{}}}
+	for _, o := range plan.Overloads {
+		out.Body.Overloads = append(out.Body.Overloads, client.SteeringOverload{From: o.From.String(), To: o.To.String(), Capacity: o.Capacity, Rate: o.Rate, ECMP: o.ECMP, Policies: o.Policies, Message: o.String()})
+	}
 	for _, name := range slices.Sorted(maps.Keys(plan.Unfit)) {
 		out.Body.Problems = append(out.Body.Problems, client.SteeringProblem{Policy: name, Message: plan.Unfit[name].Error()})
 	}
@@ -52,3 +55,23 @@ func (s *Server) planSteering(ctx context.Context, in *steeringInput) (*steering
 	}
 	return out, nil
 }
+
+// overloads warns of the links on which a policy would put more than they have.
+func (s *Server) overloads(p *intent.SteeringPolicy) (out []string) {
+	if s.cfg.Status.Ready() != nil {
+		return nil
+	}
+	plan, err := s.cfg.Status.PlanSteering(engine.SteeringQuestion{Policies: []*intent.SteeringPolicy{p}})
+	if err != nil {
+		return nil // its status tells why
+	}
+	for _, o := range plan.Overloads {
+		if slices.Contains(o.Policies, p.Metadata.Name) {
+			out = append(out, "with policy "+p.Metadata.Name+" "+o.String())
+		}
+	}
+	return out[:min(len(out), warningsMost)]
+}
+
+// warningsMost bounds the warnings of an answer.
+const warningsMost = 8

@@ -74,9 +74,13 @@ func (e *Engine) Choice() Choice {
 func (c *chooser) run(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	var last time.Time
+	var last, looked time.Time
 	for {
 		now := time.Now()
+		if now.Sub(looked) >= overloadEvery {
+			c.engine.steerer.watchOverloads()
+			looked = now
+		}
 		if began := c.controller == nil; began || now.Sub(last) >= chooseEvery {
 			c.step(now)
 			last = now

@@ -70,6 +70,7 @@ type Engine struct {
 	transit   *transit
 	unknowns  *unknowns
 	loads     *loads
+	questions *questions
 	colours   *colours
 
 	mu       sync.RWMutex
@@ -105,7 +106,7 @@ func New(c Config) *Engine {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	e := &Engine{
-		config: c, log: c.Logger, events: newRing(eventsKept), moves: newMoveQueue(), wakes: newWakes(), wiring: newWiring(), routing: newRouting(), underlay: newUnderlay(), transit: newTransit(), unknowns: newUnknowns(), loads: newLoads(),
+		config: c, log: c.Logger, events: newRing(eventsKept), moves: newMoveQueue(), wakes: newWakes(), wiring: newWiring(), routing: newRouting(), underlay: newUnderlay(), transit: newTransit(), unknowns: newUnknowns(), loads: newLoads(), questions: newQuestions(),
 		model: overlay.NewModel(), objects: map[intent.Ref]int64{}, members: map[intent.Ref]map[intent.Ref]struct{}{}, sessions: map[string]*session{}, ending: map[string]*session{}, moving: map[intent.Ref]*moving{}, trims: map[intent.VNI]struct{}{},
 		changed: make(chan struct{}),
 	}

@@ -55,7 +55,9 @@ type steerer struct {
 	plan     steerPlan
 	colours  steering.Colours // as handed to those who send
 	coloured bool             // they were handed over, after the start
-	leaves   map[string]*steeredLeaf
+	// overloaded says, by policy, on which links it puts more than they have now.
+	overloaded map[string][]string
+	leaves     map[string]*steeredLeaf
 }
 
 // steerPlan is what was planned last.

@@ -26,6 +26,8 @@ type SteeringPlan struct {
 	// Unfit says why policies do nothing, and Fallen where they fall back to ECMP.
 	Unfit  map[string]error
 	Fallen []steering.Fallen
+	// Overloads are of the traffic of the last 10 s.
+	Overloads []steering.Overload
 }
 
 // PlanSteering plans as if policies were others and more were down. Nothing is done.
@@ -58,9 +60,13 @@ func (e *Engine) PlanSteering(q SteeringQuestion) (SteeringPlan, error) {
 	}
 	p.down = down
 	p.plan(rules, chosen)
+	down = p.downIn()
 	out := SteeringPlan{Unfit: p.unfit, Fallen: p.planned.Fallen}
 	for _, r := range p.planned.Routes {
 		out.Routes = append(out.Routes, steeredRoute(r, ""))
+	}
+	if p.err == nil {
+		out.Overloads, p.err = e.overloads(policies, nodes, links, chosen, down)
 	}
 	return out, p.err
 }

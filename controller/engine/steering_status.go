@@ -22,6 +22,7 @@ const (
 	codeFallenBack   = "FallenBack"   // all ways that it leaves are down
 	codeFrozen       = "Frozen"
 	codeUnverified   = "Unverified"
+	codeOverload     = "Overload" // a warning: it puts more on a link than it has
 )
 
 // status is what the leaves say about a policy. The engine's lock is held.
@@ -61,6 +62,9 @@ func (s *steerer) status(p *intent.SteeringPolicy) *intent.Status {
 			worsen(intent.PhaseDegraded, intent.Reason{Device: f.From, Code: codeFallenBack,
 				Message: fmt.Sprintf("all ways to %s that the policy leaves are down: plain ECMP serves", f.To), Action: "mend the links, or change the policy"})
 		}
+	}
+	if links := s.overloaded[name]; len(links) > 0 {
+		worsen(intent.PhaseReady, overload(links))
 	}
 	told := map[string]bool{}
 	for _, r := range s.plan.planned.Routes {

@@ -56,9 +56,10 @@ type SteeringAvoid struct {
 	Nodes []string `json:"nodes,omitempty" yaml:"nodes,omitempty" doc:"Switches"`
 }
 
-// SteeringAuto names the objective.
+// SteeringAuto names the objective, and bounds what is steered for it.
 type SteeringAuto struct {
 	Objective string `json:"objective,omitempty" yaml:"objective,omitempty" doc:"min-max-utilisation: the most utilised link is to be utilised least" enum:"min-max-utilisation"`
+	Most      int    `json:"most,omitempty" yaml:"most,omitempty" doc:"How many pairs of leaf and VTEP are steered at most, those with the most traffic; the others stay on ECMP. All when left out" minimum:"0" maximum:"100000"`
 }
 
 // MinMaxUtilisation is the only objective: the most utilised link is to be utilised
@@ -70,6 +71,7 @@ const (
 	MaxSteeringWeight   = 64
 	maxSteeringPriority = 1 << 30
 	maxSteeringNames    = 64
+	maxSteeringMost     = 100_000
 )
 
 // Directions of a steering policy.
@@ -171,6 +173,9 @@ func (p *SteeringPolicy) Validate() error {
 	}
 	if a := s.Auto; a != nil && a.Objective != "" && a.Objective != MinMaxUtilisation {
 		f.Add("spec.auto.objective", "%q is not known: use %s", a.Objective, MinMaxUtilisation)
+	}
+	if a := s.Auto; a != nil && (a.Most < 0 || a.Most > maxSteeringMost) {
+		f.Add("spec.auto.most", "%d is outside 0..%d", a.Most, maxSteeringMost)
 	}
 	return f.Err()
 }

@@ -186,7 +186,7 @@ func (c *Controller) Step(now time.Time, m demand.Matrix, f Failure) (Outcome, e
 	}
 	s := &stepping{Controller: c, placed: traffic.place(routes, c.settings.Seed), now: now}
 	if c.rules != nil {
-		s.placed, s.open, s.decided = s.placed.narrow(c.rules)
+		s.placed, s.open, s.decided = s.placed.narrow(c.rules, c.cells)
 	}
 	s.withdraw()
 	s.mark()

@@ -120,3 +120,44 @@ func TestAFabricThatChangesKeepsWhatIsChosen(t *testing.T) {
 		require.False(t, slices.ContainsFunc(hops, func(h Hop) bool { return h.Link.To.Node == "spine1" }))
 	}
 }
+
+// With most only the pairs with the most traffic are steered, and mice stay on ECMP; two
+// of about one size do not take turns, and one that is far larger takes the place.
+func TestOnlyTheLargestAreSteered(t *testing.T) {
+	d := newDrive(t, twoTier(4, 2), Capacities{Default: 10e9, Of: map[string]float64{"spine2": 2e9}}, Damping{Gain: 0.05, Share: 1})
+	rules, err := Compile(d.c.network, policies(t, "kind: SteeringPolicy\nmetadata: {name: a}\nspec: {auto: {most: 2}}\n"), now)
+	require.NoError(t, err)
+	d.c.Follow(d.c.network, rules)
+	rates := map[string]float64{"leaf1 leaf2": 8e9, "leaf2 leaf3": 6e9, "leaf3 leaf4": 5.5e9, "leaf4 leaf1": 1e9}
+	step := func() []string {
+		var ds []demand.Demand
+		for pair, rate := range rates {
+			var k demand.Key
+			_, err := fmt.Sscan(pair, &k.From, &k.To)
+			require.NoError(t, err)
+			ds = append(ds, demand.Demand{Key: k, Rate: rate})
+		}
+		m, err := demand.New(ds)
+		require.NoError(t, err)
+		d.step(5*time.Second, m, Failure{})
+		var out []string
+		for k := range d.c.Chosen() {
+			out = append(out, k.From+" "+k.To)
+		}
+		slices.Sort(out)
+		return out
+	}
+	for range 5 {
+		step()
+	}
+	require.Equal(t, []string{"leaf1 leaf2", "leaf2 leaf3"}, step())
+	settled := d.total()
+	for i := range 20 { // they swing about each other
+		rates["leaf2 leaf3"], rates["leaf3 leaf4"] = 6e9-float64(i%2)*0.8e9, 5.5e9+float64(i%2)*0.5e9
+		require.Equal(t, []string{"leaf1 leaf2", "leaf2 leaf3"}, step())
+	}
+	require.Equal(t, settled, d.total(), "nothing is changed by that")
+	rates["leaf3 leaf4"] = 9e9
+	step()
+	require.Equal(t, []string{"leaf1 leaf2", "leaf3 leaf4"}, step())
+}

@@ -359,7 +359,7 @@ func (p *planner) auto(r *Rules, traffic Traffic, s Settings) error {
 		return err
 	}
 	placed := merged.place(p.Routes, s.Seed)
-	narrowed, free, parts := placed.narrow(r)
+	narrowed, free, parts := placed.narrow(r, nil)
 	c, err := narrowed.choose(narrowed.hashed(parts), narrowed.largest(free, s.Most), s)
 	if err != nil {
 		return err

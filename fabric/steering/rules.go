@@ -237,6 +237,7 @@ type decision struct {
 	policy  string    // that decides; empty for plain ECMP
 	avoided string    // the last policy that took ways away
 	auto    bool      // the optimiser decides, among the ways with a part
+	most    int       // and for how many cells of the policy, the largest; zero is all
 	parts   []float64 // by way, with sum 1; nil is even over all
 	// stranded: all ways that the rules leave are down, so ECMP serves.
 	stranded bool
@@ -268,7 +269,9 @@ func (r *Rules) decide(routes *Routes, from, to int, of ColourScope) decision {
 			}
 		case u.decides() && d.policy == "":
 			d.policy, d.auto, floor = u.Name, u.Spec.Auto != nil, u.Spec.Priority
-			if !d.auto {
+			if d.auto {
+				d.most = u.Spec.Auto.Most
+			} else {
 				changed = true
 				r.network.weigh(ways, u.via, parts)
 			}

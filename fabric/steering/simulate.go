@@ -168,14 +168,22 @@ func (p *placed) largest(free []bool, n int) []bool {
 // under is the load with the rules; what they leave to the optimiser is optimised
 // with all else in place.
 func (p *placed) under(rules *Rules, s Settings) ([]float64, error) {
-	narrowed, free, parts := p.narrow(rules)
+	narrowed, free, parts := p.narrow(rules, nil)
 	c, err := narrowed.choose(narrowed.hashed(parts), narrowed.largest(free, s.Most), s)
 	return c.load, err
 }
 
+// stays is by how much a cell that is steered counts as larger than it is when only the
+// largest are, so that those of about one size do not take turns.
+const stays = 1.25
+
 // narrow applies the rules: the cells that they leave to the optimiser are free and
-// have only the ways that are left to them, the others have parts.
-func (p *placed) narrow(rules *Rules) (narrowed *placed, free []bool, parts congestion.Split) {
+// have only the ways that are left to them, the others have parts. Where a policy leaves
+// only so many cells to it, those are the largest; those that are steered already stay
+// while others are not a quarter larger.
+func (p *placed) narrow(rules *Rules, is map[demand.Key]steered) (narrowed *placed, free []bool, parts congestion.Split) {
+	bounded := map[string][]int{} // cells of policies that leave only so many, by the policy
+	most := map[string]int{}
 	parts = make(congestion.Split, len(p.cells))
 	free = make([]bool, len(p.cells))
 	problem := *p.problem
@@ -183,6 +191,9 @@ func (p *placed) narrow(rules *Rules) (narrowed *placed, free []bool, parts cong
 	for i, c := range p.cells {
 		d := rules.decide(p.Routes, c.from, c.to, ColourScope{Tenant: c.Tenant})
 		parts[i], free[i] = d.parts, d.auto
+		if d.auto && d.most > 0 {
+			bounded[d.policy], most[d.policy] = append(bounded[d.policy], i), d.most
+		}
 		if !d.auto || d.parts == nil {
 			continue
 		}
@@ -194,6 +205,18 @@ func (p *placed) narrow(rules *Rules) (narrowed *placed, free []bool, parts cong
 			}
 		}
 		parts[i] = nil
+	}
+	size := func(i int) float64 {
+		if _, ok := is[p.cells[i].Key]; ok {
+			return stays * p.cells[i].Rate
+		}
+		return p.cells[i].Rate
+	}
+	for policy, all := range bounded {
+		slices.SortStableFunc(all, func(a, b int) int { return cmp.Compare(size(b), size(a)) })
+		for _, i := range all[min(most[policy], len(all)):] {
+			free[i] = false
+		}
 	}
 	out := *p
 	out.problem = &problem

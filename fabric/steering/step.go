@@ -38,7 +38,7 @@ func (s *stepping) withdraw() {
 		case !ok:
 			why = "there is no traffic, or no way for it"
 		case s.open != nil && !s.open[i]:
-			why = "another policy decides"
+			why = "another policy decides, or others have more traffic"
 		}
 		if why != "" {
 			delete(s.Controller.cells, key)

@@ -78,6 +78,7 @@ type Agent struct {
 	Tables     Tables
 	Wires      Wires
 	Routing    *Routing // of the underlay; nil where it is not to be reported
+	Asked      *Asked   // about single flows; nil where nothing is answered
 	// Joining announces the switch, with Wires, while the controller does not know it
 	// by the node's name; all that is in place stays. Nil leaves that out.
 	Joining  *Joining
@@ -123,6 +124,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.whileLeaf(ctx, leaf) })
 	if a.Routing != nil {
 		g.Go(func() error { return a.Routing.Run(ctx) })
+	}
+	if a.Asked != nil {
+		g.Go(func() error { return a.Asked.Run(ctx) })
 	}
 	return g.Wait()
 }

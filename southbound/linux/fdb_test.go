@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
 
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/southbound/frr"
@@ -201,6 +202,36 @@ func TestBogusEntriesOfFDB(t *testing.T) {
 	delete(w.want, fdbNeighbour)
 	k.entries[fdbNeighbour] = fdbEntry{fdbValue: fdbValue{mac: fdbB, alien: true}, device: 6}
 	require.Len(t, look(fdbDoubts{}, seen, false), 1, "it came in place of zebra's")
+}
+
+// While the kernel tells of nothing there is no look, but for doubts, another state, what
+// was missed, and once a minute.
+func TestIdleFDB(t *testing.T) {
+	now := time.Now()
+	f := fdbState{seen: fdb{}, doubts: fdbDoubts{}, whole: now, rev: 7}
+	require.True(t, f.idle(7, now))
+	require.False(t, f.idle(8, now))
+	require.False(t, f.idle(7, now.Add(fdbWhole)))
+	f.doubts[fdbFloodToP] = fdbDoubt{}
+	require.False(t, f.idle(7, now))
+	require.False(t, fdbState{whole: now, rev: 7}.idle(7, now), "the look before failed")
+
+	tables := NewTables()
+	quiet, n := tables.quiet(0)
+	require.False(t, quiet, "nothing is followed")
+	tables.follows(true)
+	quiet, n = tables.quiet(n)
+	require.False(t, quiet, "what came before is not known")
+	quiet, n = tables.quiet(n)
+	require.True(t, quiet)
+	tables.take(netlink.NeighUpdate{})
+	quiet, n = tables.quiet(n)
+	require.False(t, quiet)
+	tables.follows(false)
+	quiet, _ = tables.quiet(n)
+	require.False(t, quiet)
+	quiet, _ = (*Tables)(nil).quiet(0)
+	require.False(t, quiet)
 }
 
 // Many entries of a kind are told in one line.

@@ -26,6 +26,9 @@ type Config struct {
 	// Keeper is the address of the route reflector beside bgpd with which it
 	// peers instead of the controllers; none when not valid.
 	Keeper netip.Addr
+	// Tables follow the same kernel: while they hear of nothing the forwarding tables are
+	// not read. They are read each time when it is nil.
+	Tables *Tables
 	Logger *slog.Logger
 }
 

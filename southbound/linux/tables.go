@@ -32,6 +32,10 @@ type Tables struct {
 	changed chan struct{}
 	buffer  int // for messages, in bytes
 	lost    int // times that there were too many
+	// heard counts the messages of forwarding and neighbour tables, and subscriptions;
+	// following says that there is one.
+	heard     uint64
+	following bool
 }
 
 // views are the kernel's tables, as it has them.
@@ -309,10 +313,30 @@ func (v views) seeFlood(f vtep, there bool) (before, after []leafstate.Entry) {
 	return nil, []leafstate.Entry{f.entry()}
 }
 
+// quiet reports whether the kernel told of no change since a count of messages, and what
+// the count is now.
+func (t *Tables) quiet(since uint64) (quiet bool, now uint64) {
+	if t == nil {
+		return false, 0
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.following && t.heard == since, t.heard
+}
+
+// follows notes that messages come, or don't any more.
+func (t *Tables) follows(yes bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.following = yes
+	t.heard++
+}
+
 // take takes a message.
 func (t *Tables) take(u netlink.NeighUpdate) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.heard++
 	t.turn(t.see(&u.Neigh, u.Type == unix.RTM_NEWNEIGH))
 }
 
@@ -374,6 +398,8 @@ func (t *Tables) follow(ctx context.Context) error {
 	if err := t.Read(); err != nil { // after subscribing: nothing falls between
 		return err
 	}
+	t.follows(true)
+	defer t.follows(false)
 	old := time.NewTimer(time.Hour)
 	defer old.Stop()
 	for {

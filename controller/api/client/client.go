@@ -138,6 +138,8 @@ type PutOptions struct {
 type PutResult struct {
 	Object intent.Object // with status, and with what was allocated
 	Action Action
+	// Warnings are of what was done, or with DryRun would be, and is perhaps not meant.
+	Warnings []string
 }
 
 // Put writes an object whole.
@@ -160,7 +162,7 @@ func (c *Client) Put(ctx context.Context, o intent.Object, opt PutOptions) (PutR
 		return PutResult{}, err
 	}
 	got, err := decode(o.Ref().Kind, b)
-	return PutResult{Object: got, Action: Action(head.Get(ActionHeader))}, err
+	return PutResult{Object: got, Action: Action(head.Get(ActionHeader)), Warnings: head.Values(WarningHeader)}, err
 }
 
 // Get reads one object, with status.

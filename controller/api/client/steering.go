@@ -25,6 +25,19 @@ type SteeringDraft struct {
 type SteeringPlan struct {
 	Routes   []intent.SteeredRoute `json:"routes" nullable:"false" doc:"Of all leaves: before is ECMP, after is what the leaf is given"`
 	Problems []SteeringProblem     `json:"problems" nullable:"false" doc:"Policies that do nothing, or fall back to ECMP, and why"`
+	// Overloads are by the traffic of the last 10 s.
+	Overloads []SteeringOverload `json:"overloads" nullable:"false" doc:"Links on which policies that pin or weigh would put more than they have, of the traffic of the last 10 s; of links whose capacity is known"`
+}
+
+// SteeringOverload is a link on which policies put more than it has, and than ECMP would.
+type SteeringOverload struct {
+	From     string   `json:"from" doc:"Interface of the switch that sends, as leaf1:eth1"`
+	To       string   `json:"to" doc:"Interface at the other end"`
+	Capacity float64  `json:"capacity" doc:"Bits per second"`
+	Rate     float64  `json:"rate" doc:"Bits per second of the traffic that is measured, with the policies"`
+	ECMP     float64  `json:"ecmp" doc:"Bits per second by plain ECMP"`
+	Policies []string `json:"policies" nullable:"false" doc:"Those that put more on it than ECMP"`
+	Message  string   `json:"message"`
 }
 
 // SteeringProblem is why a policy does not do what it says.

@@ -90,6 +90,9 @@ const (
 	Unchanged  Action = "unchanged"
 )
 
+// WarningHeader carries each warning in the answer to a PUT.
+const WarningHeader = "Weft-Warning"
+
 // ActionHeader carries the Action in the answer to a PUT.
 const ActionHeader = "Weft-Action"
 
