@@ -29,7 +29,8 @@ import (
 )
 
 // TestMain gives the labs of the tests namespaces that nobody else sees, so that labs of
-// the same names may be up on the machine.
+// the same names may be up on the machine. To look into one while a test runs:
+// "nsenter -m -t PID ip netns exec weft-LAB-NODE ...", with PID that of the tests.
 func TestMain(m *testing.M) {
 	if err := netns.Isolate(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -164,7 +164,7 @@ type bgpSpeaker struct{ *evpn.Speaker }
 func (s bgpSpeaker) SetPeers(peers []engine.BGPPeer) error {
 	out := make([]evpn.Peer, len(peers))
 	for i, p := range peers {
-		out[i] = evpn.Peer{Name: p.Name, Address: p.Address, ASN: p.ASN, Password: p.Password, MaxRoutes: p.MaxRoutes, LocalAddress: p.Source,
+		out[i] = evpn.Peer{Name: p.Name, Address: p.Address, ASN: p.ASN, Password: p.Password, MaxRoutes: p.MaxRoutes, LocalAddress: p.Source, VTEP: p.VTEP,
 			LocalASN: p.LocalASN, HoldTime: p.HoldTime, Passive: p.Passive}
 	}
 	return s.Speaker.SetPeers(out)

@@ -27,6 +27,7 @@ type BGPPeer struct {
 	Password  string
 	MaxRoutes uint32
 	Source    netip.Addr // to dial from; may be invalid
+	VTEP      netip.Addr // of a leaf
 	// Of a speaker of another fabric:
 	LocalASN uint32
 	HoldTime time.Duration
@@ -362,7 +363,7 @@ func (e *Engine) bgpPeers() []BGPPeer {
 		if s.EVPN == nil {
 			continue
 		}
-		p := BGPPeer{Name: name, Address: s.Peer(), ASN: s.PeerASN(), Password: s.EVPN.Password, MaxRoutes: s.EVPN.MaxRoutes, Source: e.config.BGPSource}
+		p := BGPPeer{Name: name, Address: s.Peer(), ASN: s.PeerASN(), Password: s.EVPN.Password, MaxRoutes: s.EVPN.MaxRoutes, Source: e.config.BGPSource, VTEP: s.VTEP}
 		if p.MaxRoutes == 0 {
 			p.MaxRoutes = defaultMaxRoutes
 		}

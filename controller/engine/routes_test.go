@@ -118,7 +118,7 @@ func TestSegmentTablesAreAnnounced(t *testing.T) {
 	b.edge("hv2").set(func() { b.edge("hv2").down = errors.New("away") })
 	b.edge("hv1").set(func() { b.edge("hv1").ifaces = tap(1) })
 	b.until("the peer is known", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return len(s.peers) == 1 })
-	require.Equal(t, BGPPeer{Name: "leaf1", Address: netip.MustParseAddrPort("10.1.0.1:179"), ASN: 65001, MaxRoutes: defaultMaxRoutes}, s.peers[0])
+	require.Equal(t, BGPPeer{Name: "leaf1", Address: netip.MustParseAddrPort("10.1.0.1:179"), ASN: 65001, MaxRoutes: defaultMaxRoutes, VTEP: netip.MustParseAddr("10.0.0.9")}, s.peers[0])
 	b.until("routes are announced", func() bool { _, ok := s.has(evpn.HostKey(p1.Spec.MAC, p1.Spec.Addresses[0])); return ok })
 	r, _ := s.has(evpn.MACKey(p1.Spec.MAC))
 	require.Equal(t, netip.MustParseAddr("10.0.0.1"), r.VTEP)

@@ -70,6 +70,18 @@ func (r *rib) colour(e *entry) uint8 {
 	return uint8(n)
 }
 
+// home is the peer whose own station the controller tells of in a colour, or none: it
+// is not to take it for one elsewhere, if it does not know that the address is its own.
+func (r *rib) home(e *entry, colour uint8) uint32 {
+	if colour == 0 || e.source != ownSource {
+		return none
+	}
+	if id, ok := r.homes[r.byID[e.attrs].nextHop()]; ok {
+		return id
+	}
+	return none
+}
+
 // appendNextHop appends the next hop of a set, or its colour, with its length.
 func (r *rib) appendNextHop(b []byte, a *attributes, colour uint8) []byte {
 	if colour == 0 {

@@ -110,3 +110,27 @@ func TestPeersTellWhatTheyAnnounced(t *testing.T) {
 	w.SetColouring(nil)
 	require.Equal(t, []byte{0, 25, 70, 4, 10, 255, 0, 1, 0}, l2.raw()[0].value[:9])
 }
+
+// TestALeafIsToldOfItsOwnAtItsOwnAddress: others are told the colour.
+func TestALeafIsToldOfItsOwnAtItsOwnAddress(t *testing.T) {
+	r := newRIB()
+	leaf, other := r.sourceAt(netip.AddrFrom4([4]byte{10, 255, 0, 1})), r.sourceAt(netip.AddrFrom4([4]byte{10, 255, 0, 2}))
+	r.start()
+	there, elsewhere := &seen{r.reader(leaf.id, true), map[string]string{}}, &seen{r.reader(other.id, true), map[string]string{}}
+	x := macIP(1, vm1, "", netip.AddrFrom4([4]byte{10, 255, 0, 1}))
+	a, err := understand(own(nil, &x, 0))
+	require.NoError(t, err)
+	id := x.ID()
+	n := nlri(appendNLRI(nil, &id, 1, netip.Addr{}))
+	r.mu.Lock()
+	r.announce(r.sources[ownSource], n, a, false)
+	r.recolour(ribColours(1))
+	r.publish()
+	r.mu.Unlock()
+	require.Equal(t, 1, there.told(t))
+	require.Equal(t, 1, elsewhere.told(t))
+	require.Equal(t, []byte{4, 10, 255, 0, 1}, []byte(there.has[string(n.key(nil))][:5]))
+	require.Equal(t, []byte{4, 10, 129, 0, 1}, []byte(elsewhere.has[string(n.key(nil))][:5]))
+	r.leave(leaf)
+	require.NotContains(t, r.homes, netip.AddrFrom4([4]byte{10, 255, 0, 1}))
+}

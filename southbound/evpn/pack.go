@@ -104,6 +104,10 @@ func (p *packer) add(r *rib, i uint32, e *entry) {
 		others.kind = forOthers
 		p.item(others, i)
 	}
+	if home := r.home(e, to.colour); home != none {
+		p.item(groupKey{attrs: e.attrs, readership: readership{skip: none, only: home, kind: to.kind}}, i)
+		to.skip = home
+	}
 	p.item(to, i)
 	if e.moved { // whose it is now may have it from the one before
 		gone.only = e.source

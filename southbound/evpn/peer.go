@@ -17,6 +17,9 @@ type Peer struct {
 	LocalAddress netip.Addr    // to dial from; may be invalid
 	HoldTime     time.Duration // that is offered; 90 s when zero
 	Passive      bool          // the peer dials
+	// VTEP of a leaf: it is told of stations of its own at that address, whatever colours
+	// it has for others. It may be invalid.
+	VTEP netip.Addr
 }
 
 // localASN is the AS that the session claims.

@@ -1,6 +1,8 @@
 package evpn
 
 import (
+	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 
@@ -44,6 +46,7 @@ type rib struct {
 	dumps   map[uint32]*block
 	packer  packer
 	colours *overlay.Colouring
+	homes   map[netip.Addr]uint32 // sources by their VTEP
 
 	// logLeast is how many changes the log holds at least, for readers that are
 	// behind, and blockMost how many make a block.
@@ -113,7 +116,7 @@ type source struct {
 const ownSource = 0
 
 func newRIB() *rib {
-	r := &rib{byID: []*attributes{nil}, first: 1, others: map[uint32][]held{}, dumps: map[uint32]*block{},
+	r := &rib{byID: []*attributes{nil}, first: 1, others: map[uint32][]held{}, homes: map[netip.Addr]uint32{}, dumps: map[uint32]*block{},
 		logLeast: 1 << 16, blockMost: 2048}
 	r.source()
 	return r
@@ -128,11 +131,23 @@ func (r *rib) source() *source {
 	return s
 }
 
+// sourceAt adds a source with a VTEP, which may be invalid.
+func (r *rib) sourceAt(vtep netip.Addr) *source {
+	s := r.source()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if vtep.IsValid() {
+		r.homes[vtep] = s.id
+	}
+	return s
+}
+
 // leave removes a source without paths.
 func (r *rib) leave(s *source) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.sources[s.id] = nil
+	maps.DeleteFunc(r.homes, func(_ netip.Addr, id uint32) bool { return id == s.id })
 }
 
 // head is the revision of the last change.

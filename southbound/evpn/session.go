@@ -64,7 +64,7 @@ type session struct {
 }
 
 func newSession(s *Speaker, p Peer) *session {
-	return &session{s: s, peer: p, source: s.rib.source(), leaving: make(chan struct{}), done: make(chan struct{}), alarms: map[string]string{},
+	return &session{s: s, peer: p, source: s.rib.sourceAt(p.VTEP), leaving: make(chan struct{}), done: make(chan struct{}), alarms: map[string]string{},
 		state: intent.BGPSession{State: stateIdle}, incoming: make(chan *net.TCPConn)}
 }
 
