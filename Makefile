@@ -56,7 +56,7 @@ demo: install-deps build ## bring a fabric up, put tenants on it, check every pa
 test: install-test-deps lint test-unit bench-check test-lab test-vm ## every test, real fabrics included (root)
 
 test-unit: ## unit tests with the race detector (needs gcc); no root needed
-	$(REPORT) -least 5s $(GO) test -json -race -timeout 5m ./...
+	$(REPORT) -least 5s $(GO) test -json -race -timeout 10m ./...
 
 test-lab: install-test-deps build ## tests with real FRR and Open vSwitch in network namespaces (root)
 	$(REPORT) $(GO) test -json -tags lab -p 1 -count 1 -timeout 45m $(LAB_TESTS)

@@ -21,8 +21,9 @@ import (
 )
 
 // steeringFile is a fabric of 2 spines and 4 leaves, each with a server of blue's and
-// one of red's; at leaf1 and leaf3 is a hypervisor with a VM of each.
-func steeringFile(t testing.TB) *topology.File {
+// one of red's; at leaf1 and leaf3 is a hypervisor with a VM of each. More tenants have
+// servers at these two.
+func steeringFile(t testing.TB, more ...string) *topology.File {
 	t.Helper()
 	var nodes, links strings.Builder
 	ports := map[string]int{"leaf1": 2, "leaf2": 2, "leaf3": 2, "leaf4": 2, "hv1": 1, "hv3": 1}
@@ -42,6 +43,9 @@ func steeringFile(t testing.TB) *topology.File {
 			host(fmt.Sprintf("%s-srv%d", tenant, i), tenant, 10+i, leaf)
 		}
 		if i%2 == 1 {
+			for _, tenant := range more {
+				host(fmt.Sprintf("%s-srv%d", tenant, i), tenant, 10+i, leaf)
+			}
 			hv := fmt.Sprintf("hv%d", i)
 			fmt.Fprintf(&nodes, "    %s:\n", hv)
 			fmt.Fprintf(&links, "    - endpoints: [%q, \"%s:eth1\"]\n", next(leaf), hv)
