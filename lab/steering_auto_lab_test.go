@@ -84,7 +84,7 @@ func TestSteeringAuto(t *testing.T) {
 			step = *c.At
 			r.Logf("step after %s: %.1f %% → %.1f %% (%.1f %%), %d changes: %s", step.Sub(began).Round(time.Millisecond), 100*c.Before, 100*c.After, 100*c.Target, len(c.Changes), c.Why)
 		}
-		if after = r.utilisation(time.Second); after > 1.05*optimum {
+		if after = r.utilisation(time.Second); after > 1.25*optimum { // a second is a coarse reading: the close one follows
 			return errStill("the most utilised link is at %.1f %%, the optimum is %.1f %%:\n%s", 100*after, 100*optimum, r.cli("steer", "chosen"))
 		}
 		return nil

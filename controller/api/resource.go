@@ -62,7 +62,7 @@ type putOutput[T any] struct {
 	Action string `header:"Weft-Action" enum:"created,configured,unchanged" doc:"What a PUT did"`
 	// Warnings are of what may be done and is perhaps not meant.
 	Warnings []string `header:"Weft-Warning" doc:"What the object would do that is perhaps not meant, such as a link on which a steering policy puts more than it has"`
-	Body   *T
+	Body     *T
 }
 
 type getOutput[T any] struct {
