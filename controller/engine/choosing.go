@@ -205,7 +205,7 @@ func (c *chooser) choose(now time.Time, frozen bool, out *Choice) error {
 			switches = append(switches, name)
 		}
 	}
-	down, heard := c.engine.wiring.down(switches)
+	down, heard := c.engine.unusable(switches)
 	if !heard {
 		return fmt.Errorf("it waits for all switches to report which links are up")
 	}

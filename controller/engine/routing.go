@@ -10,6 +10,7 @@ import (
 
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/fabric/paths"
+	"github.com/weft-sdn/weft/fabric/steering"
 	"github.com/weft-sdn/weft/southbound"
 	"github.com/weft-sdn/weft/southbound/switchstate"
 	"github.com/weft-sdn/weft/topology"
@@ -28,6 +29,7 @@ type routing struct {
 	nodes    map[string]paths.Node
 	switches map[string]*routed
 	faults   map[faultKey]*pathFault
+	sessions map[string]time.Time // ports with BGP sessions; when all of them were seen to be lost last, zero while one is up
 	now      func() time.Time
 
 	changed bool // since the last audit
@@ -55,7 +57,7 @@ type pathFault struct {
 }
 
 func newRouting() *routing {
-	return &routing{nodes: map[string]paths.Node{}, switches: map[string]*routed{}, faults: map[faultKey]*pathFault{}, now: time.Now}
+	return &routing{nodes: map[string]paths.Node{}, switches: map[string]*routed{}, faults: map[faultKey]*pathFault{}, sessions: map[string]time.Time{}, now: time.Now}
 }
 
 // put takes an object of the intent, or with nil its deletion.
@@ -72,6 +74,7 @@ func (u *routing) put(r intent.Ref, o intent.Object) {
 		} else {
 			delete(u.nodes, r.Name)
 			delete(u.switches, r.Name)
+			maps.DeleteFunc(u.sessions, func(port string, _ time.Time) bool { return strings.HasPrefix(port, r.Name+":") })
 		}
 	}
 }
@@ -100,6 +103,7 @@ func (u *routing) take(node string, r switchstate.RoutingReport) (whole bool, me
 		}
 	}
 	s.hash, s.seen = r.Hash, paths.NewSeen(*r.Routing, nil)
+	u.note(node, *r.Routing, now)
 	u.changed = true
 	return false, mends
 }
@@ -193,6 +197,70 @@ func (w *wiring) plan() (links []topology.Link, down map[topology.End]bool) {
 	return links, down
 }
 
+// sessionless lists the ports (leaf1:eth2) over which switches have, or had, BGP
+// sessions, and none that is Established, in order: the cable is there, and the switch at
+// its other end may have no route yet, as when it has just been started. A port that was
+// down, as those that are given are now, must be seen to have one again: what a switch
+// said of its sessions before counts no more.
+func (u *routing) sessionless(down []string) (ports []string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	now := u.now()
+	for _, port := range down {
+		if _, ok := u.sessions[port]; ok {
+			u.sessions[port] = now
+		}
+	}
+	for node, s := range u.switches {
+		if s.seen == nil {
+			continue
+		}
+		for _, b := range s.seen.Routing.BGP {
+			// One that leads nowhere at the moment has no port.
+			if port := node + ":" + b.Interface; b.Interface != "" && b.State == switchstate.Established && s.at.After(u.sessions[port]) {
+				u.sessions[port] = time.Time{}
+			}
+		}
+	}
+	for port, lost := range u.sessions {
+		if !lost.IsZero() {
+			ports = append(ports, port)
+		}
+	}
+	slices.Sort(ports)
+	return ports
+}
+
+// note keeps which ports have sessions, and which of them have lost theirs. The caller
+// holds the lock.
+func (u *routing) note(node string, r switchstate.Routing, at time.Time) {
+	up := map[string]bool{}
+	for _, b := range r.BGP {
+		if b.Interface != "" {
+			up[b.Interface] = up[b.Interface] || b.State == switchstate.Established
+		}
+	}
+	for port, established := range up {
+		port = node + ":" + port
+		if lost, known := u.sessions[port]; !known && established {
+			u.sessions[port] = time.Time{}
+		} else if !established && lost.IsZero() {
+			u.sessions[port] = at
+		}
+	}
+}
+
+// unusable is by what nothing is to be steered, with what is down: ports without a
+// carrier and those without a session, and silent switches. Heard reports whether all
+// switches that are given have said something.
+func (e *Engine) unusable(switches []string) (f steering.Failure, heard bool) {
+	f, heard = e.wiring.down(switches)
+	f.Links = append(f.Links, e.routing.sessionless(f.Links)...)
+	slices.Sort(f.Links)
+	f.Links = slices.Compact(f.Links)
+	return f, heard
+}
+
 // judgePaths keeps the alarms of next hops.
 func (e *Engine) judgePaths() {
 	changes := e.routing.judge(e.wiring.plan())
@@ -214,6 +282,9 @@ func (e *Engine) TakeRouting(node string, r switchstate.RoutingReport) (whole, o
 		return false, false
 	}
 	whole, mends := e.routing.take(node, r)
+	if r.Routing != nil {
+		e.steerer.notify()
+	}
 	for _, m := range mends {
 		e.events.add(southbound.Event{Severity: southbound.Warning, Device: node, Object: m.Object, Reason: eventMended, Message: m.Message})
 		e.log.Warn("mended: "+m.Message, "device", node, "object", m.Object)

@@ -190,7 +190,7 @@ func (s *steerer) bring(ctx context.Context, now time.Time) {
 			switches = append(switches, name)
 		}
 	}
-	down, heard := s.engine.wiring.down(switches)
+	down, heard := s.engine.unusable(switches)
 	for _, name := range switches {
 		if s.nodes[name].Spec.Drains() {
 			down.Nodes = append(down.Nodes, name)

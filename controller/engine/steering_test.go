@@ -188,6 +188,53 @@ func TestPoliciesBecomeRoutes(t *testing.T) {
 	b.requireTold("")
 }
 
+// A spine whose link is up may have no route yet: nothing is steered to it before the
+// sessions on the way are Established, be it near the leaf or beyond the spine.
+func TestNothingIsSteeredWithoutSessions(t *testing.T) {
+	b := newSteeringBed(t)
+	b.policy("p", intent.SteeringPolicySpec{Scope: intent.SteeringScope{From: "leaf1", To: "leaf2"}, Pin: &intent.SteeringPin{Via: []string{"spine2"}}})
+	b.reports()
+	b.requireTold("10.254.0.2/32 spine2*1")
+	sessions := func(node string, list ...switchstate.BGPSession) {
+		r := switchstate.Routing{BGP: list}
+		b.TakeRouting(node, switchstate.RoutingReport{Hash: r.Hash(), Routing: &r})
+	}
+	session := func(port, state string) switchstate.BGPSession {
+		return switchstate.BGPSession{Peer: port + state, Interface: port, State: state}
+	}
+	for _, c := range []struct {
+		node, port, want string
+		states           []string
+	}{
+		{"leaf1", "eth2", "", []string{"Active"}},
+		{"leaf1", "eth2", "10.254.0.2/32 spine2*1", []string{"Established"}},
+		{"leaf1", "eth1", "10.254.0.2/32 spine2*1", []string{"Idle"}},
+		{"leaf2", "eth2", "", []string{"OpenConfirm"}},
+		{"leaf2", "eth2", "10.254.0.2/32 spine2*1", []string{"Idle", "Established"}}, // that of IPv6 is down
+		{"spine2", "eth2", "", []string{"Connect"}},
+		{"spine2", "eth2", "10.254.0.2/32 spine2*1", []string{"Established"}},
+		{"leaf2", "eth9", "10.254.0.2/32 spine2*1", []string{"Idle"}}, // with a router outside
+	} {
+		var list []switchstate.BGPSession
+		for _, s := range c.states {
+			list = append(list, session(c.port, s))
+		}
+		sessions(c.node, append(list, switchstate.BGPSession{Peer: "192.0.2.1", State: "Active"})...)
+		b.requireTold(c.want)
+	}
+
+	// A port that was down, and whose switch has said nothing of its sessions since.
+	b.reports("leaf1:eth2")
+	b.requireTold("")
+	sessions("leaf1", switchstate.BGPSession{Peer: "192.0.2.2", State: "Active"}) // by no port: it has no address
+	b.reports()
+	b.requireTold("")
+	sessions("leaf1", session("eth2", "Active"))
+	b.requireTold("")
+	sessions("leaf1", session("eth2", "Established"))
+	b.requireTold("10.254.0.2/32 spine2*1")
+}
+
 // What can't be done is told, with the device, and holds nothing else back.
 func TestPoliciesThatDoNothing(t *testing.T) {
 	b := newSteeringBed(t)
