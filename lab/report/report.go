@@ -105,8 +105,12 @@ func (r *report) event(e event) {
 	case "build-output":
 		fmt.Fprint(r.w, e.Output)
 	case "start", "run":
+		r.test(n).sub = sub
+	case "cont": // a parallel one, which was held until others had ended
 		t := r.test(n)
-		t.sub = sub
+		if t.sub = sub; sub == "" {
+			t.since = r.now()
+		}
 	case "output":
 		r.test(n).said.WriteString(e.Output)
 	case "skip":

@@ -111,10 +111,15 @@ func TestLongTestsAreTold(t *testing.T) {
 	}
 	say(`{"Action":"run","Package":"a/lab","Test":"TestShort"}`, `{"Action":"pass","Package":"a/lab","Test":"TestShort","Elapsed":0.5}`,
 		`{"Action":"run","Package":"a/lab","Test":"TestLong"}`, `{"Action":"run","Package":"a/lab","Test":"TestLong/third"}`,
+		`{"Action":"run","Package":"a/lab","Test":"TestLong/fourth"}`, `{"Action":"pause","Package":"a/lab","Test":"TestLong/fourth"}`,
+		`{"Action":"cont","Package":"a/lab","Test":"TestLong/third"}`,
+		`{"Action":"run","Package":"a/probe","Test":"TestHeld"}`, `{"Action":"pause","Package":"a/probe","Test":"TestHeld"}`,
 		`{"Action":"run","Package":"a/probe","Test":"TestOther"}`, `no event`)
 	r.tick() // nothing runs for long
 	now = now.Add(40 * time.Second)
+	say(`{"Action":"cont","Package":"a/probe","Test":"TestHeld"}`)
 	r.tick()
+	say(`{"Action":"pass","Package":"a/probe","Test":"TestHeld","Elapsed":0.1}`)
 	say(`{"Action":"pass","Package":"a/probe","Test":"TestOther","Elapsed":41}`, `{"Action":"pass","Package":"a/lab","Test":"TestLong","Elapsed":42}`)
 	require.Zero(t, r.end())
 	var got []string
@@ -122,7 +127,7 @@ func TestLongTestsAreTold(t *testing.T) {
 		got = append(got, strings.Join(strings.Fields(line), " "))
 	}
 	require.Equal(t, []string{"no event", "lab TestLong/third runs for 40s", "probe TestOther runs for 40s", "ok probe TestOther 41s", "ok lab TestLong 42s",
-		"3 tests passed, 0 failures, 0 skipped, after 40s", "longest: lab TestLong 42s", "longest: probe TestOther 41s"}, got)
+		"4 tests passed, 0 failures, 0 skipped, after 40s", "longest: lab TestLong 42s", "longest: probe TestOther 41s"}, got)
 }
 
 func TestReportOfACommandThatIsMissing(t *testing.T) {
