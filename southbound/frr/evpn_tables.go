@@ -14,8 +14,10 @@ type EVPNVNI struct {
 	// VXLAN is the index of the VXLAN device by which zebra knows the VNI; zero when
 	// zebra has no such VNI.
 	VXLAN int
-	// Flood are the VTEPs to which frames to all go (RFC 7432 section 11).
-	Flood []netip.Addr
+	// VTEPs are those of which zebra has heard. Not to each go frames to all: a VTEP
+	// may have announced stations and no IMET route (RFC 7432 section 11), which FRR 8.4
+	// does not say here.
+	VTEPs []netip.Addr
 }
 
 // EVPNPlace is where zebra has a station or an address: behind a VTEP, or elsewhere.
@@ -50,7 +52,7 @@ func ParseEVPNVNI(b []byte) (EVPNVNI, error) {
 	}
 	out := EVPNVNI{VXLAN: v.Index}
 	if len(v.VTEPs) > 0 && v.VTEPs[0] == '[' { // of an L3VNI it is a number
-		if err := json.Unmarshal(v.VTEPs, &out.Flood); err != nil {
+		if err := json.Unmarshal(v.VTEPs, &out.VTEPs); err != nil {
 			return EVPNVNI{}, fmt.Errorf("read zebra's VTEPs: %w", err)
 		}
 	}

@@ -14,7 +14,7 @@ func TestParseEVPNTables(t *testing.T) {
 	far, mac := netip.MustParseAddr("10.254.0.2"), intent.MAC{2, 0xc3, 0x8f, 0x1e, 0xed, 0x2c}
 	vni, err := ParseEVPNVNI([]byte(`{"vni":10000,"type":"L2","ifindex":6,"numRemoteVteps":["10.254.0.2"]}`))
 	require.NoError(t, err)
-	require.Equal(t, EVPNVNI{VXLAN: 6, Flood: []netip.Addr{far}}, vni)
+	require.Equal(t, EVPNVNI{VXLAN: 6, VTEPs: []netip.Addr{far}}, vni)
 	vni, err = ParseEVPNVNI([]byte(`{"vni":10000,"type":"L2","ifindex":6,"numMacs":1}`))
 	require.NoError(t, err)
 	require.Equal(t, EVPNVNI{VXLAN: 6}, vni)

@@ -13,9 +13,9 @@ import (
 )
 
 // zebra puts a station of a VXLAN device back when somebody takes it out of the bridge,
-// and a neighbour that is removed. That the device's own entry is gone, which says behind
-// which VTEP the station is, or the flood list's, that either has another VTEP, or that
-// there are entries that nobody announced, it does not notice. So what the kernel has is
+// and a neighbour or an entry of the flood list that is removed. That the device's own
+// entry is gone, which says behind which VTEP the station is, that it has another VTEP, or
+// that there are entries that nobody announced, it does not notice. So what the kernel has is
 // compared with what zebra has, where the kernel's tables changed, and all of it now and
 // then.
 
@@ -118,6 +118,14 @@ func (f fdb) changed(now fdb) fdbScopes {
 type fdbWant struct {
 	want map[fdbKey]fdbValue
 	open map[fdbKey]bool
+}
+
+// heard leaves the flood list's entries of VTEPs to zebra which has heard of them: it does
+// not say to which of them frames to all go, and puts those back itself.
+func (w fdbWant) heard(vni intent.VNI, vteps []netip.Addr) {
+	for _, vtep := range vteps {
+		w.open[fdbKey{vni: vni, part: floodPart, ip: vtep}] = true
+	}
 }
 
 // fdbFault says what is wrong with an entry.

@@ -169,9 +169,7 @@ func (s *Switch) zebraHas(ctx context.Context, k fdbKernel, asked fdbScopes) (fd
 			delete(asked, vni)
 			continue
 		}
-		for _, vtep := range has.Flood {
-			w.want[fdbKey{vni: vni, part: floodPart, ip: vtep}] = fdbValue{}
-		}
+		w.heard(vni, has.VTEPs)
 		macs, err := s.askStations(ctx, vni, sc)
 		if err != nil {
 			return w, err
