@@ -4,6 +4,7 @@ package lab
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"sync"
@@ -28,9 +29,12 @@ const (
 	// probeOnWire is what a probe each millisecond has on the way, in bytes a second.
 	probeOnWire = 1000 * (8 + tunnelled - payload)
 	// measuring is by how much a figure may be off: a sender that does not run for
-	// 0.3 s, as on a busy machine, sends that later, within the 15 s of one reading
-	// and not of the other; and links carry BGP and LLDP besides.
+	// 0.3 s, as on a busy machine, sends that later, after the 15 s of a reading, and
+	// links carry BGP and LLDP besides.
 	measuring = 1.02
+	// apart is by how much the matrix and the links' counters may differ, which are
+	// not read at the same moment.
+	apart = 0.08
 )
 
 // autoRig is a fabric of 2 spines and 4 leaves on which four elephants go by spine1.
@@ -41,7 +45,7 @@ type autoRig struct {
 
 // Elephants of one flow, which the hash has all put on one spine: the optimiser parts
 // them, until the most utilised link is within 2 % of the optimum of the linear program
-// for the measured matrix, by the links' own counters; and then it changes nothing more.
+// for what was measured, by the links' own counters; and then it changes nothing more.
 // A probe each millisecond between the same VTEPs loses nothing.
 func TestSteeringAuto(t *testing.T) {
 	r := &autoRig{file: steeringFile(t)}
@@ -69,7 +73,7 @@ func TestSteeringAuto(t *testing.T) {
 	}
 	defer r.send(streams...)()
 	p := r.probing(pairOf{streams[0].from, streams[0].to, netip.MustParseAddr(streams[0].address)})
-	before := r.utilisation(6 * time.Second) // longer than the matrix' window
+	before, _ := r.utilisation(6 * time.Second) // longer than the matrix' window
 	optimum := r.optimum(5 * time.Second)
 	r.Logf("by ECMP the most utilised link is at %.1f %%, the optimum is %.1f %%", 100*before, 100*optimum)
 	require.Greater(t, before, 1.9*optimum)
@@ -84,18 +88,27 @@ func TestSteeringAuto(t *testing.T) {
 			step = *c.At
 			r.Logf("step after %s: %.1f %% → %.1f %% (%.1f %%), %d changes: %s", step.Sub(began).Round(time.Millisecond), 100*c.Before, 100*c.After, 100*c.Target, len(c.Changes), c.Why)
 		}
-		if after = r.utilisation(time.Second); after > 1.25*optimum { // a second is a coarse reading: the close one follows
+		if after, _ = r.utilisation(time.Second); after > 1.25*optimum { // a second is a coarse reading: the close one follows
 			return errStill("the most utilised link is at %.1f %%, the optimum is %.1f %%:\n%s", 100*after, 100*optimum, r.cli("steer", "chosen"))
 		}
 		return nil
 	})
 	took, made := time.Since(began), changes()
 	r.Logf("parted after %s by %d changes of routes:\n%s", took.Round(time.Millisecond), made, r.cli("steer", "chosen"))
-	after = r.utilisation(15 * time.Second)
-	optimum = r.optimum(15 * time.Second)
-	r.Logf("then the most utilised link is at %.2f %%, the optimum of what is measured is %.2f %%", 100*after, 100*optimum)
-	require.LessOrEqual(t, after, 1.02*optimum*measuring)
-	require.Equal(t, made, changes(), "it stays")
+	// A reading during which a sender was held up is repeated; what the optimiser left
+	// uneven would stay so, for it changes nothing more.
+	least := 0.0
+	for reading := range 4 {
+		after, least = r.utilisation(15 * time.Second)
+		optimum = r.optimum(15 * time.Second)
+		r.Logf("then the most utilised link is at %.2f %%, and no division of what went could be below %.2f %%; the optimum of the matrix is %.2f %%", 100*after, 100*least, 100*optimum)
+		require.Equal(t, made, changes(), "it stays")
+		if after <= 1.02*least*measuring && math.Abs(least/optimum-1) < apart || reading == 3 {
+			break
+		}
+	}
+	require.InEpsilon(t, least, optimum, apart)
+	require.LessOrEqual(t, after, 1.02*least*measuring)
 	sent, lost := p.end()
 	r.Logf("of %d probes %d were lost", sent, lost)
 	require.Zero(t, lost)
@@ -154,8 +167,10 @@ func (r *autoRig) optimum(window time.Duration) float64 {
 }
 
 // utilisation is that of the most utilised link within a time, each way of each link by
-// the counter of the interface that sends.
-func (r *autoRig) utilisation(within time.Duration) float64 {
+// the counter of the interface that sends; and the least that it could have been had what
+// went been divided otherwise. With two spines that is half of what leaves a leaf, or
+// comes to it: the optimum of the linear program.
+func (r *autoRig) utilisation(within time.Duration) (most, least float64) {
 	r.Helper()
 	ports := map[string][]string{"spine1": {"eth1", "eth2", "eth3", "eth4"}, "spine2": {"eth1", "eth2", "eth3", "eth4"}}
 	for i := range 4 {
@@ -169,16 +184,26 @@ func (r *autoRig) utilisation(within time.Duration) float64 {
 	for node, names := range ports {
 		before[node] = reading{time.Now(), r.sentBy(node, names...)}
 	}
-	time.Sleep(within) // the time over which is measured
-	most := 0.0
+	time.Sleep(within)      // the time over which is measured
+	to := map[int]float64{} // by the spines' port
 	for node, names := range ports {
-		bytes := r.sentBy(node, names...)
+		bytes, took := r.sentBy(node, names...), time.Since(before[node].at).Seconds()
+		from := 0.0
 		for i := range bytes {
-			rate := 8 * float64(bytes[i]-before[node].bytes[i]) / time.Since(before[node].at).Seconds()
-			most = max(most, rate/autoCapacity)
+			used := 8 * float64(bytes[i]-before[node].bytes[i]) / took / autoCapacity
+			most = max(most, used)
+			if len(names) == 2 {
+				from += used
+			} else {
+				to[i] += used
+			}
 		}
+		least = max(least, from/2)
 	}
-	return most
+	for _, used := range to {
+		least = max(least, used/2)
+	}
+	return most, least
 }
 
 // watched counts the changes that the leaves' kernels make to their routes to VTEPs.
