@@ -24,9 +24,10 @@ import (
 
 // Of the test of the optimiser.
 const (
-	autoCapacity = 40e6 // bit/s that links between switches state
-	elephantRate = 1_000_000
-	// probeOnWire is what a probe each millisecond has on the way, in bytes a second.
+	autoCapacity = 80e6 // bit/s that links between switches state
+	elephantRate = 2_000_000
+	// probeOnWire is what a probe each millisecond has on the way, in bytes a second. It
+	// is one flow, which may go where its elephant does not, and 2 % of a link's traffic.
 	probeOnWire = 1000 * (8 + tunnelled - payload)
 	// measuring is by how much a figure may be off: a sender that does not run for
 	// 0.3 s, as on a busy machine, sends that later, after the 15 s of a reading, and
@@ -55,7 +56,7 @@ func TestSteeringAuto(t *testing.T) {
 	require.NotEmpty(t, links)
 	for _, o := range links {
 		l := o.(*intent.Link)
-		l.Spec.Capacity, l.Status = "40M", nil
+		l.Spec.Capacity, l.Status = "80M", nil
 		r.put(l)
 	}
 	r.put(r.objects...)
