@@ -327,8 +327,8 @@ func (w *site) thinByObjects(t *testing.T) {
 }
 
 // flap takes a link down at its far end until leaf1's kernel does without it, and up
-// again until zebra has all next hops for a prefix as before. It reports whether the
-// kernel has them, too.
+// again until bgpd has its sessions and zebra all next hops for a prefix as before. It
+// reports whether the kernel has them, too.
 func (w *site) flap(far End, to netip.Prefix, uplinks []string) bool {
 	require.NoError(w, netns.Do(w.Namespace(far.Node), func() error { return setDown(far.Interface) }))
 	w.eventually(20*time.Second, func() error {
@@ -338,7 +338,16 @@ func (w *site) flap(far End, to netip.Prefix, uplinks []string) bool {
 		return nil
 	})
 	require.NoError(w, netns.Do(w.Namespace(far.Node), func() error { return setUp(far.Interface) }))
-	w.eventually(30*time.Second, func() error { return w.zebraHas("leaf1", to, len(uplinks)) })
+	w.eventually(30*time.Second, func() error {
+		list, err := sessions(w.Context(), w.NodeDir("leaf1"))
+		if err != nil {
+			return err
+		}
+		if up := established(list); up < len(list) {
+			return fmt.Errorf("%d of %d sessions are established", up, len(list))
+		}
+		return w.zebraHas("leaf1", to, len(uplinks))
+	})
 	ctx, cancel := context.WithTimeout(w.Context(), time.Second)
 	defer cancel()
 	return until(ctx, 10*time.Millisecond, nil, func() (bool, error) { return slices.Equal(w.fib("leaf1")[to], uplinks), nil }) == nil

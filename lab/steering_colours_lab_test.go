@@ -198,7 +198,7 @@ func TestSteeringColours(t *testing.T) {
 func (r *colourRig) spineOfAColourDies() {
 	r.pin("blue", "spine1")
 	r.coloured("blue")
-	to, rig := r.at("hv3", "blue"), &steerRig{site: r.site}
+	to := r.at("hv3", "blue")
 	probe := r.probing(r.pairs("blue")[1])
 	r.eventually(patience, func() error {
 		if parts, bytes := byUplink(r.up.during(func() {}), r.vniOf("blue"), []netip.Addr{to}, "eth1", "eth2"); bytes == 0 || parts[1] > 0 {
@@ -206,21 +206,7 @@ func (r *colourRig) spineOfAColourDies() {
 		}
 		return nil
 	})
-	require.NoError(r, Kill(r.State, "spine1", true))
-	rig.linksOf("spine1", false)
-	took := r.steered("leaf1", to, "eth2")
-	sent, lost := probe.end()
-	r.Logf("spine1 died: leaf1's kernel has the other after %s; %d of %d probes were lost", took.Round(time.Millisecond), lost, sent)
-	require.Less(r, lost, sent)
-
-	node, err := r.Node("spine1")
-	require.NoError(r, err)
-	rig.linksOf("spine1", true)
-	run := &run{state: r.State, opts: Options{Weft: r.weft}, progress: silent{}}
-	require.NoError(r, run.startRouter(r.Context(), node))
-	require.NoError(r, run.startAgent(r.Context(), node))
-	back := r.steered("leaf1", to, "eth1")
-	r.Logf("spine1 healed: the pin is back after %s", back.Round(time.Millisecond))
+	r.crashes("spine1", to, "eth1", "eth2", probe)
 	r.off("blue")
 	r.steered("leaf1", to, "eth1*1,eth2*1")
 }

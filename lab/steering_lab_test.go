@@ -9,11 +9,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"github.com/vishvananda/netlink"
 
 	"github.com/weft-sdn/weft/controller/api/client"
 	"github.com/weft-sdn/weft/controller/intent"
-	"github.com/weft-sdn/weft/lab/netns"
 )
 
 // steerRig is the lab of the tests of steering: from leaf1 to leaf3 there are two ways.
@@ -53,27 +51,6 @@ func (r *steerRig) spinesLearnNothing() {
 	b, err := vty(r.Context(), r.NodeDir("leaf1"), "bgpd", fmt.Sprintf("show bgp ipv4 unicast %s/32", r.vtep["leaf3"]))
 	require.NoError(r, err)
 	require.Contains(r, string(b), "no-export", "%s", b)
-}
-
-// linksOf sets a spine's links up or down.
-func (r *steerRig) linksOf(node string, up bool) {
-	r.Helper()
-	require.NoError(r, netns.Do(r.Namespace(node), func() error {
-		for i := range 4 {
-			l, err := netlink.LinkByName(fmt.Sprintf("eth%d", i+1))
-			if err != nil {
-				return err
-			}
-			set := netlink.LinkSetDown
-			if up {
-				set = netlink.LinkSetUp
-			}
-			if err := set(l); err != nil {
-				return err
-			}
-		}
-		return nil
-	}))
 }
 
 // Leaf pairs are steered by policies: by a pin, by what is to be avoided and by weights.
@@ -145,25 +122,7 @@ func (r *steerRig) spineDies(to netip.Addr, ecmp string) {
 	r.steered("leaf1", to, "eth2")
 	r.steered("leaf3", r.vtep["leaf1"], "eth2")
 	probe := r.probing(r.servers)
-	require.NoError(r, Kill(r.State, "spine2", true))
-	r.linksOf("spine2", false)
-	took := r.steered("leaf1", to, "eth1")
-	sent, lost := probe.end()
-	r.Logf("spine2 died: the leaf's kernel has the other after %s; %d of %d probes were lost", took.Round(time.Millisecond), lost, sent)
-	require.Less(r, lost, sent)
-
-	node, err := r.Node("spine2")
-	require.NoError(r, err)
-	r.linksOf("spine2", true)
-	run := &run{state: r.State, opts: Options{Weft: r.weft}, progress: silent{}}
-	require.NoError(r, run.startRouter(r.Context(), node))
-	require.NoError(r, run.startAgent(r.Context(), node))
-	back := r.steered("leaf1", to, "eth2")
-	r.Logf("spine2 healed: the pin is back after %s", back.Round(time.Millisecond))
-	// It stays: the kernel's routes are followed for a while.
-	for deadline := time.Now().Add(3 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		require.Equal(r, "eth2", r.legs("leaf1", to), "the pin flaps")
-	}
+	r.crashes("spine2", to, "eth2", "eth1", probe)
 	r.off("pin")
 	r.steered("leaf1", to, ecmp)
 }

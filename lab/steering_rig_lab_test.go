@@ -204,6 +204,28 @@ func (w *site) steered(leaf string, to netip.Addr, want string) time.Duration {
 	})
 }
 
+// crashes has a spine crash to which leaf1's traffic to an address is pinned, while a
+// probe runs, and start again: the traffic goes by leaf1's other uplink, and by the pinned
+// one when the spine is back, and stays there.
+func (w *site) crashes(spine string, to netip.Addr, pinned, other string, probe *steady) {
+	w.Helper()
+	node, err := w.Node(spine)
+	require.NoError(w, err)
+	f := w.nodeCrash(node, w.weft)
+	require.NoError(w, f.fail(w.Context()))
+	took := w.steered("leaf1", to, other)
+	sent, lost := probe.end()
+	w.Logf("%s died: leaf1's kernel has the other way after %s; %d of %d probes were lost", spine, took.Round(time.Millisecond), lost, sent)
+	require.Less(w, lost, sent)
+	require.NoError(w, f.mend(w.Context()))
+	back := w.steered("leaf1", to, pinned)
+	w.Logf("%s healed: the pin is back after %s", spine, back.Round(time.Millisecond))
+	// The kernel's routes are followed for a while.
+	for deadline := time.Now().Add(3 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		require.Equal(w, pinned, w.legs("leaf1", to), "the pin flaps")
+	}
+}
+
 func length(n *net.IPNet) int {
 	if n == nil {
 		return -1

@@ -37,29 +37,15 @@ type User struct {
 // Users are those of a file. The file is read again when it changed; one that can't be
 // read leaves the users as they were.
 type Users struct {
-	path string
-
 	mu     sync.Mutex
+	file   reread
 	byHash map[string]User
-	looked time.Time
-	mark   fileMark
-	failed error // why the file as it is now is not in use
 }
-
-// fileMark tells whether a file is the one that was read.
-type fileMark struct {
-	size int64
-	at   time.Time
-}
-
-// usersEvery is how often at most the file is looked at.
-const usersEvery = time.Second
 
 // OpenUsers reads the users of a file, which ReadUsers describes.
 func OpenUsers(path string) (*Users, error) {
-	u := &Users{path: path}
-	u.load()
-	return u, u.failed
+	u := &Users{file: reread{what: "users", paths: []string{path}}}
+	return u, u.file.look(u.load)
 }
 
 // ReadUsers reads a file of users: YAML with a list "users" of name, role, tokenHash
@@ -113,40 +99,29 @@ func WriteUsers(path string, users []User) error {
 	return nil
 }
 
-// load reads the file if it changed since. The caller holds the lock, or is the only one.
-func (u *Users) load() {
-	u.looked = time.Now()
-	info, err := os.Stat(u.path)
+// load reads the file.
+func (u *Users) load() error {
+	users, err := ReadUsers(u.file.paths[0])
 	if err != nil {
-		u.failed = fmt.Errorf("users: %w", err)
-		return
+		return err
 	}
-	mark := fileMark{info.Size(), info.ModTime()}
-	if u.byHash != nil && mark == u.mark {
-		return
-	}
-	users, err := ReadUsers(u.path)
-	if u.failed = err; err != nil {
-		return
-	}
-	u.mark, u.byHash = mark, make(map[string]User, len(users))
+	u.byHash = make(map[string]User, len(users))
 	for _, x := range users {
 		u.byHash[x.Hash] = x
 	}
+	return nil
 }
 
 // of returns the user with a token, and the error of a file that could not be read.
 func (u *Users) of(token string, now time.Time) (User, bool, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if now.Sub(u.looked) >= usersEvery {
-		u.load()
-	}
+	err := u.file.look(u.load)
 	x, ok := u.byHash[store.HashSecret(token)]
 	if ok && !x.Until.IsZero() && !now.Before(x.Until) {
 		ok = false
 	}
-	return x, ok, u.failed
+	return x, ok, err
 }
 
 // openPatterns are of requests that need no user: they tell nothing of the network.

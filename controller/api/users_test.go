@@ -215,19 +215,18 @@ func TestServeTLS(t *testing.T) {
 // Between two renames the certificate and the key don't fit: the old pair serves on.
 func TestCertificateHalfRenewed(t *testing.T) {
 	dir := t.TempDir()
-	p := &pair{files: [2]string{filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")}}
-	certificate(t, p.files[0], p.files[1])
-	require.NoError(t, p.load())
+	p := &pair{files: reread{paths: []string{filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")}}}
+	certificate(t, p.files.paths[0], p.files.paths[1])
 	old, err := p.get(nil)
 	require.NoError(t, err)
 	require.NotNil(t, old)
-	certificate(t, p.files[0], filepath.Join(dir, "other.key"))
-	p.looked = time.Time{}
+	certificate(t, p.files.paths[0], filepath.Join(dir, "other.key"))
+	p.files.looked = time.Time{}
 	got, err := p.get(nil)
 	require.NoError(t, err)
 	require.Same(t, old, got)
-	require.NoError(t, os.Rename(filepath.Join(dir, "other.key"), p.files[1]))
-	p.looked = time.Time{}
+	require.NoError(t, os.Rename(filepath.Join(dir, "other.key"), p.files.paths[1]))
+	p.files.looked = time.Time{}
 	got, err = p.get(nil)
 	require.NoError(t, err)
 	require.NotSame(t, old, got)

@@ -124,16 +124,7 @@ func TestKeepsWhatIsSentToAColour(t *testing.T) {
 	require.Contains(t, strings.Join(b.flows(), "\n"), kept)
 	b.stop()
 	before := b.flows()
-	b.feed.model = overlay.NewModel()
-	b.change(func(m *overlay.Model) {
-		m.Put(node(1, b.DB()))
-		m.Put(node(2, "tcp:127.0.0.1:1"))
-		m.Put(network("web", 100))
-		for i, n := range []string{"a", "b", "c"} {
-			m.Put(port(n, "web", byte(i+1)))
-		}
-	})
-	b.start()
+	b.startUnheard(webPorts)
 	b.Eventually("synced", b.synced)
 	require.Equal(t, before, b.flows())
 	b.hv2()

@@ -182,6 +182,26 @@ func newBed(t *testing.T) *bed {
 	return b
 }
 
+// startUnheard starts a controller that has heard of no edge yet, but has the intent:
+// two hypervisors, the network web, and what is put.
+func (b *bed) startUnheard(put func(*overlay.Model)) {
+	b.feed.model = overlay.NewModel()
+	b.change(func(m *overlay.Model) {
+		m.Put(node(1, b.DB()))
+		m.Put(node(2, "tcp:127.0.0.1:1"))
+		m.Put(network("web", 100))
+		put(m)
+	})
+	b.start()
+}
+
+// webPorts puts three ports of web.
+func webPorts(m *overlay.Model) {
+	for i, n := range []string{"a", "b", "c"} {
+		m.Put(port(n, "web", byte(i+1)))
+	}
+}
+
 func (b *bed) start() {
 	n := node(1, b.DB())
 	n.Spec.Colours = b.own
@@ -311,16 +331,7 @@ func TestRestartChangesNothing(t *testing.T) {
 	b.stop()
 	before := b.Ofctl("dump-flows", b.Bridge("br-int"))
 	rows := b.Versions()
-	b.feed.model = overlay.NewModel()
-	b.change(func(m *overlay.Model) {
-		m.Put(node(1, b.DB()))
-		m.Put(node(2, "tcp:127.0.0.1:1"))
-		m.Put(network("web", 100))
-		for i, n := range []string{"a", "b", "c"} {
-			m.Put(port(n, "web", byte(i+1)))
-		}
-	})
-	b.start()
+	b.startUnheard(webPorts)
 	b.Eventually("synced", b.synced)
 	require.Contains(t, strings.Join(b.flows(), "\n"), "set_field:10.0.0.2->tun_dst", "hv2 has not reported: its flows stay")
 	require.Equal(t, b.flows(), parse(before))

@@ -95,14 +95,7 @@ func TestPoliciesOutliveAController(t *testing.T) {
 	b.oracle()
 	b.stop()
 	before := b.Ofctl("dump-flows", b.Bridge("br-int"))
-	b.feed.model = overlay.NewModel()
-	b.change(func(m *overlay.Model) {
-		m.Put(node(1, b.DB()))
-		m.Put(node(2, "tcp:127.0.0.1:1"))
-		m.Put(network("web", 100))
-		secure(m)
-	})
-	b.start()
+	b.startUnheard(secure)
 	b.Eventually("synced", b.synced)
 	require.Equal(t, parse(before), b.flows(), "c is behind an edge that has not reported: it stays a member")
 	require.Contains(t, strings.Join(b.flows(), "\n"), "nw_src=192.168.0.3 actions=set_field:0x100->xxreg2")
@@ -114,15 +107,10 @@ func TestPoliciesOutliveAController(t *testing.T) {
 	// While no controller runs c leaves its group, unseen: the member goes once
 	// its edge reports.
 	b.stop()
-	b.feed.model = overlay.NewModel()
-	b.change(func(m *overlay.Model) {
-		m.Put(node(1, b.DB()))
-		m.Put(node(2, "tcp:127.0.0.1:1"))
-		m.Put(network("web", 100))
+	b.startUnheard(func(m *overlay.Model) {
 		secure(m)
 		m.Put(port("c", "web", 3))
 	})
-	b.start()
 	b.Eventually("synced", b.synced)
 	b.hv2("c", "d")
 	b.oracle()
