@@ -149,10 +149,13 @@ func (w *wan) up() time.Duration {
 	})
 }
 
-// packets counts those on each line, sent and received by the first fabric.
-func (w *wan) packets() map[[2]string]uint64 {
+// carried is what was on a line.
+type carried struct{ packets, bytes uint64 }
+
+// traffic counts what is on each line, sent and received by the first fabric.
+func (w *wan) traffic() map[[2]string]carried {
 	w.Helper()
-	counts := map[[2]string]uint64{}
+	counts := map[[2]string]carried{}
 	for _, line := range append([][2]string{wanPrimary}, wanBackups...) {
 		require.NoError(w, netns.Do(w.sites[0].Namespace(line[0]), func() error {
 			l, err := netlink.LinkByName(line[1])
@@ -160,22 +163,24 @@ func (w *wan) packets() map[[2]string]uint64 {
 				return err
 			}
 			s := l.Attrs().Statistics
-			counts[line] = s.RxPackets + s.TxPackets
+			counts[line] = carried{s.RxPackets + s.TxPackets, s.RxBytes + s.TxBytes}
 			return nil
 		}))
 	}
 	return counts
 }
 
-// shares are the parts of the packets that were on each line since, the primary first.
-func (w *wan) shares(since map[[2]string]uint64) (out []float64) {
+// shares are the parts of the bytes that were on each line since, the primary first:
+// those of BFD, whose packets are small, weigh little beside the probes also when a busy
+// machine sends few of them.
+func (w *wan) shares(since map[[2]string]carried) (out []float64) {
 	w.Helper()
-	now, sum := w.packets(), uint64(0)
+	now, sum := w.traffic(), uint64(0)
 	for line := range now {
-		sum += now[line] - since[line]
+		sum += now[line].bytes - since[line].bytes
 	}
 	for _, line := range append([][2]string{wanPrimary}, wanBackups...) {
-		out = append(out, float64(now[line]-since[line])/float64(sum))
+		out = append(out, float64(now[line].bytes-since[line].bytes)/float64(sum))
 	}
 	return out
 }
@@ -208,12 +213,12 @@ func (w *wan) crossing(happens func()) *probe.LossReport {
 }
 
 // flowing waits until many probes crossed since, and returns the shares of the lines.
-func (w *wan) flowing(since map[[2]string]uint64) []float64 {
+func (w *wan) flowing(since map[[2]string]carried) []float64 {
 	w.Helper()
 	w.sites[0].eventually(patience, func() error {
-		now, sum := w.packets(), uint64(0)
+		now, sum := w.traffic(), uint64(0)
 		for line := range now {
-			sum += now[line] - since[line]
+			sum += now[line].packets - since[line].packets
 		}
 		if sum < 3000 {
 			return fmt.Errorf("%d packets crossed", sum)
@@ -258,7 +263,7 @@ func TestSteeringWideArea(t *testing.T) {
 		require.NoError(t, Kill(s.State, controllerNode, true))
 	}
 	rep := w.crossing(func() {
-		shares := w.flowing(w.packets())
+		shares := w.flowing(w.traffic())
 		t.Logf("primary up: shares of the lines %.3f", shares)
 		require.Greater(t, shares[0], 0.9)
 	})
@@ -273,10 +278,10 @@ func TestSteeringWideArea(t *testing.T) {
 func (w *wan) fails(what string, fail func()) {
 	w.Helper()
 	rep := w.crossing(func() {
-		w.flowing(w.packets())
+		w.flowing(w.traffic())
 		fail()
 		w.Logf("%s: both fabrics send over the backups %s later", what, w.on(false, patience).Round(time.Millisecond))
-		shares := w.flowing(w.packets())
+		shares := w.flowing(w.traffic())
 		w.Logf("%s: shares of the lines %.3f", what, shares)
 		require.Less(w, shares[0], 0.05)
 		require.Greater(w, shares[1], 0.1)
@@ -305,7 +310,7 @@ func (w *wan) flaps() {
 func (w *wan) flap() *probe.LossReport {
 	w.Helper()
 	return w.crossing(func() {
-		before := w.packets()
+		before := w.traffic()
 		w.primary("up")
 		w.detected(true)
 		w.silent(true)
@@ -320,7 +325,7 @@ func (w *wan) flap() *probe.LossReport {
 		took := time.Since(healed)
 		w.Logf("the primary carries all again %s after it was there for good, with a hold-down of %s", took.Round(time.Millisecond), w.hold)
 		require.GreaterOrEqual(w, took, w.hold)
-		shares = w.flowing(w.packets())
+		shares = w.flowing(w.traffic())
 		w.Logf("shares of the lines after that %.3f", shares)
 		require.Greater(w, shares[0], 0.9)
 	})
