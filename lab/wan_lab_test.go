@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -149,6 +150,24 @@ func (w *wan) up() time.Duration {
 	})
 }
 
+// since is when the session of each line of the first fabric was established, to the
+// second.
+func (w *wan) since() map[string]time.Time {
+	w.Helper()
+	at := map[string]time.Time{}
+	for _, l := range w.joined.Lines[0] {
+		list, err := sessions(w.Context(), w.sites[0].NodeDir(l.Node))
+		require.NoError(w, err)
+		for _, b := range list {
+			if b.Peer == l.Peer.String() && b.Up() {
+				at[l.Name] = b.Since
+			}
+		}
+	}
+	require.Len(w, at, len(w.joined.Lines[0]))
+	return at
+}
+
 // carried is what was on a line.
 type carried struct{ packets, bytes uint64 }
 
@@ -257,6 +276,7 @@ func TestSteeringWideArea(t *testing.T) {
 			return nil
 		})
 	}
+	w.prefixes()
 	w.whole()
 	w.stations = w.hosts()
 	for _, s := range w.sites {
@@ -272,6 +292,31 @@ func TestSteeringWideArea(t *testing.T) {
 	w.fails("cut", func() { w.primary("down") })
 	w.flaps()
 	w.fails("silent", func() { w.silent(true) })
+}
+
+// prefixes has one fabric take other prefixes for a while. Sessions are left as they
+// are, so routes that were told before are judged again.
+func (w *wan) prefixes() {
+	w.Helper()
+	before := w.since()
+	take := func(ps ...netip.Prefix) {
+		c := w.interconnect(0)
+		c.Spec.Lines, c.Spec.Prefixes, c.Spec.HoldDown = w.joined.Lines[0], ps, intent.Seconds(w.hold.Seconds())
+		w.sites[0].put(c)
+	}
+	take(netip.MustParsePrefix("192.0.2.0/24"))
+	gone := w.sites[0].eventually(patience, func() error {
+		if got := w.route(0, wanPrimary[0]); len(got) > 0 {
+			return fmt.Errorf("%s still sends over %v", wanPrimary[0], got)
+		}
+		return nil
+	})
+	take(w.joined.Prefixes[0]...)
+	back := w.on(true, patience)
+	for line, since := range w.since() {
+		require.WithinDuration(w, before[line], since, time.Second, "the sessions of %s are not started anew", line)
+	}
+	w.Logf("without the other fabric's prefixes its routes are gone after %s; with them they are back after %s", gone.Round(time.Millisecond), back.Round(time.Millisecond))
 }
 
 // fails has the primary line fail.

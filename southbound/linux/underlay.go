@@ -164,6 +164,9 @@ func (u *Underlay) tell(ctx context.Context, daemon string, changes []frr.Change
 	if errors.As(err, &words) {
 		return &RefusedError{err}
 	}
+	if err == nil && daemon == "bgpd" && frr.Judges(changes) {
+		_, err = VTY(ctx, u.dir, daemon, "clear bgp ipv4 unicast * soft", "clear bgp ipv6 unicast * soft")
+	}
 	return err
 }
 
