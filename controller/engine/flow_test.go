@@ -114,9 +114,11 @@ func TestAFlowIsFollowedByItsOuterHeader(t *testing.T) {
 			require.ErrorContains(t, err, want)
 		}
 		// What is joined to two leaves is behind both.
+		r.mu.Lock()
 		r.put(&intent.Node{Metadata: intent.Metadata{Name: "hv2"}, Spec: intent.NodeSpec{Role: intent.RoleHypervisor, VTEP: netip.MustParseAddr("10.64.1.9")}})
 		r.put(cable("hv2", "eth1", "leaf1", "eth8"))
 		r.put(cable("hv2", "eth2", "leaf2", "eth8"))
+		r.mu.Unlock()
 		for _, leaf := range []string{"hv2", "leaf1", "leaf2"} {
 			require.True(t, r.reaches("hv2", leaf), leaf)
 		}
