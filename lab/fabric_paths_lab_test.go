@@ -383,7 +383,7 @@ func (w *site) thinTunnel(t *testing.T) {
 	tunnel := func() *netlink.Vxlan {
 		var found *netlink.Vxlan
 		require.NoError(t, netns.Do(w.Namespace("leaf1"), func() error {
-			list, err := netlink.LinkList()
+			list, err := listed(netlink.LinkList)
 			for _, l := range list {
 				if v, ok := l.(*netlink.Vxlan); ok {
 					found = v
