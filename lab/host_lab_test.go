@@ -51,7 +51,7 @@ func TestRoutesAreReadWhileInterfacesChange(t *testing.T) {
 		})
 	}()
 	err := netns.Do(name, func() error {
-		for range 2000 {
+		for range 500 {
 			if _, err := readRoutes(); err != nil {
 				return err
 			}
