@@ -361,6 +361,13 @@ func (m *monitor) text() string {
 // meanwhile.
 func (l *leaf) changes(f func()) []string {
 	l.r.t.Helper()
+	// The kernel tells of a carrier that has come up to a second later.
+	l.r.wait("all that is up has its carrier", func() error {
+		if out := l.run("ip", "-o", "link", "show", "up"); strings.Contains(out, "NO-CARRIER") {
+			return fmt.Errorf("%s", out)
+		}
+		return nil
+	})
 	links := l.monitor("ip", "-o", "monitor", "link")
 	mark := func(name string) {
 		l.r.t.Helper()
