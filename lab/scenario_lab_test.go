@@ -97,7 +97,7 @@ func newTenants(t testing.TB, p topology.GenerateParams) *site {
 	t.Helper()
 	w := newSite(t, p)
 	w.put(w.objects...)
-	w.ready(30 * time.Second)
+	w.ready(patience)
 	return w
 }
 
@@ -117,10 +117,10 @@ func (w *site) ready(within time.Duration) {
 	require.NoError(w, WaitReady(ctx, w.State))
 }
 
-// nodesReady waits until every hypervisor is.
+// nodesReady waits until every node is of which there is something to say.
 func (w *site) nodesReady() {
 	w.Helper()
-	w.eventually(20*time.Second, func() error {
+	w.eventually(patience, func() error {
 		nodes, err := w.client.List(w.Context(), intent.KindNode, client.ListOptions{})
 		for _, o := range nodes {
 			if s := o.(*intent.Node).Status; s != nil && s.Phase != intent.PhaseReady {
@@ -245,10 +245,11 @@ func differ(was, now map[string]map[string]time.Duration) error {
 	return nil
 }
 
-// check is "weft lab check": it must find everything as expected.
+// check is "weft lab check": it must find everything as expected. What is lost is tried
+// more often than there: a machine that is busy loses packets.
 func (w *site) check() *Checked {
 	w.Helper()
-	c, err := Check(w.Context(), w.State, probe.CheckOptions{})
+	c, err := Check(w.Context(), w.State, probe.CheckOptions{Tries: 10})
 	require.NoError(w, err)
 	var out bytes.Buffer
 	require.NoError(w, c.Print(&out))
@@ -282,7 +283,7 @@ func (w *site) startVSwitchd(node string) {
 	require.NoError(w, os.RemoveAll(filepath.Join(w.NodeDir(node), "ovs-vswitchd.ctl")))
 	require.NoError(w, r.startOVS(w.Context(), node, "ovs-vswitchd"))
 	require.NoError(w, ovsVsctl(w.Context(), w.NodeDir(node), "get", "Bridge", bridgePhy, "datapath_id"))
-	w.eventually(10*time.Second, func() error {
+	w.eventually(patience, func() error {
 		return netns.Do(w.Namespace(node), func() error { return underlayOf(n) })
 	})
 }

@@ -33,7 +33,7 @@ type report struct {
 	running map[name]*running
 	passed  []passed
 	skipped []name
-	failed  []name // of packages, those without a test that failed
+	failed  []failed // of packages, those without a test that failed
 }
 
 // name is a test's. The test is empty for what is the package's own.
@@ -46,6 +46,11 @@ type running struct {
 	since time.Time
 	sub   string // the subtest that began last
 	said  bytes.Buffer
+}
+
+type failed struct {
+	name
+	why string
 }
 
 type passed struct {
@@ -158,10 +163,29 @@ func (r *report) fail(n name, took time.Duration) {
 			}
 		}
 	}
-	if n.test != "" || !slices.ContainsFunc(r.failed, func(o name) bool { return o.pkg == n.pkg }) {
-		r.failed = append(r.failed, n)
+	said := r.test(n).said.String()
+	if n.test != "" || !slices.ContainsFunc(r.failed, func(o failed) bool { return o.pkg == n.pkg }) {
+		r.failed = append(r.failed, failed{n, why(said)})
 	}
-	fmt.Fprintf(r.w, "FAIL  %-70s %s\n%s", n, took, &r.test(n).said)
+	fmt.Fprintf(r.w, "FAIL  %-70s %s\n%s", n, took, said)
+}
+
+// mostWhy is how many lines of what a failed test said are repeated at the end.
+const mostWhy = 15
+
+// why is the part of what a failed test said that tells why: from the first failed
+// assertion, panic or data race on; otherwise the end.
+func why(said string) string {
+	lines := strings.Split(strings.TrimRight(said, "\n"), "\n")
+	lines = slices.DeleteFunc(lines, func(l string) bool { return strings.HasPrefix(l, "=== ") || strings.TrimSpace(l) == "" })
+	from := slices.IndexFunc(lines, func(l string) bool {
+		l = strings.TrimSpace(l)
+		return strings.HasPrefix(l, "Error Trace:") || strings.HasPrefix(l, "panic: ") || l == "WARNING: DATA RACE"
+	})
+	if from < 0 {
+		from = max(0, len(lines)-mostWhy)
+	}
+	return strings.Join(lines[from:min(len(lines), from+mostWhy)], "\n")
 }
 
 // names are the running ones' in the order in which they began.
@@ -193,6 +217,9 @@ func (r *report) end() int {
 		if i < slowest && p.took >= time.Second {
 			fmt.Fprintf(r.w, "      longest: %-61s %s\n", p.name, p.took)
 		}
+	}
+	for _, f := range r.failed {
+		fmt.Fprintf(r.w, "FAIL  %s, above, in short:\n%s\n", f.name, f.why)
 	}
 	for _, n := range r.skipped {
 		fmt.Fprintf(r.w, "%s was skipped: nothing may be\n", n)

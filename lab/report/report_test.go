@@ -46,6 +46,11 @@ func TestReportOfRealRuns(t *testing.T) {
 			says:   []string{"ok    x TestA ", "FAIL  x TestB ", "alas", "1 tests passed, 1 failures"},
 			silent: []string{"well"},
 		},
+		"why is said at the end": {
+			text:   `import "testing"; func TestA(t *testing.T) { t.Log("well"); t.Errorf("\n\tError Trace:\tx_test.go:1\n\tError: \talas"); for i := 0; i < 40; i++ { t.Log("much more") } }; func TestB(t *testing.T) { t.Error("oh dear") }`,
+			status: 1,
+			says:   []string{"FAIL  x TestA, above, in short:\n        \tError Trace:\tx_test.go:1\n        \tError: \talas\n    x_test.go:2: much more\n", "FAIL  x TestB, above, in short:\n    x_test.go:2: oh dear\n--- FAIL"},
+		},
 		"a panic": {
 			text:   `import "testing"; func TestA(t *testing.T) { panic("at the disco") }`,
 			status: 1,

@@ -239,3 +239,14 @@ func undo(line string) string {
 	}
 	return "no " + line
 }
+
+// Judges reports whether changes are of lists or route maps. bgpd holds routes that it
+// has against them, and sends what they now let pass, when it is asked to only: with
+// "bgp route-map delay-timer 0" route maps have no effect on them, and lists that
+// neighbours name never have. Sessions go on; peers tell again what they told, by route
+// refresh (RFC 2918).
+func Judges(changes []Change) bool {
+	return slices.ContainsFunc(changes, func(c Change) bool {
+		return policy(strings.TrimPrefix(append(slices.Clone(c.Context), c.Command)[0], "no "))
+	})
+}

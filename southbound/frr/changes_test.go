@@ -309,3 +309,21 @@ func FuzzParse(f *testing.F) {
 		Changes(Reload{Have: s, Want: wantBGP, Last: s})
 	})
 }
+
+func TestJudges(t *testing.T) {
+	for _, c := range []struct {
+		change Change
+		want   bool
+	}{
+		{Change{Command: "ip prefix-list far seq 5 permit 10.0.0.0/8"}, true},
+		{Change{Command: "no ipv6 prefix-list far seq 5 permit 2001:db8::/32"}, true},
+		{Change{Command: "no route-map far"}, true},
+		{Change{Context: []string{"route-map far permit 10"}, Command: "set local-preference 50"}, true},
+		{Change{Command: "route-map far permit 10"}, true},
+		{Change{Context: []string{"router bgp 65001"}, Command: "neighbor eth1 route-map far in"}, false},
+		{Change{Command: "hostname leaf1"}, false},
+	} {
+		require.Equal(t, c.want, Judges([]Change{c.change}), c.change)
+	}
+	require.False(t, Judges(nil))
+}

@@ -11,8 +11,12 @@
 //   - "no zebra nexthop kernel enable": with nexthop objects a link flap can
 //     leave a group in the kernel with one leg for ever, while zebra and bgpd
 //     show all.
-//   - "advertisement-interval 0", "timers connect 1", "coalesce-time 20",
-//     "bgp route-map delay-timer 0": nothing waits that need not.
+//   - "advertisement-interval 0", "timers connect 1", "coalesce-time 20":
+//     nothing waits that need not.
+//   - "bgp route-map delay-timer 0": what refers to a route map never points at
+//     one that is gone; with a timer, bgpd 8.4 frees one that is made anew at
+//     once while it is in use. Routes are then judged again by the agent's
+//     "clear bgp ... soft" (see Judges).
 //   - "no bgp ebgp-requires-policy": the policy RFC 8212 asks for is there, as
 //     prefix lists; FRR's check only adds that a route map must be.
 //   - Loopbacks and racks are announced by "network": redistribution with a

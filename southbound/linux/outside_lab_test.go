@@ -176,6 +176,14 @@ func (r *rig) outsideIsMended(a *leaf, s leafstate.State, one *outsider, config 
 		a.mustRoute(s)
 		require.Equal(t, sorted(config), sorted(a.vty("bgpd", "show running-config")), what)
 	}
+	for range 4 { // a reference to what was freed would be found here
+		for _, tamper := range [][]string{{"no route-map weft-5000-out", "no route-map weft-standin"}, {"router bgp 65000", "no neighbor 192.0.2.3", "address-family ipv4 unicast", "no network 10.9.0.3/32 route-map weft-standin"}} {
+			_, err := VTY(t.Context(), a.dir, "bgpd", append([]string{"configure terminal"}, tamper...)...)
+			require.NoError(t, err, tamper)
+			a.mustRoute(s)
+			require.Equal(t, sorted(config), sorted(a.vty("bgpd", "show running-config")), tamper)
+		}
+	}
 	a.run("ip", "addr", "del", "192.0.2.2/31", "dev", "out1")
 	a.run("ip", "addr", "add", "192.0.2.99/32", "dev", "out1")
 	a.run("ip", "route", "del", "unreachable", "203.0.113.0/24", "metric", fmt.Sprint(announcedMetric))

@@ -78,8 +78,12 @@ func TestPoliciesAreReadBackAndMended(t *testing.T) {
 		require.Contains(t, policyCommands(readPolicies(broken)[5000], want), c.mend, name)
 	}
 	for _, c := range policyCommands(has[5000], nil) {
-		require.True(t, strings.HasPrefix(c, "no "), "%s", c)
+		require.True(t, strings.HasPrefix(c, "no ") || strings.HasPrefix(c, delayTimer), "%s", c)
 	}
+
+	anew := policyCommands(readPolicies(strings.Replace(text, "set as-path prepend 65001 65001 65001", "set as-path prepend 1", 1))[0], standInPolicies(65001))
+	require.Equal(t, []string{delayTimer + " 0", "no route-map " + standInMap, delayTimer + " 1"}, anew[:3], "nothing refers to a map that goes")
+	require.Equal(t, delayTimer+" 0", anew[len(anew)-1], "routes are judged anew")
 
 	shared := wantedPolicies(65001, outsideRouter(true), []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")})
 	require.Contains(t, shared, "ip prefix-list weft-5000-own permit 10.0.0.0/24 le 32")

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
+	"maps"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -166,22 +166,30 @@ func policyOf(f []string) (v intent.VNI, ours bool) {
 // and what is not wanted at the end. A route map of which anything is wrong is made
 // anew as a whole; meanwhile nothing passes. bgpd 8.4 aborts when a part of a route
 // map is removed of which the whole was removed before.
+//
+// bgpd keeps what refers to a route map that was removed pointing at it until its delay
+// timer is over, and frees it when one of the same name is made before that. Without a
+// timer, references are brought in line at once, but routes are not judged again; a timer
+// that is taken away while it runs counts as over. So maps go without one, are made
+// with one, and with its end all is judged.
 func policyCommands(has, want policies) (cs []string) {
 	broken := map[string]bool{} // route maps
 	for head, lines := range has {
 		if name, ok := routeMapOf(head); ok {
 			wanted, there := want[head]
-			broken[name] = broken[name] || !there || !slices.Equal(slices.Sorted(slices.Values(lines)), slices.Sorted(slices.Values(wanted)))
+			if !there || !slices.Equal(slices.Sorted(slices.Values(lines)), slices.Sorted(slices.Values(wanted))) {
+				broken[name] = true
+			}
 		}
 	}
-	var lists, maps, remove []string
+	var lists, routeMaps, remove []string
 	for head, lines := range want {
 		name, isMap := routeMapOf(head)
 		_, there := has[head]
 		switch {
 		case there && !broken[name]:
 		case isMap:
-			maps = append(maps, head+"\x00"+strings.Join(lines, "\x00"))
+			routeMaps = append(routeMaps, head+"\x00"+strings.Join(lines, "\x00"))
 		default:
 			lists = append(lists, head)
 		}
@@ -192,14 +200,18 @@ func policyCommands(has, want policies) (cs []string) {
 		}
 		remove = append(remove, removal(head, seq))
 	}
+	if len(lists)+len(routeMaps)+len(remove)+len(broken) == 0 {
+		return nil
+	}
 	slices.Sort(lists)
-	slices.Sort(maps)
+	slices.Sort(routeMaps)
 	slices.Sort(remove)
-	cs = lists
-	for _, name := range slices.Sorted(keysOf(broken)) {
+	cs = []string{delayTimer + " 0"}
+	for _, name := range slices.Sorted(maps.Keys(broken)) {
 		cs = append(cs, "no route-map "+name)
 	}
-	for _, m := range maps {
+	cs = append(append(cs, delayTimer+" 1"), lists...)
+	for _, m := range routeMaps {
 		for line := range strings.SplitSeq(m, "\x00") {
 			if line != "" {
 				cs = append(cs, line)
@@ -207,18 +219,26 @@ func policyCommands(has, want policies) (cs []string) {
 		}
 		cs = append(cs, "exit")
 	}
-	return append(cs, remove...)
+	return append(append(cs, remove...), delayTimer+" 0")
 }
 
-// keysOf yields the keys of what is true.
-func keysOf(m map[string]bool) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for k, yes := range m {
-			if yes && !yield(k) {
-				return
-			}
+// delayTimer is how long bgpd waits after a change of a route map, or of a list that it
+// names, before it judges routes anew, in seconds.
+const delayTimer = "bgp route-map delay-timer"
+
+// tellPolicies has bgpd take commands that bring policies in line. The delay timer is
+// then what it was.
+func (s *Switch) tellPolicies(ctx context.Context, running string, cs []string) error {
+	if len(cs) == 0 {
+		return nil
+	}
+	was := "no " + delayTimer
+	for line := range strings.Lines(running) {
+		if strings.HasPrefix(line, delayTimer+" ") {
+			was = strings.TrimSpace(line)
 		}
 	}
+	return errors.Join(s.tell(ctx, "bgpd", cs...), s.tell(ctx, "bgpd", was))
 }
 
 // routeMapOf is the name of the route map that a head is of.
@@ -253,10 +273,7 @@ func (s *Switch) configurePolicies(ctx context.Context, running string, asn uint
 	if len(r.Outside.Others) > 0 {
 		cs = append(cs, policyCommands(has[0], standInPolicies(asn))...)
 	}
-	var err error
-	if len(cs) > 0 {
-		err = s.tell(ctx, "bgpd", cs...)
-	}
+	err := s.tellPolicies(ctx, running, cs)
 	if slices.ContainsFunc(r.Outside.Peers, func(p leafstate.OutsidePeer) bool { return p.BFD }) {
 		err = errors.Join(err, s.configureBFD(ctx))
 	}
@@ -290,7 +307,7 @@ func (s *Switch) forgetPolicies(ctx context.Context, running string, want leafst
 	var errs []error
 	for v, has := range readPolicies(running) {
 		if !keep[v] {
-			errs = append(errs, s.tell(ctx, "bgpd", policyCommands(has, nil)...))
+			errs = append(errs, s.tellPolicies(ctx, running, policyCommands(has, nil)))
 		}
 	}
 	return errors.Join(errs...)

@@ -182,7 +182,7 @@ type links struct {
 }
 
 func readLinks() (*links, error) {
-	list, err := netlink.LinkList()
+	list, err := allLinks()
 	if err != nil {
 		return nil, fmt.Errorf("read interfaces: %w", err)
 	}
