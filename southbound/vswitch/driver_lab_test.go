@@ -458,7 +458,7 @@ func TestBusyNeighbour(t *testing.T) {
 			}
 		}
 	}()
-	b.Eventually("it is at work", func() bool { return strings.Contains(strings.Join(b.flows(), "\n"), "in_port=149 actions=drop") })
+	b.Eventually("it is at work", func() bool { return strings.Contains(strings.Join(b.flows(), "\n"), "in_port=119 actions=drop") })
 	b.Ofctl("del-flows", at, "cookie=0x7ef7000000000000/0xffff000000000000,table=40")
 	b.Eventually("mended", func() bool { return strings.Contains(b.said("FlowsRepaired"), "was missing") })
 	close(stop)

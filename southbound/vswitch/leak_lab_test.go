@@ -228,9 +228,11 @@ func TestFlowsAreSpreadOverBorders(t *testing.T) {
 		return at8, at9, refused
 	}
 	const flows = 400
+	var frames [][]byte
 	for i := range flows {
-		b.send("a", 1, flow(1, "8.8.8.8", uint16(10_000+i)))
+		frames = append(frames, flow(1, "8.8.8.8", uint16(10_000+i)))
 	}
+	b.sendEach("a", frames)
 	at8, at9, refused := settled("flows", flows)
 	require.InDelta(t, flows/2, at8, flows/8)
 	require.InDelta(t, flows/2, at9, flows/8)

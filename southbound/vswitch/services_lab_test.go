@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -45,19 +46,25 @@ func newServedBed(t *testing.T, ports ...*intent.Port) *bed {
 	return b
 }
 
-// send has a port's station send the same frame n times. A port that is not read from
-// has room for 100 frames, and loses the others: the next come when those are in.
+// send has a port's station send the same frame n times.
 func (b *bed) send(id string, n int, frame []byte) {
 	b.t.Helper()
-	for some := 0; n > 0; n -= some {
-		some = min(n, 50)
+	b.sendEach(id, slices.Repeat([][]byte{frame}, n))
+}
+
+// sendEach has a port's station send frames. A port that is not read from has room for
+// 100, and loses the others: the next come when those are in.
+func (b *bed) sendEach(id string, frames [][]byte) {
+	b.t.Helper()
+	before := b.came(id)
+	for some := range slices.Chunk(frames, 50) {
 		args := []string{"-t", b.Dir + "/vs.ctl", "netdev-dummy/receive", "tap" + id}
-		for range some {
-			args = append(args, hex.EncodeToString(frame))
+		for _, f := range some {
+			args = append(args, hex.EncodeToString(f))
 		}
-		before := b.came(id)
 		b.OVS.Run("ovs-appctl", args...)
-		if in := func() bool { return b.came(id) == before+uint64(some) }; !in() {
+		before += uint64(len(some))
+		if in := func() bool { return b.came(id) == before }; !in() {
 			b.Eventually("the switch has taken in what "+id+" sent", in)
 		}
 	}
