@@ -369,6 +369,10 @@ func listenAll(at []string) ([]net.Listener, error) {
 			for _, o := range out {
 				o.Close()
 			}
+			var wrong *net.AddrError
+			if errors.As(err, &wrong) {
+				return nil, usageError{fmt.Errorf("--listen %q is neither ADDRESS:PORT, such as %s, nor unix:PATH: %w", a, defaultListen, err)}
+			}
 			return nil, fmt.Errorf("listen on %s: %w", a, err)
 		}
 		out = append(out, l)
