@@ -95,7 +95,7 @@ func stop(ps []Process, grace time.Duration) error {
 		}
 		wait := grace
 		if s == syscall.SIGKILL {
-			wait = 5 * time.Second
+			wait = 30 * time.Second
 		}
 		deadline := time.Now().Add(wait)
 		left := ps[:0:0]

@@ -86,7 +86,7 @@ func ready(at string, done <-chan error) error {
 	if err != nil {
 		return err
 	}
-	end := time.Now().Add(20 * time.Second)
+	end := time.Now().Add(time.Minute)
 	for {
 		if err = c.Ready(context.Background()); err == nil {
 			return nil
@@ -139,6 +139,8 @@ func TestExitStatus(t *testing.T) {
 		{[]string{"apply", "extra"}, 2},
 		{[]string{"diff", "-f", "missing"}, 2},
 		{[]string{"delete", "port"}, 2},
+		{[]string{"controller", "--listen", "nonsense"}, 2},
+		{[]string{"controller", "--listen", "127.0.0.1:99999"}, 2},
 	} {
 		var out, errs bytes.Buffer
 		require.Equal(t, c.want, run(newApp(strings.NewReader(""), &out, &errs), c.args), "%v: %s", c.args, errs.String())

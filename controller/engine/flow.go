@@ -36,7 +36,7 @@ type FlowLink struct{ From, To topology.End }
 // Times of a question about a flow, and how many switches its way may have.
 const (
 	flowWatch = 3 * time.Second // for packets of the flow
-	flowWait  = 5 * time.Second // for an agent's answer, besides that
+	flowWait  = switchstate.AnswerWait
 	flowHops  = 8
 )
 
