@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/weft-sdn/weft/atomicfile"
 	"github.com/weft-sdn/weft/controller/api/client"
 	"github.com/weft-sdn/weft/lab"
 )
@@ -126,12 +127,10 @@ func (a *app) writeConfig(f fileConfig) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("configuration: %w", err)
 	}
-	// A crash leaves the old file or the new one.
-	tmp := path + ".new"
-	if err := os.WriteFile(tmp, b, 0o600); err != nil {
+	if err := atomicfile.Replace(path, b, 0o600); err != nil {
 		return fmt.Errorf("configuration: %w", err)
 	}
-	return os.Rename(tmp, path)
+	return nil
 }
 
 // inContext is the context in use; the zero one when there is none.

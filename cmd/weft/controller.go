@@ -318,12 +318,12 @@ func (o controllerOptions) access(log *slog.Logger) (c api.Config, err error) {
 		return c, usageError{errors.New("give --tls-cert and --tls-key together")}
 	}
 	if o.cert != "" {
-		if c.TLS, err = api.ServerTLS(o.cert, o.key); err != nil {
+		if c.TLS, err = api.ServerTLS(o.cert, o.key, log); err != nil {
 			return c, err
 		}
 	}
 	if o.users != "" {
-		if c.Users, err = api.OpenUsers(o.users); err != nil {
+		if c.Users, err = api.OpenUsers(o.users, log); err != nil {
 			return c, err
 		}
 	}

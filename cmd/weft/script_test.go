@@ -84,7 +84,7 @@ func ready(at string, done <-chan error) error {
 	if err != nil {
 		return err
 	}
-	end := time.Now().Add(20 * time.Second)
+	end := time.Now().Add(time.Minute)
 	for {
 		if err = c.Ready(context.Background()); err == nil {
 			return nil

@@ -181,6 +181,7 @@ type Server struct {
 	handler http.Handler
 
 	agentOps map[string]bool // patterns of what agents use
+	readOps  map[string]bool // of what changes nothing although it is no GET
 
 	credentials credentials   // of agents, as read
 	patience    time.Duration // with slow clients of a watch
@@ -213,7 +214,7 @@ func New(cfg Config) *Server {
 	s.registerLoad()
 	s.registerMetrics()
 	s.registerDocs()
-	s.agentOps = s.agentPatterns()
+	s.agentOps, s.readOps = s.patterns(forAgents), s.patterns(onlyReading)
 	s.handler = s.wrap(s.mux)
 	return s
 }

@@ -99,7 +99,7 @@ func TestAllWellOnABridge(t *testing.T) {
 	for _, r := range cast.Rows {
 		require.Equal(t, 6, r.Seen, r.Kind)
 	}
-	loss, err := f.Continuous(t.Context(), ContinuousOptions{Duration: 300e6})
+	loss, err := f.Continuous(t.Context(), ContinuousOptions{Duration: 1e9})
 	require.NoError(t, err)
 	require.True(t, loss.OK(), "%+v", loss)
 	require.Greater(t, loss.Sent, 2*loss.Pairs, "each pair more than once")

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -33,7 +34,7 @@ const (
 var reflector = netip.MustParseAddr("10.9.0.9")
 
 // patience is how long is waited for what must come.
-var patience = 20 * time.Second
+var patience = time.Minute
 
 // rig is two leaves with a router between them, which is their underlay and
 // their route reflector.
@@ -81,7 +82,7 @@ func newRigOf(t *testing.T, servers int) *rig {
 			logs, _ := filepath.Glob(dir + "/*/*.log")
 			for _, f := range logs {
 				text, _ := os.ReadFile(f)
-				t.Logf("%s:\n%s", f, text[:min(len(text), 6000)])
+				t.Logf("%s:\n%s", f, text[max(0, len(text)-6000):])
 			}
 		}
 		os.RemoveAll(dir)
@@ -173,7 +174,10 @@ func (r *rig) daemon(ns, dir, name string, more ...string) *daemon {
 	go func() { _ = d.cmd.Wait(); close(d.gone) }()
 	r.t.Cleanup(d.stop)
 	r.wait(name+" listens", func() error {
-		_, err := os.Stat(socket)
+		c, err := net.Dial("unix", socket)
+		if err == nil {
+			c.Close()
+		}
 		return err
 	})
 	return d
@@ -312,9 +316,18 @@ func (l *leaf) flooding(n int) error {
 	return nil
 }
 
-// ping sends one echo request from a server to an address.
-func (l *leaf) ping(j int, to netip.Addr) error {
-	out, err := exec.Command("ip", "netns", "exec", l.server(j), "ping", "-c1", "-W1", to.String()).CombinedOutput()
+// ping sends one echo request from a server to an address, and waits a second for the
+// answer.
+func (l *leaf) ping(j int, to netip.Addr) error { return l.echo(j, to, time.Second) }
+
+// answered wants that one echo request is answered, however late.
+func (l *leaf) answered(j int, to netip.Addr) {
+	l.r.t.Helper()
+	require.NoError(l.r.t, l.echo(j, to, patience))
+}
+
+func (l *leaf) echo(j int, to netip.Addr, wait time.Duration) error {
+	out, err := exec.Command("ip", "netns", "exec", l.server(j), "ping", "-c1", fmt.Sprintf("-W%.0f", wait.Seconds()), to.String()).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}
@@ -348,6 +361,13 @@ func (m *monitor) text() string {
 // meanwhile.
 func (l *leaf) changes(f func()) []string {
 	l.r.t.Helper()
+	// The kernel tells of a carrier that has come up to a second later.
+	l.r.wait("all that is up has its carrier", func() error {
+		if out := l.run("ip", "-o", "link", "show", "up"); strings.Contains(out, "NO-CARRIER") {
+			return fmt.Errorf("%s", out)
+		}
+		return nil
+	})
 	links := l.monitor("ip", "-o", "monitor", "link")
 	mark := func(name string) {
 		l.r.t.Helper()
