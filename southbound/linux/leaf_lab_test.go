@@ -226,7 +226,7 @@ func TestRestartOfBGP(t *testing.T) {
 	require.Contains(t, a.run("ip", "-o", "link", "show", "eth1"), "master br100", "one that stays is not touched")
 
 	// bgpd comes back with nothing while the VXLAN devices are there.
-	a.bgpd = r.daemon(a.ns, a.dir, "bgpd", "-p", "179")
+	a.bgpd = r.startBGP(a.ns, a.dir)
 	a.mustApply(a.state())
 	r.wait("flood lists are in the kernel", func() error { return a.flooding(1) })
 	r.reach(a, b)

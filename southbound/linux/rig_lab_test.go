@@ -41,7 +41,8 @@ var patience = time.Minute
 type rig struct {
 	t       *testing.T
 	dir     string
-	router  string // namespace
+	router  string  // namespace
+	bgpd    *daemon // of the router
 	leaves  []*leaf
 	servers int // of each leaf
 }
@@ -55,6 +56,7 @@ type leaf struct {
 	dir    string // of FRR's sockets
 	sw     *Switch
 	tables *Tables
+	zebra  *daemon
 	bgpd   *daemon
 }
 
@@ -102,7 +104,7 @@ func newRigOf(t *testing.T, servers int) *rig {
 		fmt.Fprintf(&conf, "  neighbor %[1]s activate\n  neighbor %[1]s route-reflector-client\n", l.vtep())
 	}
 	conf.WriteString(" exit-address-family\n")
-	r.frr(r.router, filepath.Join(dir, "rr"), conf.String())
+	_, r.bgpd = r.frr(r.router, filepath.Join(dir, "rr"), conf.String())
 	return r
 }
 
@@ -146,19 +148,21 @@ func (r *rig) newLeaf(i int) *leaf {
 			r.addr(s, "eth0", a.String()+bits)
 		}
 	}
-	l.bgpd = r.frr(l.ns, l.dir, "")
+	l.zebra, l.bgpd = r.frr(l.ns, l.dir, "")
 	return l
 }
 
-// frr starts zebra and bgpd and returns bgpd.
-func (r *rig) frr(ns, dir, bgp string) *daemon {
+// frr starts zebra and bgpd.
+func (r *rig) frr(ns, dir, bgp string) (zebra, bgpd *daemon) {
 	require.NoError(r.t, os.Mkdir(dir, 0o755))
 	require.NoError(r.t, os.WriteFile(filepath.Join(dir, "zebra.conf"), nil, 0o644))
 	require.NoError(r.t, os.WriteFile(filepath.Join(dir, "bgpd.conf"), []byte(bgp), 0o644))
 	r.sh("chown", "-R", "frr:frr", dir)
-	r.daemon(ns, dir, "zebra", "-s", "33554432")
-	return r.daemon(ns, dir, "bgpd", "-p", "179")
+	return r.startZebra(ns, dir), r.startBGP(ns, dir)
 }
+
+func (r *rig) startZebra(ns, dir string) *daemon { return r.daemon(ns, dir, "zebra", "-s", "33554432") }
+func (r *rig) startBGP(ns, dir string) *daemon   { return r.daemon(ns, dir, "bgpd", "-p", "179") }
 
 func (r *rig) daemon(ns, dir, name string, more ...string) *daemon {
 	socket := filepath.Join(dir, name+".vty")

@@ -19,6 +19,7 @@ type scripted struct {
 	config []string
 	heard  []string
 	hangUp string
+	says   map[string]string // answers to single commands
 }
 
 func newScripted(t *testing.T, dir, daemon string) *scripted {
@@ -66,6 +67,7 @@ func (s *scripted) serve(conn net.Conn) {
 				s.config = append(s.config, line)
 			} else {
 				s.heard = append(s.heard, line)
+				answer = s.says[line]
 			}
 		}
 		s.mu.Unlock()
