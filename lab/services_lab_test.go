@@ -313,7 +313,7 @@ func TestTenantsServicesQoS(t *testing.T) {
 			return err
 		}
 		defer s.Close()
-		pace := time.NewTicker(time.Millisecond) // slow enough for the switch's socket
+		pace := time.NewTicker(4 * time.Millisecond) // slow enough for the switch's socket, which has room for some 90, also where the switch has to wait
 		defer pace.Stop()
 		for range sent {
 			<-pace.C
