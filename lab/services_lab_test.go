@@ -14,19 +14,15 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/google/gopacket"
-	"github.com/google/gopacket/layers"
 	"github.com/stretchr/testify/require"
 
 	"github.com/weft-sdn/weft/controller/api/client"
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/lab/netns"
-	"github.com/weft-sdn/weft/lab/probe"
 	"github.com/weft-sdn/weft/topology"
 )
 
@@ -230,22 +226,14 @@ func TestTenantsServicesIPv6(t *testing.T) {
 
 	// When a router takes the network, stations are told without asking.
 	r := &intent.Router{Metadata: intent.Metadata{Tenant: p.Metadata.Tenant, Name: "r"}, Spec: intent.RouterSpec{Networks: []intent.RouterNetwork{{Network: n.Metadata.Name}}}}
-	var lifetime atomic.Int32
-	tap, err := probe.OpenTap(w.Namespace(vm), "eth1", func(frame []byte, out bool) {
-		p := gopacket.NewPacket(frame, layers.LayerTypeEthernet, gopacket.DecodeOptions{})
-		if ra, ok := p.Layer(layers.LayerTypeICMPv6RouterAdvertisement).(*layers.ICMPv6RouterAdvertisement); ok && !out {
-			lifetime.Store(int32(ra.RouterLifetime))
-		}
-	})
-	require.NoError(t, err)
-	defer tap.Close()
+	heard := make(chan string, 1)
+	go func() {
+		out, _ := output(t, w.State, vm, "timeout", "15", "tcpdump", "-l", "-n", "-v", "-c", "1", "-i", "eth1", "icmp6 and ip6[40] = 134")
+		heard <- out
+	}()
+	time.Sleep(time.Second) // until tcpdump listens
 	w.put(r)
-	w.eventually(patience, func() error {
-		if got := lifetime.Load(); got != 65535 {
-			return fmt.Errorf("the router lifetime that was told last is %d s", got)
-		}
-		return nil
-	})
+	require.Contains(t, <-heard, "router lifetime 65535s")
 }
 
 // A station that plays server is heard by no other and told of; one that floods
