@@ -69,6 +69,7 @@ func TestForwardingOutlivesFRRWhileNobodyTellsIt(t *testing.T) {
 	doubted("a reflector that knows nothing")
 	require.Contains(t, entries(), bogus)
 
+	a.sw.settle = 5 * time.Second // for all of b's routes to be there, on a machine that is busy
 	b.bgpd = r.startBGP(b.ns, b.dir)
 	b.mustApply(b.state())
 	r.wait("the entry of nobody's is removed", func() error {
