@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -66,6 +67,8 @@ type site struct {
 	weft    string
 	client  *client.Client
 	objects []intent.Object // of the tenants, as the file's labels ask for them
+
+	written map[intent.Ref]bool // since ready was asked last
 }
 
 // newSite brings a generated lab up; no tenant is in it yet.
@@ -103,18 +106,62 @@ func newTenants(t testing.TB, p topology.GenerateParams) *site {
 
 func (w *site) put(objects ...intent.Object) {
 	w.Helper()
+	if w.written == nil {
+		w.written = map[intent.Ref]bool{}
+	}
 	for _, o := range objects {
 		_, err := w.client.Put(w.Context(), o, client.PutOptions{})
 		require.NoError(w, err, "%s", o.Ref())
+		switch o.Ref().Kind {
+		case intent.KindTenant, intent.KindNetwork, intent.KindRouter, intent.KindSecurityGroup, intent.KindNetworkACL:
+			w.written[o.Ref()] = true
+		}
 	}
 }
 
-// ready waits until every port is Ready.
+// ready waits until every port is Ready with what was put: ports alone are Ready as
+// they were before until the controller has taken what their networks, routers and
+// groups are now.
 func (w *site) ready(within time.Duration) {
 	w.Helper()
+	w.eventually(within, w.taken)
+	w.written = nil
 	ctx, cancel := context.WithTimeout(w.Context(), within)
 	defer cancel()
 	require.NoError(w, WaitReady(ctx, w.State))
+}
+
+// taken tells of the first object that was put and that the controller, or an edge that
+// has it, does not have yet.
+func (w *site) taken() error {
+	for r := range w.written {
+		o, err := w.client.Get(w.Context(), r)
+		if p := (*client.Problem)(nil); errors.As(err, &p) && p.Type == client.TypeNotFound {
+			continue // deleted since
+		}
+		if err != nil {
+			return err
+		}
+		var st *intent.Status
+		spread := false // over edges that have to know of it
+		switch o := o.(type) {
+		case *intent.Tenant:
+			st = o.Status
+		case *intent.Network:
+			st = o.Status
+		case *intent.NetworkACL:
+			st = o.Status
+		case *intent.Router:
+			st, spread = o.Status, true
+		case *intent.SecurityGroup:
+			st, spread = o.Status, true
+		}
+		loading := func(why intent.Reason) bool { return why.Code == "Loading" }
+		if st != nil && (spread && st.Phase == intent.PhasePending || slices.ContainsFunc(st.Reasons, loading)) {
+			return fmt.Errorf("%s is %s: %+v", r, st.Phase, st.Reasons)
+		}
+	}
+	return nil
 }
 
 // nodesReady waits until every node is of which there is something to say.

@@ -60,6 +60,8 @@ func TestScripts(t *testing.T) {
 			e.Setenv("WEFT_LAB_DIR", filepath.Join(e.WorkDir, "labs"))
 			e.Setenv("WEFT_CONFIG", filepath.Join(e.WorkDir, "config.yaml"))
 			e.Setenv("HOME", e.WorkDir)
+			// With the race detector each command would sleep a second when it ends.
+			e.Setenv("GORACE", "atexit_sleep_ms=10")
 			return ready(at, done)
 		},
 	})

@@ -99,6 +99,8 @@ type Status interface {
 	Flows
 	// Reporting lists the switches of which agents report now, by name.
 	Reporting() []engine.Reporting
+	// Switches are the switches of the intent, and their roles, by name.
+	Switches() map[string]intent.Role
 	// PortsAt lists the ports on a node, or bound or moving to it.
 	PortsAt(node string) []intent.Ref
 	SwitchPorts(node string) (ports []switchstate.Port, at time.Time, ok bool)
