@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -59,7 +60,64 @@ func TestEdgesInOneNetwork(t *testing.T) {
 		w.ready(patience)
 	})
 	w.requireOlder(before, w.allFlows())
+	w.cleanWindow(4*time.Second, "a policy that gives a tenant a colour comes and goes", w.colourComesAndGoes)
 	w.check()
+}
+
+// colourComesAndGoes steers blue, and not any longer: meanwhile all that it sends to
+// vSwitches and EVPN leaves is sent to their colours, and what it sends to a hardware VTEP
+// to the one address that the switch says it has.
+func (w *site) colourComesAndGoes() {
+	w.Helper()
+	o, err := w.client.Get(w.Context(), intent.Ref{Kind: intent.KindNetwork, Tenant: "blue", Name: "web"})
+	require.NoError(w, err)
+	vni := o.(*intent.Network).Spec.VNI
+	to := map[string]netip.Addr{} // by station
+	goes := func() {
+		w.Helper()
+		w.eventually(patience, func() error {
+			for station, a := range to {
+				for _, sender := range []string{"hv2", "leaf2"} {
+					if err := w.sends(sender, vni, w.portOf(station).Spec.MAC, a); err != nil {
+						return fmt.Errorf("%s: %w", station, err)
+					}
+				}
+			}
+			return nil
+		})
+	}
+	policy := intent.Ref{Kind: intent.KindSteeringPolicy, Name: "blue"}
+	w.put(steeringPolicy(policy.Name, intent.SteeringPolicySpec{Scope: intent.SteeringScope{Tenant: "blue", From: "leaf1", To: "leaf2", Direction: intent.SteerBoth}, Pin: &intent.SteeringPin{Via: []string{"spine1"}}}))
+	var s intent.Status
+	w.eventually(patience, func() error {
+		if s = w.cliGet(policy); s.Phase != intent.PhaseReady || len(s.Steered) == 0 || s.Steered[0].Colour == 0 {
+			return errStill("%+v", s)
+		}
+		return nil
+	})
+	node := w.specOf
+	k := s.Steered[0].Colour - 1
+	require.Empty(w, node("vtep1").Colours)
+	to["blue-vm1"], to["blue-srv1"], to["blue-srv3"], to["blue-srv4"] = node("hv1").Colours[k], node("leaf1").Colours[k], node("vtep1").VTEP, node("vtep1").VTEP
+	goes()
+	w.off(policy.Name)
+	to["blue-vm1"], to["blue-srv1"] = node("hv1").VTEP, node("leaf1").VTEP
+	goes()
+}
+
+// sends is nil when a vSwitch or EVPN leaf sends frames for a MAC to an address.
+func (w *site) sends(node string, vni intent.VNI, mac intent.MAC, to netip.Addr) error {
+	w.Helper()
+	dump, want := "", fmt.Sprintf("dl_dst=%s actions=set_field:0x%x->tun_id,set_field:%s->tun_dst", mac, vni, to)
+	if n, err := w.Node(node); err == nil && n.EVPN {
+		dump, want = w.shell(node, fmt.Sprintf("bridge fdb show dev vx%d", vni)), fmt.Sprintf("%s dst %s ", mac, to)
+	} else {
+		dump = w.ofctl(node, "dump-flows")
+	}
+	if !strings.Contains(dump, want) {
+		return errStill("%s has no %q", node, want)
+	}
+	return nil
 }
 
 // requireMemoryBelow adds up what the lab's processes have for themselves.
