@@ -45,9 +45,9 @@ while a policy hands over to it, every 5 s, on the matrix that weft steer matrix
 			if len(got.Changes) == 0 {
 				return nil
 			}
-			t := table{header: []string{"FROM", "TO", "BEFORE", "AFTER"}}
+			t := table{header: []string{"FROM", "TO", "OF", "BEFORE", "AFTER"}}
 			for _, k := range got.Changes {
-				t.add(k.From, k.To, weightsOf(k.Before), weightsOf(k.After))
+				t.add(k.From, k.To, cmp.Or(k.Tenant, "all"), weightsOf(k.Before), weightsOf(k.After))
 			}
 			return t.print(a.out, true)
 		},

@@ -179,6 +179,9 @@ func (p *SteeringPolicy) Validate() error {
 	if a := s.Auto; a != nil && (a.Most < 0 || a.Most > maxSteeringMost) {
 		f.Add("spec.auto.most", "%d is outside 0..%d", a.Most, maxSteeringMost)
 	}
+	if a := s.Auto; a != nil && a.Colours != nil && (*a.Colours < 0 || *a.Colours > MaxColours) {
+		f.Add("spec.auto.colours", "%d is outside 0..%d", *a.Colours, MaxColours)
+	}
 	return f.Err()
 }
 
