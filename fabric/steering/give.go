@@ -252,15 +252,18 @@ type offered struct {
 
 // offer is a tenant's colour with what comes of it; nil when it is not worth it.
 func (s *stepping) offer(full Traffic, tenant string, colour int, merged chosen) (*offered, error) {
-	elephants := maps.Clone(s.elephants)
+	elephants, others := maps.Clone(s.elephants), map[string]bool{}
 	for k, e := range s.shades {
-		if n, ok := s.facts.Node(k.To); k.Tenant == tenant && e.found() && ok && coloured(n, colour).IsValid() {
-			elephants[k] = e
-			delete(elephants, common(k)) // what is left of it is another one
+		n, ok := s.facts.Node(k.To)
+		if !e.found() || k.Tenant == tenant && !(ok && coloured(n, colour).IsValid()) {
+			continue
 		}
+		elephants[k], others[k.Tenant] = e, k.Tenant != tenant
+		delete(elephants, common(k)) // what is left of it is another one
 	}
-	v := s.view(full, func(t string) bool { return t == tenant }, elephants)
+	v := s.view(full, func(t string) bool { return t == tenant || others[t] }, elephants)
 	v.whole()
+	v.tie(func(t string) bool { return others[t] })
 	v.present = v.split()
 	v.load = v.problem.Load(v.present)
 	v.Before, _ = v.problem.Utilisation(v.load)
@@ -285,6 +288,21 @@ func (s *stepping) offer(full Traffic, tenant string, colour int, merged chosen)
 	}
 	v.part(own, target)
 	return &offered{tenant, Given{Colour: colour, Policy: policy, Since: v.now, Rate: rate, Without: without, With: v.After}, v}, nil
+}
+
+// tie keeps the cells of some tenants, and those that their elephants are a part of, as they
+// are: they can't be changed one without the other.
+func (s *stepping) tie(tenants func(string) bool) {
+	s.tied = map[demand.Key]bool{}
+	for i, c := range s.placed.cells {
+		if !tenants(c.Tenant) {
+			continue
+		}
+		s.tied[c.Key] = true
+		if _, ok := s.placed.seen[i]; ok {
+			s.tied[common(c.Key)] = true
+		}
+	}
 }
 
 // elephantsOf are the cells of a tenant that are elephants and may be steered, their rate,
@@ -363,7 +381,7 @@ func (s *stepping) without(plain *stepping, tenant string, merged chosen, free [
 	}
 	for i, c := range s.placed.cells {
 		k := c.Key
-		if k.Tenant == tenant {
+		if !slices.Contains(s.coloured, k.Tenant) {
 			k.Tenant = ""
 		}
 		others[i] = others[i] && !shared[k]

@@ -24,6 +24,7 @@ type stepping struct {
 	// doubted are cells a part of which the next step may see to be an elephant: until then
 	// they stay as they are.
 	doubted map[demand.Key]bool
+	tied    map[demand.Key]bool // cells that can't be changed by themselves
 }
 
 // withdraw lets go of what leads nowhere: first links from which there is no way to
@@ -110,7 +111,7 @@ func (s *stepping) act() error {
 func (s *stepping) free() []bool {
 	free := make([]bool, len(s.placed.cells))
 	for i, c := range s.placed.cells {
-		free[i] = !s.held(c.Key) && !s.doubted[c.Key] && (s.open == nil || s.open[i])
+		free[i] = !s.held(c.Key) && !s.doubted[c.Key] && !s.tied[c.Key] && (s.open == nil || s.open[i])
 	}
 	return free
 }
