@@ -21,7 +21,7 @@ VM_TESTS = $(shell grep -rl --include='*_test.go' '^//go:build vm' . | xargs -n1
 REPORT = $(GO) run ./lab/report
 
 .DEFAULT_GOAL := help
-.PHONY: help build image install-deps install-test-deps demo test test-unit test-lab test-vm test-edges test-tenants test-fabric test-steering lint fuzz bench bench-lab bench-churn bench-moves bench-failures bench-scale bench-plot bench-evpn bench-steering bench-check oracle generate clean
+.PHONY: help build image install-deps install-test-deps demo test test-unit test-lab test-vm test-edges test-tenants test-fabric test-steering lint fuzz bench bench-lab bench-churn bench-moves bench-failures bench-scale bench-plot bench-evpn bench-steering bench-check oracle properties generate clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -142,6 +142,13 @@ BUDGETS = $(shell grep -rl --include='*_test.go' '^//go:build budget' . | xargs 
 bench-check: ## allocations, rows, flow-mods, bytes and writes beside the committed figures; a rise fails (UPDATE=1 writes them anew)
 	$(GO) vet -tags budget $(BUDGETS)
 	WEFT_BUDGET_UPDATE=$(UPDATE) $(GO) test -tags budget -count 1 -timeout 5m -run '^TestBudget$$' $(BUDGETS)
+
+# Packages with property tests.
+PROPERTIES = $(shell grep -rl --include='*_test.go' '"pgregory.net/rapid"' . | xargs -n1 dirname | sort -u)
+
+CHECKS = 1000
+properties: ## every property test with many draws: CHECKS=1000 (test-unit has 100 of each, 30 of those that write to etcd)
+	$(GO) test -count 1 -timeout 60m $(PROPERTIES) -rapid.checks=$(CHECKS)
 
 ORACLE_OPS = 100000
 oracle: ## 100,000 random operations: the model that took each equals one that is told the end (ORACLE_OPS=N)

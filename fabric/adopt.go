@@ -69,14 +69,14 @@ func Adopt(d topology.Discovered, running map[string]Running) []intent.Object {
 
 // loopbacks are the addresses of lo that identify a switch, and at which a leaf's
 // tunnels end: the identifier of its BGP and the one beside it, or one for both; and
-// those of the usual pool of colours.
+// those of the usual pool of colours, in which the first two may be, too.
 func (r Running) loopbacks(role intent.Role) (loopback, vtep netip.Addr, colours []netip.Addr) {
 	var hosts []netip.Addr
 	pool := Params{}.Defaults().ColourPool
 	for _, a := range r.Addresses {
 		switch at := a.Address.Addr(); {
 		case a.Interface != "lo" || !at.Is4() || !a.Address.IsSingleIP():
-		case pool.Contains(at):
+		case at != r.RouterID && pool.Contains(at):
 			colours = append(colours, at)
 		default:
 			hosts = append(hosts, at)
@@ -92,8 +92,11 @@ func (r Running) loopbacks(role intent.Role) (loopback, vtep netip.Addr, colours
 		return loopback, vtep, nil
 	}
 	others := slices.DeleteFunc(hosts, func(a netip.Addr) bool { return a == loopback })
-	if len(others) == 1 {
+	switch {
+	case len(others) == 1:
 		vtep = others[0]
+	case len(others) == 0 && len(colours) == 1: // colours are of a VTEP: it is one itself
+		vtep, colours = colours[0], nil
 	}
 	if slices.SortFunc(colours, netip.Addr.Compare); !vtep.IsValid() || len(colours) > intent.MaxColours {
 		colours = nil

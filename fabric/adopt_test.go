@@ -122,3 +122,39 @@ func TestAdoptOnlyWhatIsNew(t *testing.T) {
 	require.Equal(t, "Node leaf2", got[0].Ref().String())
 	require.Equal(t, "Link leaf2:eth1-spine1:eth2", got[1].Ref().String())
 }
+
+// A switch's own addresses may be in the pool from which colours are usually taken.
+func TestAdoptKeepsNumbersInThePoolOfColours(t *testing.T) {
+	addr := netip.MustParseAddr
+	for name, c := range map[string]struct {
+		id             string
+		lo             []string
+		loopback, vtep string
+		colours        []netip.Addr
+	}{
+		"the loopback is":             {"10.128.0.1", []string{"10.128.0.1", "10.254.0.1"}, "10.128.0.1", "10.254.0.1", nil},
+		"the VTEP is":                 {"10.255.0.1", []string{"10.255.0.1", "10.128.1.1"}, "10.255.0.1", "10.128.1.1", nil},
+		"both are":                    {"10.128.0.1", []string{"10.128.1.1", "10.128.0.1"}, "10.128.0.1", "10.128.1.1", nil},
+		"the loopback and colours":    {"10.128.0.1", []string{"10.128.0.1", "10.254.0.1", "10.129.0.2", "10.129.0.1"}, "10.128.0.1", "10.254.0.1", []netip.Addr{addr("10.129.0.1"), addr("10.129.0.2")}},
+		"which the VTEP is who knows": {"10.128.0.1", []string{"10.128.0.1", "10.128.1.1", "10.129.0.1"}, "10.128.0.1", "", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := Running{ASN: 65001, RouterID: addr(c.id)}
+			for _, a := range c.lo {
+				r.Addresses = append(r.Addresses, RunningAddress{"lo", netip.PrefixFrom(addr(a), 32)})
+			}
+			var vtep netip.Addr
+			if c.vtep != "" {
+				vtep = addr(c.vtep)
+			}
+			loopback, gotVTEP, colours := r.loopbacks(intent.RoleLeaf)
+			require.Equal(t, addr(c.loopback), loopback)
+			require.Equal(t, vtep, gotVTEP)
+			require.Equal(t, c.colours, colours)
+			loopback, gotVTEP, colours = r.loopbacks(intent.RoleSpine)
+			require.Equal(t, addr(c.loopback), loopback)
+			require.False(t, gotVTEP.IsValid())
+			require.Empty(t, colours)
+		})
+	}
+}

@@ -57,7 +57,7 @@ func aclOf(t testing.TB, tenant, name string, rules ...string) *intent.NetworkAC
 func (w *site) judge(a *intent.NetworkACL) {
 	w.Helper()
 	w.put(a)
-	w.eventually(5*time.Second, func() error {
+	w.eventually(patience, func() error {
 		o, err := w.client.Get(w.Context(), a.Ref())
 		if err != nil {
 			return err
@@ -181,31 +181,31 @@ func TestTenantsNetworkACL(t *testing.T) {
 		w := w.in(t)
 		w.put(w.group("red", "web", "ingress tcp 80", "ingress tcp 81", "egress udp 5000"))
 		w.join("d1", "web")
-		w.ready(10 * time.Second)
+		w.ready(patience)
 		w.attempts([]attempt{{"w2", "d1", "tcp", 80, true}, {"w2", "d1", "tcp", 81, false}, {"w2", "d1", "tcp", 22, false}, {"d2", "d1", "tcp", 81, true}, {"d2", "d1", "tcp", 22, false}, // both must allow; the group alone within the subnet
 			{"d1", "w1", "udp", 5000, false}, {"d1", "d2", "udp", 5000, true}, {"d1", "d2", "udp", 5011, false}})
 		w.join("d1")
-		w.ready(10 * time.Second)
+		w.ready(patience)
 		w.attempts([]attempt{{"w2", "d1", "tcp", 22, true}})
 	})
 
 	t.Run("what a station of the network forwards", func(t *testing.T) {
 		w := w.in(t)
 		w.put(routedRouter("red", intent.StaticRoute{Prefix: behind, NextHops: []intent.NextHop{{Port: "n1"}}}))
-		w.ready(10 * time.Second)
+		w.ready(patience)
 		w.ping("n1", w.vms["n1"].gateway(false).String()) // so that it has not to ask for the gateway as somebody else
 		to := behind.Addr().Next()
 		for _, from := range []string{"w1", "w2"} {
-			w.eventually(allowedAfter, func() error { return w.reach(from, to, "ping", 0, time.Second) })
+			w.eventually(patience, func() error { return w.reach(from, to, "ping", 0, time.Second) })
 		}
 		w.judge(aclOf(t, "red", "db", append(append([]string{}, rules[:6]...), rules[7:]...)...)) // no echo requests
 		for _, from := range []string{"w1", "w2"} {
 			require.Error(t, w.reach(from, to, "ping", 0, refusedAfter))
 		}
 		w.judge(db)
-		w.eventually(allowedAfter, func() error { return w.reach("w2", to, "ping", 0, time.Second) })
+		w.eventually(patience, func() error { return w.reach("w2", to, "ping", 0, time.Second) })
 		w.put(routedRouter("red"))
-		w.ready(10 * time.Second)
+		w.ready(patience)
 	})
 
 	t.Run("without a controller", func(t *testing.T) {
@@ -220,7 +220,7 @@ func TestTenantsNetworkACL(t *testing.T) {
 		require.NoError(t, Kill(w.State, controllerNode, true))
 		w.attempts([]attempt{{"w1", "d2", "tcp", 80, true}, {"w1", "d2", "tcp", 22, false}})
 		w.startController()
-		w.ready(20 * time.Second)
+		w.ready(patience)
 		s.lives(w.site, "with a new controller")
 		w.requireOlder(before, w.allFlows())
 		s.Close()
@@ -233,7 +233,7 @@ func TestTenantsNetworkACL(t *testing.T) {
 		open := *net2
 		open.Spec.ACLs = nil
 		w.put(&open)
-		w.ready(10 * time.Second)
+		w.ready(patience)
 		w.attempts([]attempt{{"w1", "d1", "tcp", 22, true}, {"w1", "d2", "tcp", 81, true}, {"d1", "w1", "udp", 5011, true}})
 		for _, hv := range []string{"hv1", "hv2"} {
 			require.Regexp(t, `table=30,`, strings.Join(slices.Collect(maps.Keys(w.flows(hv))), "\n"))
@@ -267,7 +267,7 @@ func TestTenantsNetworkACLBridged(t *testing.T) {
 		w.put(p)
 		w.objects = append(w.objects, p)
 	}
-	w.ready(20 * time.Second)
+	w.ready(patience)
 	w.judge(none)
 	for _, vm := range []string{"three1", "four1", "four2"} {
 		w.serve(vm, 80, 5000)
@@ -288,7 +288,7 @@ func TestTenantsNetworkACLBridged(t *testing.T) {
 	require.Error(t, w.reach("three1", to, "udp", 5000, refusedAfter), "in a broadcast frame")
 	open := aclOf(t, "t", "four", "allow ingress any", "allow egress any")
 	w.judge(open)
-	w.eventually(allowedAfter, func() error { return w.reach("three1", to, "udp", 5000, time.Second) })
+	w.eventually(patience, func() error { return w.reach("three1", to, "udp", 5000, time.Second) })
 	require.NoError(t, exec.Command("ip", "-n", w.Namespace("three1"), "neigh", "del", to.String(), "dev", "eth1").Run())
 	w.attempts(append(within, across(true)...))
 
@@ -317,8 +317,8 @@ func TestTenantsNetworkACLOnHardwareVTEP(t *testing.T) {
 	w.objects, err = Intent(file)
 	require.NoError(t, err)
 	w.put(w.objects...)
-	w.ready(30 * time.Second)
-	w.eventually(10*time.Second, func() error { return ping(t, s, "srv1", "10.0.0.12") })
+	w.ready(patience)
+	w.eventually(patience, func() error { return ping(t, s, "srv1", "10.0.0.12") })
 	require.Empty(t, w.vtep("--bare", "--columns=acl_name", "list", "ACL"))
 
 	web := *w.network("blue")
@@ -344,13 +344,13 @@ func TestTenantsNetworkACLOnHardwareVTEP(t *testing.T) {
 	before := entries()
 	require.NoError(t, Kill(w.State, controllerNode, true))
 	w.startController()
-	w.ready(20 * time.Second)
+	w.ready(patience)
 	w.judge(edge)
 	require.Equal(t, before, entries(), "a new controller finds all right")
 
 	web.Spec.ACLs = nil
 	w.put(&web)
-	w.eventually(5*time.Second, func() error {
+	w.eventually(patience, func() error {
 		if left := w.vtep("--bare", "--columns=_uuid", "list", "ACL") + w.vtep("--bare", "--columns=_uuid", "list", "ACL_entry"); strings.TrimSpace(left) != "" {
 			return fmt.Errorf("rows are left: %s", left)
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -49,7 +50,7 @@ func churn(t testing.TB, total int) time.Duration {
 		}
 	}
 	w.put(w.objects...)
-	w.ready(20 * time.Second)
+	w.ready(patience)
 	w.check()
 
 	c := &churning{site: w, total: int64(total)}
@@ -78,17 +79,18 @@ func churn(t testing.TB, total int) time.Duration {
 	_, err := w.client.Delete(t.Context(), poolObjects()[0].Ref(), client.DeleteOptions{Cascade: true})
 	require.NoError(t, err)
 	took := time.Since(began)
-	w.ready(60 * time.Second)
+	w.ready(patience)
 	t.Logf("%d cycles in %s, %.0f a second, with %d ports, %d networks and %d tenants made again; all Ready %s after the last",
 		total, took.Round(time.Millisecond), float64(total)/took.Seconds(), c.ports.Load(), c.networks.Load(), c.tenants.Load(), (time.Since(began) - took).Round(time.Millisecond))
 
 	w.nodesReady()
-	w.nothingStuck()
+	w.eventually(patience, w.nothingStuck)
 	for _, e := range w.events(began) {
 		require.NotEqual(t, "Refused", e.Reason, "%+v", e)
 		require.False(t, e.Device == "hv4" && strings.Contains(e.Reason, "Repaired"), "hv4 was never away, and is not as it was left: %+v", e)
 	}
 	w.check()
+	w.eventually(patience, w.onlyOurNetworks)
 	churned := w.allFlows()
 
 	// From scratch: what is left when all is gone is what was there at first,
@@ -99,13 +101,35 @@ func churn(t testing.TB, total int) time.Duration {
 		_, err := w.client.Delete(t.Context(), o.Ref(), client.DeleteOptions{Cascade: true})
 		require.NoError(t, err)
 	}
-	w.eventually(10*time.Second, func() error { return differ(empty, w.allFlows()) })
+	w.eventually(patience, func() error { return differ(empty, w.allFlows()) })
 	t.Logf("with the tenants gone, every hypervisor has the %d flows of an empty one", len(empty["hv1"]))
 	w.put(w.objects...)
-	w.ready(20 * time.Second)
+	w.ready(patience)
 	w.check()
-	require.NoError(t, differ(churned, w.allFlows()))
+	w.eventually(patience, func() error { return differ(churned, w.allFlows()) })
 	return took
+}
+
+var metadata = regexp.MustCompile(`metadata=0x([0-9a-f]+)`)
+
+// onlyOurNetworks says which flow is of a network that is not the file's: what is
+// deleted goes after all that is there is Ready.
+func (w *site) onlyOurNetworks() error {
+	w.Helper()
+	ours := map[string]bool{}
+	for _, o := range w.objects {
+		if n, ok := o.(*intent.Network); ok {
+			ours[fmt.Sprintf("%x", uint32(n.Spec.VNI))] = true
+		}
+	}
+	for node, flows := range w.allFlows() {
+		for f := range flows {
+			if m := metadata.FindStringSubmatch(f); m != nil && !ours[m[1]] {
+				return fmt.Errorf("%s still has %s", node, f)
+			}
+		}
+	}
+	return nil
 }
 
 // churning is one run.
@@ -218,8 +242,8 @@ func (c *churning) absences(ctx context.Context) {
 	c.startOVSDB("hv3")
 }
 
-// nothingStuck wants every object Ready and nothing but the file's.
-func (w *site) nothingStuck() {
+// nothingStuck says which object is not Ready, or that there are not those of the file.
+func (w *site) nothingStuck() error {
 	w.Helper()
 	for _, k := range []intent.Kind{intent.KindTenant, intent.KindNetwork, intent.KindPort} {
 		objects, err := w.client.List(w.Context(), k, client.ListOptions{})
@@ -232,7 +256,10 @@ func (w *site) nothingStuck() {
 		}
 		require.Len(w, objects, want, "%s", k)
 		for _, o := range objects {
-			require.Equal(w, intent.PhaseReady, w.cliGet(o.Ref()).Phase, "%s", o.Ref())
+			if s := w.cliGet(o.Ref()); s.Phase != intent.PhaseReady {
+				return fmt.Errorf("%s is %s: %+v", o.Ref(), s.Phase, s.Reasons)
+			}
 		}
 	}
+	return nil
 }

@@ -4,6 +4,7 @@ package lab
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -27,14 +28,16 @@ func TestBroadcastsGoWhereTheNetworkIs(t *testing.T) {
 	require.Equal(t, "hv4", w.cliGet(last.Ref()).Node)
 	_, err := w.client.Delete(t.Context(), last.Ref(), client.DeleteOptions{})
 	require.NoError(t, err)
-	w.ready(10 * time.Second)
-	carriers := map[string][]string{}
-	for _, tenant := range []string{"red", "green", "blue"} {
-		carriers[tenant] = w.cliGet(intent.Ref{Kind: intent.KindNetwork, Tenant: tenant, Name: tenant}).VTEPs
+	for tenant, vteps := range map[string]int{"red": 3, "green": 2, "blue": 2} {
+		w.eventually(patience, func() error {
+			if got := w.cliGet(intent.Ref{Kind: intent.KindNetwork, Tenant: tenant, Name: tenant}).VTEPs; len(got) != vteps {
+				return fmt.Errorf("%s: %v, not %d VTEPs", tenant, got, vteps)
+			}
+			return nil
+		})
 	}
-	require.Len(t, carriers["red"], 3)
-	require.Len(t, carriers["green"], 2)
-	require.Len(t, carriers["blue"], 2)
+	w.ready(patience)
+	w.eventually(patience, func() error { return w.forgotten(last, "hv4") })
 
 	c := w.check()
 	require.Len(t, c.Broadcast.Rows, 9, "three kinds in each of three networks")
@@ -46,6 +49,26 @@ func TestBroadcastsGoWhereTheNetworkIs(t *testing.T) {
 		require.Zero(t, r.Lost+r.Leaked+r.Duplicated+r.Stray, "%+v", r)
 	}
 	w.strayIsSeen()
+}
+
+// forgotten says where a network's flows still know a hypervisor on which its last port
+// was.
+func (w *site) forgotten(last *intent.Port, hypervisor string) error {
+	w.Helper()
+	n, err := w.Node(hypervisor)
+	require.NoError(w, err)
+	o, err := w.client.Get(w.Context(), last.NetworkRef())
+	require.NoError(w, err)
+	network := regexp.MustCompile(fmt.Sprintf(`metadata=%#x\b`, uint32(o.(*intent.Network).Spec.VNI)))
+	tunnel := regexp.MustCompile(regexp.QuoteMeta(n.VTEP.Address.String()) + `->tun_dst`)
+	for _, h := range w.hypervisors() {
+		for f := range w.flows(h.Name) {
+			if network.MatchString(f) && (h.Name == hypervisor || tunnel.MatchString(f)) {
+				return fmt.Errorf("%s still has %s", h.Name, f)
+			}
+		}
+	}
+	return nil
 }
 
 // strayIsSeen floods red's broadcasts to hv3 too, which has no red, while the
@@ -76,7 +99,7 @@ func (w *site) strayIsSeen() {
 	require.NotZero(w, lost, "hv1's own flow was overridden")
 	began := time.Now()
 	w.startController()
-	w.eventually(20*time.Second, func() error {
+	w.eventually(patience, func() error {
 		for f := range w.flows("hv1") {
 			if strings.Contains(f, "priority=999") {
 				return fmt.Errorf("still there: %s", f)
@@ -85,6 +108,6 @@ func (w *site) strayIsSeen() {
 		return nil
 	})
 	w.Logf("the controller removed it %s after its start", time.Since(began).Round(time.Millisecond))
-	w.ready(20 * time.Second)
+	w.ready(patience)
 	w.check()
 }

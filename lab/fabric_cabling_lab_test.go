@@ -48,7 +48,7 @@ func (w *site) cable(a, ai, b, bi string, mtu int) {
 func (w *site) cabling(want ...string) (client.Cabling, time.Duration) {
 	w.Helper()
 	var got client.Cabling
-	took := w.eventually(15*time.Second, func() (err error) {
+	took := w.eventually(patience, func() (err error) {
 		if got, err = w.client.Cabling(w.Context()); err != nil {
 			return err
 		}
@@ -74,6 +74,7 @@ func TestFabricCabling(t *testing.T) {
 	t.Logf("all cables known %s after the tenants were ready", took.Round(time.Millisecond))
 	require.Contains(t, w.cli("fabric", "cabling"), "no faults")
 	for _, n := range []string{"spine1", "leaf1"} {
+		w.nodeStatus(n, func(s *intent.Status) bool { return s.Phase == intent.PhaseReady })
 		require.Equal(t, intent.PhaseReady, w.cliGet(intent.Ref{Kind: intent.KindNode, Name: n}).Phase, n)
 	}
 	mtu := w.linkOf("leaf1", "eth1").MTU
@@ -91,7 +92,7 @@ func TestFabricCabling(t *testing.T) {
 	require.Error(t, err)
 	require.Equal(t, 1, cmd.ProcessState.ExitCode())
 	require.Contains(t, string(out), got.Faults[0].Message)
-	w.eventually(10*time.Second, func() error {
+	w.eventually(patience, func() error {
 		alarms, err := w.client.Alarms(t.Context())
 		if n := len(slices.DeleteFunc(alarms, func(a client.Alarm) bool { return a.Reason != "Miswired" })); n != 2 {
 			return fmt.Errorf("%d alarms of cables, %w", n, err)
@@ -107,7 +108,7 @@ func TestFabricCabling(t *testing.T) {
 	w.cable("leaf1", "eth2", "spine2", "eth1", mtu)
 	_, took = w.cabling()
 	t.Logf("no fault any more %s after the last cable", took.Round(time.Millisecond))
-	w.eventually(10*time.Second, func() error {
+	w.eventually(patience, func() error {
 		alarms, err := w.client.Alarms(t.Context())
 		if len(alarms) > 0 {
 			return fmt.Errorf("%+v", alarms)
@@ -123,7 +124,7 @@ func TestFabricCabling(t *testing.T) {
 	_, err = output(t, w.State, "leaf2", "nft", "delete table netdev deaf")
 	require.NoError(t, err)
 	w.cabling()
-	w.eventually(20*time.Second, func() error {
+	w.eventually(patience, func() error {
 		res, err := Check(t.Context(), w.State, probe.CheckOptions{})
 		if err != nil || !res.OK() {
 			return fmt.Errorf("packets are lost, %w", err)
@@ -158,7 +159,7 @@ func TestFabricCablingWithLLDPD(t *testing.T) {
 		_ = cmd.Wait()
 		t.Log(log.String())
 	}()
-	w.eventually(20*time.Second, func() error {
+	w.eventually(patience, func() error {
 		got, err := w.client.Switch(t.Context(), link.B.Node)
 		i := slices.IndexFunc(got.Ports, func(p switchstate.Port) bool { return p.Name == link.B.Interface })
 		if err != nil || i < 0 || len(got.Ports[i].Neighbours) != 1 || got.Ports[i].Neighbours[0].Device == "" {
@@ -170,7 +171,7 @@ func TestFabricCablingWithLLDPD(t *testing.T) {
 	got, err := w.client.Cabling(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, got.Faults, "a server may speak LLDP")
-	w.eventually(20*time.Second, func() error {
+	w.eventually(patience, func() error {
 		out, err := exec.Command("lldpcli", "-u", socket, "-f", "json", "show", "neighbors", "details").CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, out)

@@ -45,7 +45,7 @@ all links of a spine 1 packet; one-way loss 11.4 s without BFD, 182 ms with BFD 
 func TestFabricFailures(t *testing.T) {
 	w := siteOf(t, rackedFile(t, topology.GenerateParams{Name: "failures", Spines: 4, Leaves: 6, ServersPerLeaf: 1}))
 	w.put(w.objects...)
-	w.ready(60 * time.Second)
+	w.ready(patience)
 	o := FailureOptions{Weft: w.weft, Calm: 200 * time.Millisecond, Told: func(r FailureResult) {
 		t.Logf("%s of %s: %d streams on it, %d hit, %d lost, gap %s, pause %s; mended: %d lost, healed after %s", r.Kind, r.What, r.Crossing, r.Down.Hit, r.Down.Lost, gap(r.Down), r.Down.Pause, r.Up.Lost, r.Healed)
 		for _, f := range r.Faults {
@@ -98,7 +98,7 @@ func (w *site) leafCutOff(leaf string, fabric []Link) Failure {
 	f := w.linksDown(leaf+" from all spines", slices.DeleteFunc(slices.Clone(fabric), func(l Link) bool { return l.A.Node != leaf && l.B.Node != leaf })...)
 	spec := w.specOf(leaf)
 	f.during = func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+		ctx, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
 		var left string
 		err := until(ctx, 50*time.Millisecond, nil, func() (bool, error) {

@@ -21,7 +21,15 @@ func (w *site) forwardingTables() {
 	mac, far := w.remoteEntry("leaf1", vx), w.specOf("leaf2").VTEP.String()
 	const flood, nobody, bogus = "00:00:00:00:00:00", "192.0.2.99", "02:00:00:00:00:99"
 	const other = "02:00:00:00:00:97"
-	host := strings.Fields(w.shell("leaf1", "ip neigh show dev "+br+" nud noarp"))[0]
+	var host string // zebra's entry, which may come after that of its MAC
+	w.eventually(patience, func() error {
+		have := strings.Fields(w.shell("leaf1", "ip neigh show dev "+br+" nud noarp"))
+		if len(have) == 0 {
+			return fmt.Errorf("leaf1 has no neighbour behind another VTEP")
+		}
+		host = have[0]
+		return nil
+	})
 	sh := func(line string) func() { return func() { w.shell("leaf1", line) } }
 	entries := func(want, not string) func() error {
 		return func() error {

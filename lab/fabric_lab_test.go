@@ -163,7 +163,7 @@ func (w *site) fib(node string) map[netip.Prefix][]string {
 	w.Helper()
 	out := map[netip.Prefix][]string{}
 	require.NoError(w, netns.Do(w.Namespace(node), func() error {
-		links, err := netlink.LinkList()
+		links, err := listed(netlink.LinkList)
 		if err != nil {
 			return err
 		}
@@ -172,7 +172,9 @@ func (w *site) fib(node string) map[netip.Prefix][]string {
 			names[l.Attrs().Index] = l.Attrs().Name
 		}
 		for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
-			routes, err := netlink.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+			routes, err := listed(func() ([]netlink.Route, error) {
+				return netlink.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+			})
 			if err != nil {
 				return err
 			}

@@ -18,7 +18,7 @@ import (
 func TestFabricRollingRestart(t *testing.T) {
 	w := siteOf(t, rackedFile(t, topology.GenerateParams{Name: "rolling", Spines: 2, Leaves: 4, ServersPerLeaf: 1}))
 	w.put(w.objects...)
-	w.ready(60 * time.Second)
+	w.ready(patience)
 	o := FailureOptions{Weft: w.weft, Calm: 200 * time.Millisecond, Abort: true}
 	t.Run("all", func(t *testing.T) {
 		before := slices.Clone(w.Processes)

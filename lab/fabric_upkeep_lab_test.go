@@ -64,7 +64,7 @@ func TestFabricUpkeep(t *testing.T) {
 	file := rackedFile(t, topology.GenerateParams{Name: "upkeep", Spines: spines, Leaves: leaves, ServersPerLeaf: 1})
 	w := siteOf(t, file)
 	w.put(w.objects...)
-	w.ready(60 * time.Second)
+	w.ready(patience)
 	try := func(t *testing.T, failures ...Failure) *FailureReport {
 		t.Helper()
 		rep, err := TryFailures(t.Context(), w.State, failures, FailureOptions{Weft: w.weft, Calm: 200 * time.Millisecond, Abort: true})
@@ -186,7 +186,7 @@ func (w *site) newOnesWork(ctx context.Context, objects []intent.Object) error {
 			return err
 		}
 	}
-	w.ready(60 * time.Second)
+	w.ready(patience)
 	var why error
 	err := until(ctx, 50*time.Millisecond, nil, func() (bool, error) {
 		why = nil

@@ -21,14 +21,13 @@ import (
 
 // fault is something that keeps an object from being Ready.
 type fault struct {
-	name       string
-	object     intent.Ref
-	breaks     func()
-	device     string
-	message    string // the device's own words, as a regular expression
-	action     string
-	mends      func()
-	breaksLate time.Duration // how long it may take to be noticed; 15 s when zero
+	name    string
+	object  intent.Ref
+	breaks  func()
+	device  string
+	message string // the device's own words, as a regular expression
+	action  string
+	mends   func()
 }
 
 // Whatever is wrong, the object that is not Ready names the device, has the
@@ -42,7 +41,7 @@ func TestFaultsAreNamed(t *testing.T) {
 	}
 	_, err := w.client.Delete(t.Context(), w.extraPort(intent.Binding{}).Ref(), client.DeleteOptions{})
 	require.NoError(t, err) // no VM of the lab is behind it
-	w.ready(10 * time.Second)
+	w.ready(patience)
 	w.check()
 }
 
@@ -51,10 +50,7 @@ func (w *site) show(f fault) {
 	w.Helper()
 	f.breaks()
 	var why intent.Reason
-	if f.breaksLate == 0 {
-		f.breaksLate = 15 * time.Second
-	}
-	noticed := w.eventually(f.breaksLate, func() error {
+	noticed := w.eventually(patience, func() error {
 		s := w.cliGet(f.object)
 		if s.Phase == intent.PhaseReady || len(s.Reasons) == 0 {
 			return fmt.Errorf("%s is %s with reasons %+v", f.object, s.Phase, s.Reasons)
@@ -67,7 +63,7 @@ func (w *site) show(f fault) {
 	})
 	require.Regexp(w, f.action, why.Action, f.name)
 	f.mends()
-	mended := w.eventually(30*time.Second, func() error {
+	mended := w.eventually(patience, func() error {
 		if s := w.cliGet(f.object); s.Phase != intent.PhaseReady {
 			return fmt.Errorf("%s: mended, but %s is %s: %+v", f.name, f.object, s.Phase, s.Reasons)
 		}
@@ -136,7 +132,7 @@ func (w *site) deviceFaults() []fault {
 			breaks: signal("hv1", "ovsdb-server", syscall.SIGSTOP), mends: signal("hv1", "ovsdb-server", syscall.SIGCONT)},
 		{name: "the switch killed", object: w.portOf("green-vm1").Ref(), device: "hv2", message: `connect by OpenFlow to tcp:.*: connection refused`, action: `on hv2: ` + runs,
 			breaks: func() { require.NoError(w, stop([]Process{w.process("hv2", "ovs-vswitchd")}, 0)) }, mends: func() { w.startVSwitchd("hv2") }},
-		{name: "the switch silent", object: node("hv2"), device: "hv2", message: `talk OpenFlow to tcp:.*|connect by OpenFlow to tcp:.*`, action: `on hv2: ` + runs, breaksLate: 30 * time.Second,
+		{name: "the switch silent", object: node("hv2"), device: "hv2", message: `talk OpenFlow to tcp:.*|connect by OpenFlow to tcp:.*`, action: `on hv2: ` + runs,
 			breaks: signal("hv2", "ovs-vswitchd", syscall.SIGSTOP), mends: signal("hv2", "ovs-vswitchd", syscall.SIGCONT)},
 		{name: "a management address that nobody has", object: node("hv4"), device: "hv4", message: `connect to OVSDB tcp:.*: (the server does not answer|no route to host)`, action: `on hv4: ` + runs,
 			breaks: address("del"), mends: address("add")},

@@ -131,7 +131,7 @@ func (f *foreign) underlay(behind ...*foreign) {
 		out, err := exec.Command("vtysh", "--vty_socket", f.NodeDir("leaf1"), "-c", "configure terminal", "-c", fmt.Sprintf("router bgp %d", f.specOf("leaf1").ASN),
 			"-c", "address-family ipv4 unicast", "-c", "network "+vtep.String()).CombinedOutput()
 		require.NoError(f, err, "%s", out)
-		f.eventually(20*time.Second, func() error {
+		f.eventually(patience, func() error {
 			out, err := exec.Command("ip", "-n", f.Namespace("leaf2"), "route", "get", b.vtep.String()).CombinedOutput()
 			if err != nil {
 				return fmt.Errorf("leaf2 has no route to the VTEP: %s", out)
@@ -172,7 +172,7 @@ func (f *foreign) start(at netip.Addr, deaf bool) {
 	require.NoError(f, err)
 	f.Cleanup(func() { _ = conn.Close() })
 	f.api = api.NewGobgpApiClient(conn)
-	f.eventually(10*time.Second, func() error {
+	f.eventually(patience, func() error {
 		_, err := f.api.GetBgp(f.Context(), &api.GetBgpRequest{})
 		return err
 	})
@@ -182,7 +182,7 @@ func (f *foreign) start(at netip.Addr, deaf bool) {
 // not there yet.
 func (f *foreign) established() (before time.Time) {
 	f.Helper()
-	f.eventually(30*time.Second, func() error {
+	f.eventually(patience, func() error {
 		asked := time.Now()
 		s, err := f.api.ListPeer(f.Context(), &api.ListPeerRequest{})
 		if err != nil {

@@ -76,7 +76,7 @@ func TestKilledControllerLosesNothing(t *testing.T) {
 		time.Sleep(1500 * time.Millisecond)
 		restarted = time.Now()
 		w.startController()
-		w.ready(20 * time.Second)
+		w.ready(patience)
 		t.Logf("all ports are Ready again %s after the start", time.Since(restarted).Round(time.Millisecond))
 	})
 	after := w.allFlows()
@@ -98,7 +98,7 @@ func TestKilledControllerLosesNothing(t *testing.T) {
 	port.Spec.Addresses = []netip.Addr{addresses[0].Addr(), addresses[1].Addr()}
 	began := time.Now()
 	w.put(port)
-	w.ready(10 * time.Second)
+	w.ready(patience)
 	t.Logf("one more port is Ready after %s", time.Since(began).Round(time.Millisecond))
 	c := w.check()
 	require.Equal(t, 7, c.Unicast.Hosts)

@@ -3,10 +3,12 @@ package lab
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/lab/probe"
 	"github.com/weft-sdn/weft/topology"
+	"golang.org/x/sys/unix"
 )
 
 func TestNames(t *testing.T) {
@@ -138,13 +141,58 @@ func TestOnlyOurProcessesAreKilled(t *testing.T) {
 	require.False(t, Process{}.Alive())
 }
 
+// firstThreadEnds has the first thread of this program end when a test started it for
+// that: another one goes on until its standard input is closed.
+var firstThreadEnds = os.Getenv("WEFT_FIRST_THREAD_ENDS") != ""
+
+func init() {
+	if !firstThreadEnds {
+		return
+	}
+	runtime.LockOSThread()
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(0)
+	}()
+	_, _, _ = unix.Syscall(unix.SYS_EXIT, 0, 0, 0)
+}
+
+// A process has not ended, and may hold sockets that the next one needs, as long as one
+// of its threads runs.
+func TestProcessLivesWithItsThreads(t *testing.T) {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "WEFT_FIRST_THREAD_ENDS=1")
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	stat := fmt.Sprintf("/proc/%d/stat", cmd.Process.Pid)
+	require.Eventually(t, func() bool {
+		b, err := os.ReadFile(stat)
+		return err == nil && bytes.Contains(b, []byte(") Z "))
+	}, time.Minute, time.Millisecond, "its first thread ends")
+	ticks, _, err := startTime(cmd.Process.Pid)
+	require.NoError(t, err)
+	p := Process{Node: "n", Name: "threads", PID: cmd.Process.Pid, Start: ticks}
+	require.True(t, p.Alive())
+	require.False(t, ended(p, 50*time.Millisecond))
+	require.NoError(t, in.Close())
+	require.True(t, ended(p, time.Minute))
+	require.False(t, p.Alive(), "though nobody has reaped it")
+}
+
 func TestParseStat(t *testing.T) {
-	rest := strings.Repeat(" 0", 18) + " 4711 1 2"
-	for text, want := range map[string]uint64{"12 (sh) S" + rest: 4711, "12 (a) b) (c) Z" + rest: 4711} {
+	rest := func(threads int) string {
+		return strings.Repeat(" 0", 16) + fmt.Sprintf(" %d 0 4711 1 2", threads)
+	}
+	for text, ended := range map[string]bool{
+		"12 (sh) S" + rest(1): false, "12 (a) b) (c) Z" + rest(1): true, "12 (sh) X" + rest(0): true,
+		"12 (sh) Z" + rest(2): false, // of two threads the first is gone
+	} {
 		ticks, zombie, err := parseStat([]byte(text))
 		require.NoError(t, err)
-		require.Equal(t, want, ticks)
-		require.Equal(t, strings.Contains(text, ") Z"), zombie)
+		require.Equal(t, uint64(4711), ticks)
+		require.Equal(t, ended, zombie, text)
 	}
 	for _, bad := range []string{"", "12 sh S 1 2", "12 (sh) S 1 2"} {
 		_, _, err := parseStat([]byte(bad))

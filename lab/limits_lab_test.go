@@ -34,7 +34,7 @@ func TestTenantsLimitsAndCounters(t *testing.T) {
 		}
 		w.put(r)
 	}
-	w.ready(20 * time.Second)
+	w.ready(patience)
 	w.countedExactly()
 	w.sharedLimit()
 }
@@ -111,7 +111,7 @@ func (w *routedSite) countedExactly() {
 	exact := func(what string) {
 		w.Helper()
 		want := client.Count{Packets: uint64(sent4 + sent6), Bytes: uint64(sent4*v4size + sent6*v6size)}
-		w.eventually(10*time.Second, func() error {
+		w.eventually(patience, func() error {
 			total, now := w.countsOf()
 			hv1, hv2 := now["hv1"], now["hv2"]
 			if routed := hv1.Routed; routed != edges["hv1"].Routed.Plus(want) {
@@ -138,7 +138,7 @@ func (w *routedSite) countedExactly() {
 	require.NoError(w, Kill(w.State, controllerNode, true))
 	send(70, 30) // nobody has to look
 	w.startController()
-	w.ready(20 * time.Second)
+	w.ready(patience)
 	exact("over a killed controller")
 
 	n := routedVM{"n1", "red", "hv1", 3, 11}
@@ -150,12 +150,12 @@ func (w *routedSite) countedExactly() {
 	more := routedRouter("red")
 	more.Spec.Networks = append(more.Spec.Networks, intent.RouterNetwork{Network: "net3"})
 	w.put(more)
-	w.ready(20 * time.Second)
+	w.ready(patience)
 	exact("with a network and a port more")
 	send(20, 10)
 	exact("with more packets then")
 	w.put(routedRouter("red", intent.StaticRoute{Prefix: behind, Blackhole: true}))
-	w.ready(20 * time.Second)
+	w.ready(patience)
 	exact("with a network less and a route more")
 
 	after, err := w.client.PortCounters(w.Context(), w.vms["d2"].port().Ref())
@@ -170,7 +170,7 @@ func (w *routedSite) countedExactly() {
 func (w *routedSite) settled(last *client.RouterTotal) {
 	w.Helper()
 	*last, _ = w.countsOf()
-	w.eventually(20*time.Second, func() error {
+	w.eventually(patience, func() error {
 		time.Sleep(1500 * time.Millisecond)
 		now, _ := w.countsOf()
 		if was := *last; now != was {
@@ -189,7 +189,7 @@ func (w *routedSite) sharedLimit() {
 		Spec: intent.TenantSpec{QoS: &intent.TenantQoS{Out: intent.RateLimit{Rate: "64k", Burst: "800k"}}}}
 	began := time.Now()
 	w.put(limited)
-	w.eventually(10*time.Second, func() error {
+	w.eventually(patience, func() error {
 		o, err := w.client.Get(w.Context(), limited.Ref())
 		if err != nil {
 			return err
@@ -206,7 +206,7 @@ func (w *routedSite) sharedLimit() {
 			w.spray(from, "w2", false, chunk, size-42)
 			w.spray("x1", "x2", false, chunk, size-42)
 		}
-		w.eventually(5*time.Second, func() (err error) {
+		w.eventually(patience, func() (err error) {
 			if c, err = w.client.TenantCounters(w.Context(), "red"); err != nil {
 				return err
 			}
@@ -230,7 +230,7 @@ func (w *routedSite) sharedLimit() {
 	flows := w.allFlows()
 	require.NoError(w, Kill(w.State, controllerNode, true))
 	w.startController()
-	w.ready(20 * time.Second)
+	w.ready(patience)
 	w.requireOlder(flows, w.allFlows())
 	after, err := w.client.TenantCounters(w.Context(), "red")
 	require.NoError(w, err)

@@ -19,7 +19,7 @@ import (
 func TestSteeringLoad(t *testing.T) {
 	w := siteOf(t, steeringFile(t))
 	w.put(w.objects...)
-	w.ready(60 * time.Second)
+	w.ready(patience)
 	streams := []*udpFlows{
 		{from: "blue-srv1", to: "blue-srv3", address: "10.0.0.13", flows: 80, rate: 400_000},
 		{from: "red-srv1", to: "red-srv3", address: "10.0.0.13", flows: 40, rate: 200_000},
@@ -44,9 +44,9 @@ func TestSteeringLoad(t *testing.T) {
 	t.Run("controller", func(t *testing.T) {
 		w := w.in(t)
 		require.NoError(t, RestartController(t.Context(), w.State, w.weft, true))
-		w.eventually(30*time.Second, func() error { return w.client.Ready(t.Context()) })
+		w.eventually(patience, func() error { return w.client.Ready(t.Context()) })
 		most := 0.0
-		w.eventually(60*time.Second, func() error {
+		w.eventually(patience, func() error {
 			m, err := w.client.Matrix(t.Context(), time.Second)
 			if err == nil {
 				most = max(most, m.Total)
@@ -59,7 +59,7 @@ func TestSteeringLoad(t *testing.T) {
 	t.Run("silence", func(t *testing.T) {
 		w := w.in(t)
 		stop()
-		w.eventually(30*time.Second, func() error {
+		w.eventually(patience, func() error {
 			m, err := w.client.Matrix(t.Context(), time.Second)
 			if err == nil && m.Total > total(want)/100 {
 				err = errStill("%.0f bit/s", m.Total)
@@ -108,7 +108,7 @@ func compare(m client.Matrix, want map[string]float64, within float64) (worst fl
 func (w *site) requireMatrix(want map[string]float64, within float64) {
 	w.Helper()
 	worst := 0.0
-	took := w.eventually(60*time.Second, func() error {
+	took := w.eventually(patience, func() error {
 		m, err := w.client.Matrix(w.Context(), 5*time.Second)
 		if err == nil {
 			worst, err = compare(m, want, within)
@@ -124,7 +124,7 @@ func (w *site) requireLinks(want map[string]float64) {
 	w.Helper()
 	expected := total(want)
 	var l client.FabricLoad
-	w.eventually(30*time.Second, func() (err error) {
+	w.eventually(patience, func() (err error) {
 		l, err = w.client.FabricLoad(w.Context(), 5*time.Second)
 		if err != nil {
 			return err

@@ -26,6 +26,7 @@ import (
 	"github.com/weft-sdn/weft/controller/api/client"
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/lab/netns"
+	"github.com/weft-sdn/weft/lab/probe"
 )
 
 // mobile is a VM that can be in several places: its address is on a bridge of
@@ -267,7 +268,7 @@ func (w *site) stream(from, to string, at netip.Addr) *stream {
 		if ask, err = net.DialUDP("udp", nil, &net.UDPAddr{IP: at.AsSlice(), Port: 7001}); err != nil {
 			return err
 		}
-		dialled, err = net.DialTimeout("tcp", netip.AddrPortFrom(at, 7002).String(), 5*time.Second)
+		dialled, err = net.DialTimeout("tcp", netip.AddrPortFrom(at, 7002).String(), patience)
 		return err
 	}))
 	accepted, err := listener.Accept()
@@ -282,7 +283,7 @@ func (w *site) stream(from, to string, at netip.Addr) *stream {
 	s.done.Go(func() { s.ask(ctx, ask) })
 	s.done.Go(func() { s.pour(ctx, dialled) })
 	s.done.Go(func() { s.drink(ctx, accepted) })
-	w.eventually(5*time.Second, func() error {
+	w.eventually(patience, func() error {
 		if s.back[10].Load() == 0 || s.moved.Load() < 1<<16 {
 			return errors.New("the stream has not begun")
 		}
@@ -388,7 +389,7 @@ func (s *stream) mark() int { return int(s.pinged.Load()) }
 func (s *stream) gapSince(mark int) time.Duration {
 	s.t.Helper()
 	bytes := s.moved.Load()
-	end := time.Now().Add(10 * time.Second)
+	end := time.Now().Add(patience)
 	for {
 		n := s.mark() - 40
 		answered := n > mark
@@ -441,7 +442,7 @@ var followed = regexp.MustCompile(`^all .*?: (.*?) after ([0-9.]+[a-zµ]+)`)
 // the last edge's confirmation, as it tells itself, and which edge that was.
 func (w *site) ours(port intent.Ref, since time.Time) (last string, took time.Duration) {
 	w.Helper()
-	w.eventually(10*time.Second, func() error {
+	w.eventually(patience, func() error {
 		for _, e := range w.events(since) {
 			if e.Reason == "Followed" && e.Object == port.String() {
 				m := followed.FindStringSubmatch(e.Message)
@@ -458,7 +459,7 @@ func (w *site) ours(port intent.Ref, since time.Time) (last string, took time.Du
 // prepared waits until a place is ready to take a port.
 func (w *site) prepared(port intent.Ref, at string) {
 	w.Helper()
-	w.eventually(10*time.Second, func() error {
+	w.eventually(patience, func() error {
 		o, err := w.client.Get(w.Context(), port)
 		if err != nil {
 			return err
@@ -474,7 +475,7 @@ func (w *site) prepared(port intent.Ref, at string) {
 func (w *site) request(port intent.Ref, to intent.Place) {
 	w.Helper()
 	var p *intent.Port
-	w.eventually(10*time.Second, func() error {
+	w.eventually(patience, func() error {
 		o, err := w.client.Get(w.Context(), port)
 		if err != nil {
 			return err
@@ -525,9 +526,39 @@ func edgesSite(t testing.TB) *site {
 	w.objects, err = Intent(file)
 	require.NoError(t, err)
 	w.put(w.objects...)
-	w.ready(30 * time.Second)
+	w.ready(patience)
+	w.whole()
 	t.Logf("%d nodes up and %d objects in place after %s", len(s.Nodes), len(w.objects), time.Since(began).Round(time.Millisecond))
 	return w
+}
+
+// whole waits until all pairs reach each other, and what is sent to all comes to all:
+// the emulator of a hardware VTEP looks at its database once a second, and nothing says
+// when it has done what is there.
+func (w *site) whole() {
+	w.Helper()
+	hosts, _, err := w.hosts(w.Context())
+	require.NoError(w, err)
+	w.eventually(patience, func() error {
+		field, err := probe.Open(hosts)
+		if err != nil {
+			return err
+		}
+		defer field.Close()
+		o := probe.CheckOptions{Tries: 1}
+		uni, err := field.Check(w.Context(), o)
+		if err == nil && !uni.OK() {
+			err = fmt.Errorf("%+v", uni.Failures)
+		}
+		if err != nil {
+			return err
+		}
+		cast, err := field.Broadcast(w.Context(), w.uplinks(), o)
+		if err == nil && !cast.OK() {
+			err = fmt.Errorf("%+v", cast.Failures)
+		}
+		return err
+	})
 }
 
 // A VM moves between hypervisors and to an EVPN leaf and back while a TCP
@@ -535,6 +566,7 @@ func edgesSite(t testing.TB) *site {
 func TestMovingVM(t *testing.T) {
 	w := edgesSite(t)
 	w.moves(3)
+	w.whole()
 	require.True(t, w.check().OK())
 }
 

@@ -86,10 +86,14 @@ func (w *natSite) sourceNAT() {
 			w.seenAs(vm, to, w.sources(w.vms[vm].hypervisor, v6))
 		}
 		// From one port of one address to the same place: they are two sessions.
-		one, err := w.knownAs("w1", "udp", to, 4444, 2*time.Second)
-		require.NoError(w, err)
-		two, err := w.knownAs("x1", "udp", to, 4444, 2*time.Second)
-		require.NoError(w, err)
+		as := func(vm string) (as netip.AddrPort) {
+			w.eventually(patience, func() (err error) {
+				as, err = w.knownAs(vm, "udp", to, 4444, time.Second)
+				return err
+			})
+			return as
+		}
+		one, two := as("w1"), as("x1")
 		require.Equal(w, one.Addr(), two.Addr())
 		require.NotEqual(w, one.Port(), two.Port())
 	}
@@ -135,8 +139,7 @@ func (w *natSite) traceOutside() {
 				exceeded, reached = [2]uint8{3, 0}, [2]uint8{1, 4}
 			}
 			for ttl, want := range [][2]uint8{exceeded, exceeded, reached} {
-				got, ok := w.refused(vm, to, ttl+1)
-				require.True(w, ok, "%s to %s, TTL %d", vm, to, ttl+1)
+				got := w.refusal(vm, to, ttl+1)
 				require.Equal(w, want, [2]uint8{got.kind, got.code}, "%s to %s, TTL %d: %v", vm, to, ttl+1, got)
 				switch ttl {
 				case 0:
@@ -149,8 +152,7 @@ func (w *natSite) traceOutside() {
 	}
 	for _, v6 := range []bool{false, true} { // and to a VM
 		to := netip.AddrPortFrom(floatingOf("w1", v6), 33434)
-		got, ok := w.refused(internetNode, to, 2)
-		require.True(w, ok)
+		got := w.refusal(internetNode, to, 2)
 		require.Equal(w, floatingOf("w1", v6), got.from, "%v", got)
 	}
 }
@@ -181,24 +183,21 @@ func (w *natSite) noLeaks() {
 		want := map[bool]refusal{false: {kind: 3, code: 1}, true: {kind: 1, code: 3}}[v6]
 		for _, vm := range []string{"w1", "d1"} { // by floating IP and by source NAT
 			want.from = w.vms[vm].gateway(v6)
-			got, ok := w.refused(vm, nobody, 0)
-			require.True(w, ok, "%s to %s", vm, nobody)
+			got := w.refusal(vm, nobody, 0)
 			require.Equal(w, want, got, "%s to %s", vm, nobody)
 		}
 	}
 	// Without source NAT only floating IPs lead outside.
 	w.leadsOutside("red", false)
 	to := netip.AddrPortFrom(server4, whoPort)
-	w.eventually(5*time.Second, func() error {
+	w.eventually(patience, func() error {
 		if _, err := w.knownAs("d1", "udp", to, 0, refusedAfter); err == nil {
 			return fmt.Errorf("d1 is still translated")
 		}
 		return nil
 	})
 	w.unseen("d1", to)
-	got, ok := w.refused("d1", to, 0)
-	require.True(w, ok)
-	require.Equal(w, refusal{w.vms["d1"].gateway(false), 3, 13}, got)
+	require.Equal(w, refusal{w.vms["d1"].gateway(false), 3, 13}, w.refusal("d1", to, 0))
 	w.seenAs("w1", to, floatingOf("w1", false))
 	w.seenAs("x1", to, floatingOf("x1", false))
 	w.leadsOutside("red", true)
@@ -212,22 +211,24 @@ func (w *natSite) groupsInside() {
 	p := w.vms["w1"].port()
 	p.Spec.SecurityGroups = []string{"front"}
 	w.put(p)
-	w.ready(10 * time.Second)
+	w.ready(patience)
 	at := netip.AddrPortFrom(floatingOf("w1", false), whoPort)
-	w.eventually(5*time.Second, func() error {
+	w.eventually(patience, func() error {
 		_, err := w.knownAs(internetNode, "udp", at, 0, refusedAfter)
 		if err == nil {
 			return fmt.Errorf("UDP comes through")
 		}
 		return nil
 	})
-	_, err := w.knownAs(internetNode, "tcp", at, 0, time.Second)
-	require.NoError(w, err)
-	_, err = w.knownAs("d2", "tcp", at, 0, refusedAfter)
+	w.eventually(patience, func() error {
+		_, err := w.knownAs(internetNode, "tcp", at, 0, time.Second)
+		return err
+	})
+	_, err := w.knownAs("d2", "tcp", at, 0, refusedAfter)
 	require.Error(w, err, "it is from another address")
 	w.unseen("w1", netip.AddrPortFrom(server4, whoPort)) // nothing may go out
 	w.put(w.vms["w1"].port())
-	w.ready(10 * time.Second)
+	w.ready(patience)
 	w.seenAs("w1", netip.AddrPortFrom(server4, whoPort), floatingOf("w1", false))
 }
 
@@ -242,7 +243,7 @@ func (w *natSite) natKill() {
 		c.lives(w.site, "without a controller")
 	}
 	w.startController()
-	w.ready(20 * time.Second)
+	w.ready(patience)
 	for _, c := range chats {
 		c.lives(w.site, "after the controller came back")
 	}
@@ -291,7 +292,7 @@ func (w *natSite) floatingMoves() {
 // known by the hypervisor's.
 func (w *natSite) floatingGoes() {
 	w.delete(intent.Ref{Kind: intent.KindFloatingIP, Tenant: "ink", Name: "x1-v4"})
-	w.eventually(5*time.Second, func() error {
+	w.eventually(patience, func() error {
 		if _, err := w.knownAs(internetNode, "udp", netip.AddrPortFrom(floatingOf("x1", false), whoPort), 0, refusedAfter); err == nil {
 			return fmt.Errorf("it still answers")
 		}
@@ -318,7 +319,7 @@ func (w *natSite) floatingGoesOn() {
 	f.Spec.Port = "d1"
 	began := time.Now()
 	w.put(f)
-	w.eventually(5*time.Second, func() error {
+	w.eventually(patience, func() error {
 		_, err := w.knownAs(internetNode, "udp", at, port, refusedAfter)
 		return err
 	})
@@ -339,7 +340,7 @@ func (w *natSite) pathMTU() {
 	defer w.command(borderNode, "ip", "link", "set", "eth2", "mtu", "1600")
 	for _, vm := range []string{"x1", "d1"} { // x1 has a floating IP of IPv6 left
 		for _, v6 := range []bool{false, true} {
-			w.eventually(5*time.Second, func() error {
+			w.eventually(patience, func() error {
 				out, err := exec.Command("ip", "netns", "exec", w.Namespace(vm), "ping", "-n", "-c", "2", "-i", "0.2", "-W", "1", "-M", "do", "-s", "1350", server(v6).String()).CombinedOutput()
 				if err == nil || !regexp.MustCompile(`mtu[ =:]+1300`).Match(out) {
 					return fmt.Errorf("%s: %v: %s", vm, err, out)
@@ -358,16 +359,16 @@ func (w *natSite) natVSwitchd() {
 	in.lives(w.site, "before")
 	p := w.process("hv2", "ovs-vswitchd")
 	require.NoError(w, p.signal(syscall.SIGKILL))
-	require.True(w, ended(p, 5*time.Second))
+	require.True(w, ended(p, patience))
 	w.startVSwitchd("hv2")
 	before := in.said.Load()
-	w.eventually(20*time.Second, func() error {
+	w.eventually(patience, func() error {
 		if in.said.Load() < before+5 {
 			return fmt.Errorf("nothing was answered for %s", in.quiet())
 		}
 		return nil
 	})
-	w.ready(20 * time.Second)
+	w.ready(patience)
 	in.lives(w.site, "after")
 }
 
@@ -380,7 +381,7 @@ func (w *natSite) noBorder() {
 			if v6 {
 				want.kind = 1
 			}
-			w.eventually(10*time.Second, func() error {
+			w.eventually(patience, func() error {
 				if got, ok := w.refused(vm, netip.AddrPortFrom(server(v6), 9), 0); !ok || got != want {
 					return fmt.Errorf("%s: %v %v", vm, ok, got)
 				}

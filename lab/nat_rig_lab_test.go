@@ -287,7 +287,7 @@ func (w *site) knownAs(from, network string, at netip.AddrPort, port uint16, wit
 func (w *site) seenAs(from string, at netip.AddrPort, want netip.Addr) {
 	w.Helper()
 	for _, network := range []string{"tcp", "udp"} {
-		w.eventually(10*time.Second, func() error {
+		w.eventually(patience, func() error {
 			as, err := w.knownAs(from, network, at, 0, time.Second)
 			if err == nil && as.Addr() != want {
 				err = fmt.Errorf("%s is known as %s, not %s", from, as, want)
@@ -295,7 +295,7 @@ func (w *site) seenAs(from string, at netip.AddrPort, want netip.Addr) {
 			return err
 		})
 	}
-	w.eventually(5*time.Second, func() error { return w.reach(from, at.Addr(), "ping", 0, time.Second) })
+	w.eventually(patience, func() error { return w.reach(from, at.Addr(), "ping", 0, time.Second) })
 }
 
 // unseen wants that nothing comes through.

@@ -76,7 +76,7 @@ func newOutsideSite(t testing.TB) *outsideSite {
 	}
 	w.put(external, &intent.Router{Header: intent.Header{APIVersion: intent.APIVersion, Kind: intent.KindRouter}, Metadata: intent.Metadata{Tenant: "shop", Name: "main"},
 		Spec: intent.RouterSpec{Networks: []intent.RouterNetwork{{Network: "web"}}, External: &intent.RouterExternal{Network: "internet", Advertise: []netip.Prefix{vms4, vms6}}}})
-	w.ready(30 * time.Second)
+	w.ready(patience)
 	t.Logf("%d nodes up and all ports Ready after %s", len(s.Nodes), time.Since(began).Round(time.Millisecond))
 	return w
 }

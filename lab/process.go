@@ -27,7 +27,7 @@ type Process struct {
 }
 
 // startTime reads when a process started, in ticks since boot, and whether it
-// has ended and only waits to be reaped.
+// has ended with all its threads and only waits to be reaped.
 func startTime(pid int) (ticks uint64, zombie bool, err error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -47,8 +47,13 @@ func parseStat(b []byte) (ticks uint64, zombie bool, err error) {
 	if len(f) < 20 {
 		return 0, false, errors.New("short stat")
 	}
-	ticks, err = strconv.ParseUint(string(f[19]), 10, 64)
-	return ticks, f[0][0] == 'Z' || f[0][0] == 'X', err
+	if ticks, err = strconv.ParseUint(string(f[19]), 10, 64); err != nil {
+		return 0, false, err
+	}
+	// The first thread may be gone while others still hold sockets and files. It counts
+	// as a thread until the process is reaped.
+	threads, err := strconv.Atoi(string(f[17]))
+	return ticks, (f[0][0] == 'Z' || f[0][0] == 'X') && threads <= 1, err
 }
 
 // Alive reports whether the process that was started still runs.
@@ -90,7 +95,7 @@ func stop(ps []Process, grace time.Duration) error {
 		}
 		wait := grace
 		if s == syscall.SIGKILL {
-			wait = 5 * time.Second
+			wait = 30 * time.Second
 		}
 		deadline := time.Now().Add(wait)
 		left := ps[:0:0]

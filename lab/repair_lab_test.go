@@ -15,9 +15,6 @@ import (
 	"github.com/weft-sdn/weft/topology"
 )
 
-// repairTime is how soon what another program did must be mended.
-const repairTime = 5 * time.Second
-
 // tampering is something that another program does to a hypervisor.
 type tampering struct {
 	name string
@@ -87,12 +84,11 @@ func (w *site) tamper(hv string, c tampering, want map[string]time.Duration) {
 	began := time.Now()
 	c.do()
 	var told string
-	took := w.eventually(repairTime, func() error {
+	took := w.eventually(patience, func() error {
 		told = ""
-		for line := range strings.Lines(w.cli("get", "events", "--no-headers")) {
-			at, err := time.Parse("15:04:05.000", strings.Fields(line)[0])
-			if err == nil && !at.Before(clock(began)) && strings.Contains(line, hv) && c.event.MatchString(line) {
-				told = strings.TrimSpace(line)
+		for _, e := range w.events(began) {
+			if e.Device == hv && c.event.MatchString(e.Message) {
+				told = e.Message
 			}
 		}
 		if told == "" {
@@ -103,20 +99,15 @@ func (w *site) tamper(hv string, c tampering, want map[string]time.Duration) {
 		}
 		return differ(map[string]map[string]time.Duration{hv: want}, map[string]map[string]time.Duration{hv: ours(w.flows(hv))})
 	})
+	require.Contains(w, w.cli("get", "events"), told)
 	w.Logf("%s: repaired after %s: %.200s", c.name, took.Round(time.Millisecond), told)
-	w.ready(repairTime)
+	w.ready(patience)
 }
 
 // ours leaves out the flows of other programs.
 func ours(flows map[string]time.Duration) map[string]time.Duration {
 	maps.DeleteFunc(flows, func(f string, _ time.Duration) bool { return !strings.HasPrefix(f, "cookie=0x7ef7") })
 	return flows
-}
-
-// clock is the time of day of the events' table, to the millisecond.
-func clock(t time.Time) time.Time {
-	c, _ := time.Parse("15:04:05.000", t.Format("15:04:05.000"))
-	return c
 }
 
 // flowIn is a flow of ours in a table.

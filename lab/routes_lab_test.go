@@ -89,7 +89,7 @@ func TestEdgesTakeManyForeignRoutes(t *testing.T) {
 	}
 	wg.Wait()
 	t.Logf("all withdrawn: on no edge any more after %s", all[0].reached(began, before, 0))
-	w.eventually(20*time.Second, func() error { return differ(flows, w.allFlows()) })
+	w.eventually(patience, func() error { return differ(flows, w.allFlows()) })
 	w.requireOlderButFloods(flows, w.allFlows())
 	w.check()
 }
@@ -122,7 +122,7 @@ func (f *foreign) survivesKill(speaker *foreign) {
 	flows, tables := w.allFlows(), w.edgeTables()
 	before, _, _, _ := adjIn.counts()
 	require.NoError(f, Kill(w.State, controllerNode, true))
-	f.eventually(20*time.Second, func() error {
+	f.eventually(patience, func() error {
 		s, err := f.api.ListPeer(f.Context(), &api.ListPeerRequest{})
 		if err != nil {
 			return err
@@ -134,15 +134,15 @@ func (f *foreign) survivesKill(speaker *foreign) {
 	})
 	began := time.Now()
 	w.startController()
-	w.ready(30 * time.Second)
+	w.ready(patience)
 	for _, l := range []*foreign{f, speaker} {
 		l.established()
-		w.eventually(30*time.Second, func() error { return w.synced(l.name) })
+		w.eventually(patience, func() error { return w.synced(l.name) })
 	}
 	f.Logf("the foreign leaves are in sync again %s after the start", time.Since(began).Round(time.Millisecond))
 	// All that the controller announces is announced again.
 	again := 0
-	w.eventually(20*time.Second, func() error {
+	w.eventually(patience, func() error {
 		now, _, _, _ := adjIn.counts()
 		if again = now - before; again < 20 {
 			return fmt.Errorf("%d routes were announced again", again)
@@ -161,7 +161,7 @@ func (f *foreign) survivesKill(speaker *foreign) {
 	port := w.portOf("blue-vm4")
 	_, err := w.client.Delete(f.Context(), port.Ref(), client.DeleteOptions{})
 	require.NoError(f, err)
-	w.eventually(20*time.Second, func() error {
+	w.eventually(patience, func() error {
 		for _, h := range []*heard{adjIn, best} {
 			if _, n, _, err := h.counts(); err != nil || n == 0 {
 				return fmt.Errorf("nothing is heard of a port that was deleted: %v", err)
@@ -170,7 +170,7 @@ func (f *foreign) survivesKill(speaker *foreign) {
 		return nil
 	})
 	w.put(port)
-	w.ready(20 * time.Second)
+	w.ready(patience)
 }
 
 // synced tells whether a leaf's session is in sync, by the controller's word.
@@ -338,9 +338,6 @@ func (w *site) requireUpdates(path string) {
 	w.Logf("%s: frames with UPDATEs of IMET routes %d, of MAC/IP routes %d", filepath.Base(path), imet, macIP)
 	require.NotZero(w, imet)
 	require.NotZero(w, macIP)
-	if n := read("_ws.malformed"); n > 0 {
-		out, _ := exec.Command("tshark", "-r", path, "-d", "tcp.port==1179,bgp", "-Y", "_ws.malformed", "-V", "-x").Output()
-		require.Zero(w, n, "malformed, by tshark's word:\n%s", out)
-	}
+	w.requireWellFormed(path, "-d", "tcp.port==1179,bgp")
 	require.Zero(w, read(`bgp && _ws.expert.severity >= "Error"`), "errors, by tshark's word")
 }

@@ -99,9 +99,7 @@ func (w *routedSite) requireL3VNI(path string) {
 	for v := range routers {
 		require.NotZero(w, counts[v])
 	}
-	bad, err := exec.Command("tshark", "-r", path, "-Y", "_ws.malformed").Output()
-	require.NoError(w, err)
-	require.Empty(w, strings.TrimSpace(string(bad)))
+	w.requireWellFormed(path)
 }
 
 // gatewaysAnswer: every gateway of the router answers echo requests, also by its
@@ -116,8 +114,7 @@ func (w *routedSite) gatewaysAnswer() {
 	}
 	for _, port := range []uint16{53, 33434} {
 		for _, v6 := range []bool{false, true} {
-			r, ok := w.refused("w1", netip.AddrPortFrom(w.vms["w1"].gateway(v6), port), 0)
-			require.True(w, ok)
+			r := w.refusal("w1", netip.AddrPortFrom(w.vms["w1"].gateway(v6), port), 0)
 			require.Equal(w, map[bool]refusal{false: {w.vms["w1"].gateway(false), 3, 3}, true: {w.vms["w1"].gateway(true), 1, 4}}[v6], r)
 		}
 	}
@@ -133,8 +130,7 @@ func (w *routedSite) traceroute() {
 				exceeded.kind, reached.kind, reached.code = 3, 1, 4
 			}
 			for ttl, want := range []refusal{exceeded, reached} {
-				got, ok := w.refused("w1", dest, ttl+1)
-				require.True(w, ok, "w1 to %s, TTL %d", dest, ttl+1)
+				got := w.refusal("w1", dest, ttl+1)
 				require.Equal(w, want, got, "w1 to %s, TTL %d", dest, ttl+1)
 			}
 		}
@@ -153,15 +149,14 @@ func (w *routedSite) unreachable() {
 		{"203.0.113.1", refusal{w.vms["w1"].gateway(false), 3, 0}},
 		{"2001:db8::1", refusal{w.vms["w1"].gateway(true), 1, 0}},
 	} {
-		got, ok := w.refused("w1", netip.AddrPortFrom(netip.MustParseAddr(c.to), 9), 0)
-		require.True(w, ok, c.to)
+		got := w.refusal("w1", netip.AddrPortFrom(netip.MustParseAddr(c.to), 9), 0)
 		require.Equal(w, c.want, got, c.to)
 	}
 	// A flood of what can't be routed is bounded by the port's meter.
 	c := w.socket("w1", false)
 	defer c.Close()
 	dropped := regexp.MustCompile(`0: packet_count:(\d+)`)
-	w.eventually(10*time.Second, func() error {
+	w.eventually(patience, func() error {
 		for range 200 {
 			_, _ = c.WriteToUDPAddrPort([]byte("flood"), netip.MustParseAddrPort("203.0.113.1:9"))
 		}
@@ -204,7 +199,7 @@ func (w *routedSite) split(flows int) (n1, n2 int) {
 			sockets[i] = w.socket("w1", false)
 		}
 		try := 0
-		w.eventually(10*time.Second, func() error {
+		w.eventually(patience, func() error {
 			at, missing := came(), 0
 			for i, c := range sockets {
 				if at[i] == nil && try%10 == 0 {
@@ -256,7 +251,7 @@ func (w *routedSite) nextHops() {
 	require.InDelta(w, flows/4, n2, flows/8)
 
 	w.vsctl("hv1", "del-port", bridgeInt, "vn1")
-	w.eventually(5*time.Second, func() error {
+	w.eventually(patience, func() error {
 		if strings.Contains(w.ofctl("hv1", "dump-flows"), "multipath") {
 			return errStill("two next hops")
 		}
@@ -265,15 +260,15 @@ func (w *routedSite) nextHops() {
 	n1, n2 = w.split(flows / 10)
 	require.Equal(w, []int{0, flows / 10}, []int{n1, n2})
 	w.vsctl("hv1", "add-port", bridgeInt, "vn1", "--", "set", "Interface", "vn1", "external_ids:iface-id=n1")
-	w.ready(10 * time.Second)
+	w.ready(patience)
 	w.once("w1", "n1", false, true)
 }
 
 // spineReady waits until both hypervisors have what was put last.
 func (w *routedSite) spineReady() {
 	w.Helper()
-	w.ready(10 * time.Second)
-	w.eventually(10*time.Second, func() error {
+	w.ready(patience)
+	w.eventually(patience, func() error {
 		o, err := w.client.Get(w.Context(), intent.Ref{Kind: intent.KindRouter, Tenant: "red", Name: "r"})
 		if err != nil {
 			return err
@@ -289,7 +284,7 @@ func (w *routedSite) spineReady() {
 func (w *routedSite) blackHole() {
 	hole := netip.MustParsePrefix("203.0.113.0/24")
 	w.put(routedRouter("red", intent.StaticRoute{Prefix: hole, Blackhole: true}))
-	w.eventually(5*time.Second, func() error {
+	w.eventually(patience, func() error {
 		if !strings.Contains(w.ofctl("hv1", "dump-flows"), "nw_dst=203.0.113.0/24 actions=drop") {
 			return fmt.Errorf("the black hole is not there yet")
 		}
@@ -308,7 +303,7 @@ func (w *routedSite) leaves() {
 	one.Spec.Networks = one.Spec.Networks[:1]
 	w.put(one)
 	route := regexp.MustCompile(fmt.Sprintf(`cookie=0x7ef7000000%06x,[^\n]*nw_dst=10\.2\.0\.0/24 `, w.l3vni("red")))
-	w.eventually(5*time.Second, func() error {
+	w.eventually(patience, func() error {
 		for _, hv := range []string{"hv1", "hv2"} {
 			if route.MatchString(w.ofctl(hv, "dump-flows")) {
 				return errStill("a route to the network on " + hv)
@@ -316,9 +311,7 @@ func (w *routedSite) leaves() {
 		}
 		return nil
 	})
-	r, ok := w.refused("w1", netip.AddrPortFrom(w.vms["d2"].v4(), 9), 0)
-	require.True(w, ok)
-	require.Equal(w, refusal{w.vms["w1"].gateway(false), 3, 0}, r)
+	require.Equal(w, refusal{w.vms["w1"].gateway(false), 3, 0}, w.refusal("w1", netip.AddrPortFrom(w.vms["d2"].v4(), 9), 0))
 	w.once("d1", "d2", false, false) // bridged as before
 	w.put(routedRouter("red"))
 	w.once("w1", "d2", false, true)
@@ -330,7 +323,7 @@ func (w *routedSite) leaves() {
 func (w *routedSite) routedKill() {
 	w.put(routedRouter("red", intent.StaticRoute{Prefix: behind, NextHops: []intent.NextHop{{Port: "n1"}, {Port: "n2"}}}))
 	w.spineReady()
-	w.eventually(5*time.Second, func() error {
+	w.eventually(patience, func() error {
 		for _, hv := range []string{"hv1", "hv2"} {
 			if !strings.Contains(w.ofctl(hv, "dump-flows"), "multipath") {
 				return fmt.Errorf("%s has no next hops yet", hv)
@@ -346,7 +339,7 @@ func (w *routedSite) routedKill() {
 			_, ok := w.refused("w1", netip.AddrPortFrom(w.vms["d2"].v4(), 9), 1)
 			require.False(w, ok, "nobody is there to answer")
 			w.startController()
-			w.ready(20 * time.Second)
+			w.ready(patience)
 		}, "d1", "d2")
 		w.Logf("controller killed and started, window %d: %d routed packets sent, %d lost", try, sent, lost)
 		after := w.allFlows()
@@ -357,7 +350,7 @@ func (w *routedSite) routedKill() {
 		}
 		require.Less(w, try, windows, "packets were lost in every window")
 	}
-	w.eventually(10*time.Second, func() error {
+	w.eventually(patience, func() error {
 		if _, ok := w.refused("w1", netip.AddrPortFrom(w.vms["d2"].v4(), 9), 1); !ok {
 			return errStill("no ICMP errors")
 		}
@@ -409,7 +402,7 @@ func (w *routedSite) losses(happens func(), vms ...string) (sent, lost int) {
 func (w *routedSite) madeAgain() {
 	v := w.l3vni("red")
 	w.delete(intent.Ref{Kind: intent.KindRouter, Tenant: "red", Name: "r"})
-	w.eventually(5*time.Second, func() error {
+	w.eventually(patience, func() error {
 		for _, hv := range []string{"hv1", "hv2"} {
 			if strings.Contains(w.ofctl(hv, "dump-flows"), fmt.Sprintf("cookie=0x7ef7000000%06x", v)) {
 				return fmt.Errorf("%s still has flows of L3VNI %d", hv, v)
@@ -442,7 +435,7 @@ func (w *routedSite) vmMoves() {
 	require.NoError(w, err)
 	defer tap.Close()
 	w.vsctl("hv1", "set", "Interface", "v"+v.name, "external_ids:iface-id=d2")
-	w.ready(10 * time.Second)
+	w.ready(patience)
 	for _, v6 := range []bool{false, true} {
 		w.once("w1", v.name, v6, true)
 		w.once("w2", v.name, v6, true)

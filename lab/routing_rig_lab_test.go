@@ -96,7 +96,7 @@ func newRoutedSite(t testing.TB) *routedSite {
 	for _, tenant := range []string{"red", "ink"} {
 		w.put(routedRouter(tenant))
 	}
-	w.ready(20 * time.Second)
+	w.ready(patience)
 	return w
 }
 
@@ -221,7 +221,7 @@ func (w *routedSite) once(from, to string, v6, routed bool) {
 	dest := w.vms[to]
 	c := w.socket(from, v6)
 	defer c.Close()
-	w.eventually(5*time.Second, func() error {
+	w.eventually(patience, func() error {
 		if len(w.sightings(payload)) > 0 {
 			return nil
 		}
@@ -234,7 +234,7 @@ func (w *routedSite) once(from, to string, v6, routed bool) {
 	payload += " again"
 	_, err := c.WriteToUDPAddrPort([]byte(payload), netip.AddrPortFrom(dest.address(v6), routedPort))
 	require.NoError(w, err)
-	w.eventually(5*time.Second, func() error {
+	w.eventually(patience, func() error {
 		if len(w.sightings(payload)) == 0 {
 			return fmt.Errorf("%s did not arrive", payload)
 		}
@@ -272,6 +272,20 @@ func (w *routedSite) refused(from string, to netip.AddrPort, ttl int) (r refusal
 		}
 	}
 	return r, ok
+}
+
+// refusal is the ICMP error that a datagram has; errors are limited in number, and
+// those of our gateways the controller's work.
+func (w *routedSite) refusal(from string, to netip.AddrPort, ttl int) (r refusal) {
+	w.Helper()
+	w.eventually(patience, func() error {
+		var ok bool
+		if r, ok = w.refused(from, to, ttl); !ok {
+			return fmt.Errorf("%s has no ICMP error for %s, TTL %d", from, to, ttl)
+		}
+		return nil
+	})
+	return r
 }
 
 // queued takes an ICMP error from a socket's error queue: a sock_extended_err with

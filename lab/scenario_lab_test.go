@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -66,6 +67,8 @@ type site struct {
 	weft    string
 	client  *client.Client
 	objects []intent.Object // of the tenants, as the file's labels ask for them
+
+	written map[intent.Ref]bool // since ready was asked last
 }
 
 // newSite brings a generated lab up; no tenant is in it yet.
@@ -97,30 +100,74 @@ func newTenants(t testing.TB, p topology.GenerateParams) *site {
 	t.Helper()
 	w := newSite(t, p)
 	w.put(w.objects...)
-	w.ready(30 * time.Second)
+	w.ready(patience)
 	return w
 }
 
 func (w *site) put(objects ...intent.Object) {
 	w.Helper()
+	if w.written == nil {
+		w.written = map[intent.Ref]bool{}
+	}
 	for _, o := range objects {
 		_, err := w.client.Put(w.Context(), o, client.PutOptions{})
 		require.NoError(w, err, "%s", o.Ref())
+		switch o.Ref().Kind {
+		case intent.KindTenant, intent.KindNetwork, intent.KindRouter, intent.KindSecurityGroup, intent.KindNetworkACL:
+			w.written[o.Ref()] = true
+		}
 	}
 }
 
-// ready waits until every port is Ready.
+// ready waits until every port is Ready with what was put: ports alone are Ready as
+// they were before until the controller has taken what their networks, routers and
+// groups are now.
 func (w *site) ready(within time.Duration) {
 	w.Helper()
+	w.eventually(within, w.taken)
+	w.written = nil
 	ctx, cancel := context.WithTimeout(w.Context(), within)
 	defer cancel()
 	require.NoError(w, WaitReady(ctx, w.State))
 }
 
-// nodesReady waits until every hypervisor is.
+// taken tells of the first object that was put and that the controller, or an edge that
+// has it, does not have yet.
+func (w *site) taken() error {
+	for r := range w.written {
+		o, err := w.client.Get(w.Context(), r)
+		if p := (*client.Problem)(nil); errors.As(err, &p) && p.Type == client.TypeNotFound {
+			continue // deleted since
+		}
+		if err != nil {
+			return err
+		}
+		var st *intent.Status
+		spread := false // over edges that have to know of it
+		switch o := o.(type) {
+		case *intent.Tenant:
+			st = o.Status
+		case *intent.Network:
+			st = o.Status
+		case *intent.NetworkACL:
+			st = o.Status
+		case *intent.Router:
+			st, spread = o.Status, true
+		case *intent.SecurityGroup:
+			st, spread = o.Status, true
+		}
+		loading := func(why intent.Reason) bool { return why.Code == "Loading" }
+		if st != nil && (spread && st.Phase == intent.PhasePending || slices.ContainsFunc(st.Reasons, loading)) {
+			return fmt.Errorf("%s is %s: %+v", r, st.Phase, st.Reasons)
+		}
+	}
+	return nil
+}
+
+// nodesReady waits until every node is of which there is something to say.
 func (w *site) nodesReady() {
 	w.Helper()
-	w.eventually(20*time.Second, func() error {
+	w.eventually(patience, func() error {
 		nodes, err := w.client.List(w.Context(), intent.KindNode, client.ListOptions{})
 		for _, o := range nodes {
 			if s := o.(*intent.Node).Status; s != nil && s.Phase != intent.PhaseReady {
@@ -245,10 +292,11 @@ func differ(was, now map[string]map[string]time.Duration) error {
 	return nil
 }
 
-// check is "weft lab check": it must find everything as expected.
+// check is "weft lab check": it must find everything as expected. What is lost is tried
+// more often than there: a machine that is busy loses packets.
 func (w *site) check() *Checked {
 	w.Helper()
-	c, err := Check(w.Context(), w.State, probe.CheckOptions{})
+	c, err := Check(w.Context(), w.State, probe.CheckOptions{Tries: 10})
 	require.NoError(w, err)
 	var out bytes.Buffer
 	require.NoError(w, c.Print(&out))
@@ -282,7 +330,7 @@ func (w *site) startVSwitchd(node string) {
 	require.NoError(w, os.RemoveAll(filepath.Join(w.NodeDir(node), "ovs-vswitchd.ctl")))
 	require.NoError(w, r.startOVS(w.Context(), node, "ovs-vswitchd"))
 	require.NoError(w, ovsVsctl(w.Context(), w.NodeDir(node), "get", "Bridge", bridgePhy, "datapath_id"))
-	w.eventually(10*time.Second, func() error {
+	w.eventually(patience, func() error {
 		return netns.Do(w.Namespace(node), func() error { return underlayOf(n) })
 	})
 }

@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -18,6 +20,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/weft-sdn/weft/controller/api/client"
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/lab/netns"
 	"github.com/weft-sdn/weft/topology"
@@ -78,7 +81,7 @@ func (w *site) dhcp(vm string) *dhcpClient {
 func (c *dhcpClient) lease(event string) string {
 	c.Helper()
 	var b []byte
-	c.eventually(10*time.Second, func() (err error) {
+	c.eventually(patience, func() (err error) {
 		if b, err = os.ReadFile(c.script + "." + event); err != nil {
 			return fmt.Errorf("%w; it said %s", err, c.said())
 		}
@@ -128,7 +131,7 @@ func (w *site) tell(vm string) *intent.Network {
 	n.Spec.DHCP = &intent.DHCP{DNS: []netip.Addr{at(v4, 53), at(v6, 0x53)}, NTP: []netip.Addr{at(v4, 123), at(v6, 0x23)}, Domain: "blue.example", Lease: 3600,
 		Routes: []intent.DHCPRoute{{Prefix: netip.MustParsePrefix("198.51.100.0/24"), Via: at(v4, 200)}}}
 	w.put(n)
-	w.ready(20 * time.Second)
+	w.ready(patience)
 	return n
 }
 
@@ -153,14 +156,14 @@ func TestTenantsServicesLeases(t *testing.T) {
 	require.Contains(t, c.said(), "sending renew to server 169.254.0.67")
 
 	// The station with a foreign wish gets its own.
-	out, err := output(t, w.State, vm, "udhcpc", "-f", "-q", "-n", "-i", "eth1", "-s", "/bin/true", "-r", host(77))
+	out, err := output(t, w.State, vm, "udhcpc", "-f", "-q", "-n", "-t", "10", "-i", "eth1", "-s", "/bin/true", "-r", host(77))
 	require.NoError(t, err, out)
 	require.Contains(t, out, "lease of "+address.String()+" obtained")
 
 	before := w.allFlows()
 	require.NoError(t, Kill(w.State, controllerNode, true))
 	c.renew()
-	w.eventually(10*time.Second, func() error {
+	w.eventually(patience, func() error {
 		if strings.Count(c.said(), "sending renew") < 2 {
 			return fmt.Errorf("it said %s", c.said())
 		}
@@ -170,13 +173,13 @@ func TestTenantsServicesLeases(t *testing.T) {
 	require.NotContains(t, c.said(), "lease lost")
 	require.Contains(t, runIn(t, w.State, vm, "ip", "-4", "addr", "show", "dev", "eth1"), address.String(), "and keeps its lease")
 	w.startController()
-	w.ready(20 * time.Second)
+	w.ready(patience)
 	w.requireOlder(before, w.allFlows())
 	// Asked again while it waits for an answer, udhcpc asks everybody, or begins
 	// anew.
 	answers := strings.Count(c.said(), "lease of ")
 	require.NoError(t, c.cmd.Process.Signal(syscall.SIGUSR1))
-	w.eventually(15*time.Second, func() error {
+	w.eventually(patience, func() error {
 		if strings.Count(c.said(), "lease of "+address.String()+" obtained from 169.254.0.67, lease time 3600") <= answers {
 			return fmt.Errorf("it said %s", c.said())
 		}
@@ -186,8 +189,8 @@ func TestTenantsServicesLeases(t *testing.T) {
 	// With a router its address is the server's, and the default route is told.
 	r := &intent.Router{Metadata: intent.Metadata{Tenant: p.Metadata.Tenant, Name: "r"}, Spec: intent.RouterSpec{Networks: []intent.RouterNetwork{{Network: n.Metadata.Name, Gateways: []netip.Addr{netip.MustParseAddr(host(254))}}}}}
 	w.put(r)
-	w.ready(20 * time.Second)
-	w.eventually(5*time.Second, func() error {
+	w.ready(patience)
+	w.eventually(patience, func() error {
 		out, err := output(t, w.State, vm, "udhcpc", "-f", "-q", "-n", "-i", "eth1", "-s", c.script, "-O", "staticroutes")
 		if got := c.lease("bound"); err != nil || !strings.Contains(got, "router="+host(254)+"\nserverid="+host(254)+"\n") || !strings.Contains(got, "0.0.0.0/0 "+host(254)) {
 			return fmt.Errorf("%s: %v: %s", got, err, out)
@@ -202,7 +205,7 @@ func TestTenantsServicesIPv6(t *testing.T) {
 	const vm = "blue-vm1"
 	n, p := w.tell(vm), w.portOf(vm)
 	v6 := subnetOf(n, false)
-	out := runIn(t, w.State, vm, "rdisc6", "-1", "eth1")
+	out := runIn(t, w.State, vm, "rdisc6", "-1", "-r", "30", "eth1")
 	for _, want := range []string{
 		"Stateful address conf.    :          Yes", "Stateful other conf.      :          Yes", "Router lifetime           :            0 (0x00000000) seconds",
 		"Prefix                   : " + v6.String(), "On-link                 :          Yes", "Autonomous address conf.:           No",
@@ -215,7 +218,7 @@ func TestTenantsServicesIPv6(t *testing.T) {
 	require.NoError(t, os.WriteFile(script, []byte("#!/bin/sh\nenv >> $0.out\n"), 0o755))
 	conf := filepath.Join(t.TempDir(), "dhcpcd.conf")
 	require.NoError(t, os.WriteFile(conf, []byte("duid ll\noption dhcp6_name_servers, dhcp6_domain_search\nnoipv6rs\ninterface eth1\nia_na 1\n"), 0o644))
-	said, _ := output(t, w.State, vm, "timeout", "20", "dhcpcd", "-6", "-1", "-B", "-T", "-f", conf, "-c", script, "eth1")
+	said, _ := output(t, w.State, vm, "timeout", "60", "dhcpcd", "-6", "-1", "-B", "-T", "-f", conf, "-c", script, "eth1")
 	got, err := os.ReadFile(script + ".out")
 	require.NoError(t, err, said)
 	require.Contains(t, string(got), "dhcp6_ia_na1_ia_addr1="+p.Spec.Addresses[1].String(), "%s", said)
@@ -253,14 +256,21 @@ func TestTenantsServicesRogues(t *testing.T) {
 		}
 		return nil
 	}))
-	a := w.raised("hv1", "RogueServer", "blue-vm1: DHCPv4 from a server's port")
-	require.Contains(t, a.Message, "10 packets dropped")
+	a := w.raised("hv1", "RogueServer", "blue-vm1: DHCPv4 ") // from a server's port, to a client's
+	require.Regexp(t, `[1-9]\d* packets dropped`, a.Message) // so far: the switch tells of more than one some time later
+	dropped := regexp.MustCompile(`n_packets=10, [^\n]*udp[^\n]*(tp_src=67|tp_dst=68) actions=drop`)
+	w.eventually(patience, func() error {
+		if flows := w.ofctl("hv1", "dump-flows"); !dropped.MatchString(flows) {
+			return fmt.Errorf("no flow dropped all 10: %s", flows)
+		}
+		return nil
+	})
 	flood := exec.Command("sh", "-c", "for i in $(seq 100); do udhcpc -f -q -n -t 5 -T 0 -i eth1 -s /bin/true; done")
 	require.NoError(t, netns.Do(w.Namespace("blue-vm1"), flood.Start))
 	defer func() { _ = flood.Process.Kill(); _ = flood.Wait() }()
 	w.raised("hv1", "RequestFlood", "blue-vm1")
 	require.NoError(t, netns.Do(w.Namespace("blue-vm2"), func() error {
-		out, err := exec.Command("udhcpc", "-f", "-q", "-n", "-i", "eth1", "-s", "/bin/true").CombinedOutput()
+		out, err := exec.Command("udhcpc", "-f", "-q", "-n", "-t", "10", "-i", "eth1", "-s", "/bin/true").CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, out)
 		}
@@ -281,7 +291,7 @@ func TestTenantsServicesQoS(t *testing.T) {
 	ef := uint8(46)
 	from.Spec.QoS = &intent.QoS{Out: intent.RateLimit{Rate: "800k", Burst: "80k"}, DSCP: &ef}
 	w.put(from)
-	w.ready(10 * time.Second)
+	w.ready(patience)
 	stop := w.capture("spine1", "eth1")
 	const sent, size = 500, 1000 // octets with the Ethernet header
 	began := time.Now()
@@ -291,7 +301,7 @@ func TestTenantsServicesQoS(t *testing.T) {
 			return err
 		}
 		defer s.Close()
-		pace := time.NewTicker(time.Millisecond) // slow enough for the switch's socket
+		pace := time.NewTicker(4 * time.Millisecond) // slow enough for the switch's socket, which has room for some 90, also where the switch has to wait
 		defer pace.Stop()
 		for range sent {
 			<-pace.C
@@ -301,32 +311,41 @@ func TestTenantsServicesQoS(t *testing.T) {
 		}
 		return nil
 	}))
-	took := time.Since(began).Seconds()
-	w.eventually(5*time.Second, func() error { return ping(t, w.State, "blue-vm1", to.Spec.Addresses[0].String()) })
+	w.eventually(patience, func() error { return ping(t, w.State, "blue-vm1", to.Spec.Addresses[0].String()) })
 	path := stop()
-	out, err := exec.Command("tshark", "-r", path, "-Y", fmt.Sprintf("vxlan && udp.dstport == 5001 && !icmp && ip.src == %s", from.Spec.Addresses[0]), "-T", "fields", "-e", "ip.dsfield.dscp").Output()
+	out, err := exec.Command("tshark", "-r", path, "-Y", fmt.Sprintf("vxlan && udp.dstport == 5001 && !icmp && ip.src == %s", from.Spec.Addresses[0]), "-T", "fields", "-e", "frame.time_epoch", "-e", "ip.dsfield.dscp").Output()
 	require.NoError(t, err)
-	lines := strings.Fields(string(out))
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	stamp, _, _ := strings.Cut(lines[len(lines)-1], "\t")
+	last, err := strconv.ParseFloat(stamp, 64)
+	require.NoError(t, err, "%s", out)
+	took := last - float64(began.UnixNano())/1e9 // the switch may pass the last ones when all have been sent for long
 	most := (80e3+800e3*took)/(8*size) + 3
 	require.LessOrEqual(t, float64(len(lines)), most)
 	require.GreaterOrEqual(t, len(lines), 9)
 	for _, l := range lines {
-		require.Equal(t, "46,46", l, "outer and inner")
+		require.Regexp(t, `\t46,46$`, l, "outer and inner")
 	}
 	t.Logf("%d of %d packets passed in %.2f s", len(lines), sent, took)
 
 	// The switch has counted all of it, and goes on counting when the controller
 	// is another.
-	before, err := w.client.PortCounters(t.Context(), from.Ref())
-	require.NoError(t, err)
+	var before client.PortCounters
+	w.eventually(patience, func() (err error) { // Open vSwitch tells its counters some time later
+		if before, err = w.client.PortCounters(t.Context(), from.Ref()); err != nil {
+			return err
+		}
+		if before.Sent.Packets < uint64(sent) || before.Dropped[0].Packets < uint64(sent-len(lines)) {
+			return fmt.Errorf("it counted %+v", before)
+		}
+		return nil
+	})
 	require.Equal(t, "hv1", before.Node)
-	require.GreaterOrEqual(t, before.Sent.Packets, uint64(sent))
 	require.Equal(t, "sent faster than the port's limit", before.Dropped[0].Why)
-	require.GreaterOrEqual(t, before.Dropped[0].Packets, uint64(sent-len(lines)))
 	flows := w.allFlows()
 	require.NoError(t, Kill(w.State, controllerNode, true))
 	w.startController()
-	w.ready(20 * time.Second)
+	w.ready(patience)
 	w.requireOlder(flows, w.allFlows())
 	after, err := w.client.PortCounters(t.Context(), from.Ref())
 	require.NoError(t, err)

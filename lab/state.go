@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/weft-sdn/weft/atomicfile"
 	"github.com/weft-sdn/weft/controller/intent"
 	"golang.org/x/sys/unix"
 )
@@ -237,11 +238,7 @@ func (s *State) save() error {
 	if err != nil {
 		return fmt.Errorf("save state of lab %s: %w", s.Name, err)
 	}
-	path := filepath.Join(s.dir, stateFile)
-	if err := os.WriteFile(path+".new", b, 0o644); err != nil {
-		return fmt.Errorf("save state of lab %s: %w", s.Name, err)
-	}
-	if err := os.Rename(path+".new", path); err != nil {
+	if err := atomicfile.Replace(filepath.Join(s.dir, stateFile), b, 0o644); err != nil {
 		return fmt.Errorf("save state of lab %s: %w", s.Name, err)
 	}
 	return nil

@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -90,7 +89,7 @@ func TestTenantsStretchedRouted(t *testing.T) {
 				continue
 			}
 			for family := range 2 {
-				f.sites[0].eventually(20*time.Second, func() error { return ping(from, to, family) })
+				f.sites[0].eventually(patience, func() error { return ping(from, to, family) })
 			}
 		}
 	}

@@ -38,7 +38,7 @@ func TestTenantsThreeTiers(t *testing.T) {
 	for vm, hypervisor := range map[string]string{"shop-web1": "hv1", "shop-app1": "hv2", "shop-db1": "hv1", "shop-guest": "hv2"} {
 		w.plugPort(hypervisor, vm, gateways[w.portOf(vm).Spec.Network])
 	}
-	w.ready(20 * time.Second)
+	w.ready(patience)
 	for vm, ports := range map[string][]uint16{"shop-web1": {443, 80}, "shop-app1": {8000, 8080, 8081, 9090, 514}, "shop-db1": {5432, 5433}, "shop-guest": {443}} {
 		w.serve(vm, ports...)
 	}
@@ -77,7 +77,7 @@ func TestTenantsThreeTiers(t *testing.T) {
 	w.attempts([]attempt{{web, app, "tcp", 8000, false}, {db, app, "udp", 514, false}, {out, web, "tcp", 443, true}, {out, web, "tcp", 80, false}})
 	w.cli("apply", "-f", "../docs/examples/three-tier.yaml")
 	w.attempts([]attempt{{web, app, "tcp", 8000, true}, {app, db, "tcp", 5432, true}, {web, db, "tcp", 5432, false}})
-	w.eventually(10*time.Second, func() error { return w.reach(internetNode, floatingWeb, "tcp", 443, time.Second) })
+	w.eventually(patience, func() error { return w.reach(internetNode, floatingWeb, "tcp", 443, time.Second) })
 }
 
 // floatingWeb is the web tier's address outside.
@@ -89,8 +89,8 @@ var floatingWeb = netip.MustParseAddr("203.0.113.10")
 func (w *site) shopOutside(web, app, db string) {
 	w.Helper()
 	address := floatingWeb
-	w.eventually(10*time.Second, func() error { return w.reach(internetNode, address, "tcp", 443, time.Second) })
-	w.eventually(allowedAfter, func() error { return w.reach(internetNode, address, "ping", 0, time.Second) })
+	w.eventually(patience, func() error { return w.reach(internetNode, address, "tcp", 443, time.Second) })
+	w.eventually(patience, func() error { return w.reach(internetNode, address, "ping", 0, time.Second) })
 	for _, c := range []struct {
 		to    netip.Addr
 		proto string

@@ -5,6 +5,7 @@ package lab
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -37,12 +38,28 @@ func labDir(t testing.TB) string {
 		labs, err := List()
 		require.NoError(t, err)
 		for _, s := range labs {
+			if t.Failed() {
+				lastWords(t, s)
+			}
 			require.NoError(t, Down(s.Name, nil))
 		}
 		require.Empty(t, left(before, traces(t, dir)))
 		require.NoError(t, os.Remove(dir), "files are left")
 	})
 	return dir
+}
+
+// lastWords tells of a lab in which a test failed what the controller said last, and of
+// each process that does not run any more what it said and, of FRR's, how it crashed.
+func lastWords(t testing.TB, s *State) {
+	t.Helper()
+	if s.Controller != "" {
+		t.Logf("lab %s:%s", s.Name, logTail(filepath.Join(s.dir, "controller.log"), 30))
+	}
+	for _, p := range s.dead() {
+		crash := filepath.Join("/var/tmp/frr", fmt.Sprintf("%s.%d", p.Name, p.PID), "crashlog")
+		t.Logf("lab %s: %s of %s (process %d) does not run any more%s%s", s.Name, p.Name, p.Node, p.PID, logTail(p.Log, 20), logTail(crash, 60))
+	}
 }
 
 // traces lists what a lab could leave: namespaces, of which TestMain has those of
@@ -164,10 +181,12 @@ func TestGeneratedFabric(t *testing.T) {
 
 	hv1, err := s.Node("hv1")
 	require.NoError(t, err)
-	status, err := Exec(s, "hv2", []string{"ping", "-c", "1", "-W", "2", "-s", "1550", "-M", "do", hv1.VTEP.Address.String()})
-	require.NoError(t, err)
-	require.Zero(t, status, "a VTEP reaches the other with a packet that holds a tenant's 1500 bytes")
-	status, err = Exec(s, "leaf1", []string{"sh", "-c", "exit 7"})
+	// The leaves' routes to what is behind them may come after those to each other.
+	require.Eventually(t, func() bool {
+		status, err := Exec(s, "hv2", []string{"ping", "-c", "1", "-W", "2", "-s", "1550", "-M", "do", hv1.VTEP.Address.String()})
+		return err == nil && status == 0
+	}, patience, 100*time.Millisecond, "a VTEP reaches the other with a packet that holds a tenant's 1500 bytes")
+	status, err := Exec(s, "leaf1", []string{"sh", "-c", "exit 7"})
 	require.NoError(t, err)
 	require.Equal(t, 7, status)
 	_, err = Exec(s, "leaf9", []string{"true"})
@@ -193,7 +212,7 @@ func capturePing(t *testing.T, s *State) {
 	hv2, err := s.Node("hv2")
 	require.NoError(t, err)
 	read, write := io.Pipe()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	go func() {
 		_, err := Capture(ctx, write, s, "hv1", "eth1")
@@ -202,7 +221,7 @@ func capturePing(t *testing.T, s *State) {
 	pcap, err := pcapgo.NewReader(read)
 	require.NoError(t, err)
 	go func() {
-		_, _ = Exec(s, "hv1", []string{"ping", "-q", "-c", "20", "-i", "0.1", hv2.VTEP.Address.String()})
+		_, _ = Exec(s, "hv1", []string{"ping", "-q", "-c", "600", "-i", "0.1", hv2.VTEP.Address.String()}) // killed with the lab
 	}()
 	for {
 		data, _, err := pcap.ReadPacketData()
@@ -240,7 +259,7 @@ func TestKilledWhileComingUp(t *testing.T) {
 		helper.Env = append(os.Environ(), "WEFT_LAB_HELPER="+path)
 		require.NoError(t, helper.Start())
 		mark := filepath.Join(dir, "clos01", "nodes", moment)
-		require.Eventually(t, func() bool { return fileExists(mark) }, 20*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return fileExists(mark) }, patience, time.Millisecond)
 		require.NoError(t, helper.Process.Kill())
 		_ = helper.Wait()
 

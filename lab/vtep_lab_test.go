@@ -141,7 +141,7 @@ func TestHardwareVTEPsTunnelsUseTheUnderlay(t *testing.T) {
 	}
 	for _, from := range []string{"blue-server1", "blue-server2"} {
 		for _, to := range []string{"10.0.0.13", "10.0.0.14", "fd00:0:0:a::14"} {
-			require.NoError(t, ping(t, s, from, to))
+			eventually(t, func() error { return ping(t, s, from, to) })
 		}
 	}
 }

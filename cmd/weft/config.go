@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/weft-sdn/weft/atomicfile"
 	"github.com/weft-sdn/weft/controller/api/client"
 	"github.com/weft-sdn/weft/lab"
 )
@@ -42,8 +43,9 @@ WEFT_CONFIG names:
 
 A server is http://HOST:PORT, https://HOST:PORT or unix:PATH. A ca-file has the
 certificates that vouch for the server, instead of those of the system; an
-access-token-file the user's token ("weft user"). WEFT_ACCESS_TOKEN is the token
-itself, and wins over any file.
+access-token-file the user's token ("weft user"). A context's are for its own server:
+they are not used with a server that a flag or the environment names.
+WEFT_ACCESS_TOKEN is the token itself, and wins over any file.
 "weft controller" takes its flags from the environment too: WEFT_DATA_DIR,
 WEFT_LISTEN, WEFT_ETCD_ENDPOINTS, WEFT_LOG_LEVEL.`
 
@@ -125,12 +127,10 @@ func (a *app) writeConfig(f fileConfig) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("configuration: %w", err)
 	}
-	// A crash leaves the old file or the new one.
-	tmp := path + ".new"
-	if err := os.WriteFile(tmp, b, 0o600); err != nil {
+	if err := atomicfile.Replace(path, b, 0o600); err != nil {
 		return fmt.Errorf("configuration: %w", err)
 	}
-	return os.Rename(tmp, path)
+	return nil
 }
 
 // inContext is the context in use; the zero one when there is none.
@@ -153,72 +153,68 @@ func (a *app) inContext() (contextConfig, error) {
 	return c, nil
 }
 
+// controllerAddress is the address of the controller in force, and the context whose CA
+// and token are for it: the zero one when a flag or the environment names the server,
+// which may be another's.
+func (a *app) controllerAddress() (string, contextConfig, error) {
+	server := a.config.GetString("server")
+	if a.given("server") || server != "" && !a.given("context") {
+		return server, contextConfig{}, nil
+	}
+	c, err := a.inContext()
+	switch {
+	case err != nil:
+		return "", contextConfig{}, err
+	case c.Server != "":
+		return c.Server, c, nil
+	case server != "":
+		return server, contextConfig{}, nil
+	}
+	at, _, err := lab.FindAPI()
+	switch {
+	case err == nil:
+		return at, c, nil
+	case errors.Is(err, lab.ErrNoLab):
+		return "http://" + defaultListen, c, nil
+	}
+	return "", contextConfig{}, err
+}
+
 // client connects to the controller in force.
 func (a *app) client() (*client.Client, error) {
-	server := a.config.GetString("server")
-	if server == "" || a.given("context") && !a.given("server") {
-		c, err := a.inContext()
-		if err != nil {
-			return nil, err
-		}
-		if c.Server != "" {
-			server = c.Server
-		}
-	}
-	if server == "" {
-		at, _, err := lab.FindAPI()
-		switch {
-		case err == nil:
-			server = at
-		case errors.Is(err, lab.ErrNoLab):
-			server = "http://" + defaultListen
-		default:
-			return nil, err
-		}
+	server, of, err := a.controllerAddress()
+	if err != nil {
+		return nil, err
 	}
 	cl, err := client.New(server)
 	if err != nil {
 		return nil, err
 	}
-	if cl, err = a.trusting(cl); err != nil {
-		return nil, err
+	if ca := a.setting("ca-file", of.CA); ca != "" {
+		if cl, err = cl.WithCA(ca); err != nil {
+			return nil, err
+		}
 	}
-	return a.identified(cl)
+	return a.identified(cl, of)
 }
 
-// setting is a flag or its environment, or what the context in use has for it.
-func (a *app) setting(key string, of func(contextConfig) string) (string, error) {
+// setting is a flag or its environment, or what the context of the server has for it.
+func (a *app) setting(key, inContext string) string {
 	v := a.config.GetString(key)
 	if v != "" && (a.given(key) || !a.given("context")) {
-		return v, nil
+		return v
 	}
-	if a.given("server") && !a.given("context") {
-		return v, nil // of another server than the context's
-	}
-	c, err := a.inContext()
-	if err != nil {
-		return "", err
-	}
-	return cmp.Or(of(c), v), nil
-}
-
-// trusting has the client believe the authority that is configured.
-func (a *app) trusting(cl *client.Client) (*client.Client, error) {
-	ca, err := a.setting("ca-file", func(c contextConfig) string { return c.CA })
-	if err != nil || ca == "" {
-		return cl, err
-	}
-	return cl.WithCA(ca)
+	return cmp.Or(inContext, v)
 }
 
 // identified has the client show the user's token, if there is one.
-func (a *app) identified(cl *client.Client) (*client.Client, error) {
+func (a *app) identified(cl *client.Client, of contextConfig) (*client.Client, error) {
 	if t := os.Getenv("WEFT_ACCESS_TOKEN"); t != "" {
 		return cl.WithCredential(t), nil
 	}
-	path, err := a.setting("access-token-file", func(c contextConfig) string { return c.Token })
-	if err != nil || path == "" {
-		return cl, err
+	path := a.setting("access-token-file", of.Token)
+	if path == "" {
+		return cl, nil
 	}
 	b, err := os.ReadFile(path)
 	if err != nil {

@@ -318,12 +318,12 @@ func (o controllerOptions) access(log *slog.Logger) (c api.Config, err error) {
 		return c, usageError{errors.New("give --tls-cert and --tls-key together")}
 	}
 	if o.cert != "" {
-		if c.TLS, err = api.ServerTLS(o.cert, o.key); err != nil {
+		if c.TLS, err = api.ServerTLS(o.cert, o.key, log); err != nil {
 			return c, err
 		}
 	}
 	if o.users != "" {
-		if c.Users, err = api.OpenUsers(o.users); err != nil {
+		if c.Users, err = api.OpenUsers(o.users, log); err != nil {
 			return c, err
 		}
 	}
@@ -368,6 +368,10 @@ func listenAll(at []string) ([]net.Listener, error) {
 		if err != nil {
 			for _, o := range out {
 				o.Close()
+			}
+			var wrong *net.AddrError
+			if errors.As(err, &wrong) {
+				return nil, usageError{fmt.Errorf("--listen %q is neither ADDRESS:PORT, such as %s, nor unix:PATH: %w", a, defaultListen, err)}
 			}
 			return nil, fmt.Errorf("listen on %s: %w", a, err)
 		}

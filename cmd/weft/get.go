@@ -101,10 +101,10 @@ func (a *app) get(ctx context.Context, o getOptions, args []string) error {
 			return all, nil
 		}, "objects", false)
 	}
-	if args[0] == "switches" {
+	if args[0] == "switches" || args[0] == "switch" {
 		return a.getOnce(ctx, o, func() ([]intent.Object, error) { return a.switches(ctx, cl, o, args[1:]) }, "switches", false)
 	}
-	refs, kind, err := a.parseRefs(args)
+	refs, kind, err := a.parseRefs(args, "all", "switches", "events", "alarms", "routes", "flows")
 	if err != nil {
 		return err
 	}
@@ -127,17 +127,39 @@ func (a *app) getOnce(ctx context.Context, o getOptions, read func() ([]intent.O
 	return a.follow(ctx, o, objects, read)
 }
 
+// parseKind reads a kind. More are the words that the command takes beside kinds.
+func parseKind(word string, more []string) (intent.Kind, error) {
+	k, err := intent.ParseKind(word)
+	if err == nil {
+		return k, nil
+	}
+	known := &cobra.Command{}
+	for _, k := range intent.Kinds() {
+		known.AddCommand(&cobra.Command{Use: k.Plural(), Run: func(*cobra.Command, []string) {}})
+	}
+	for _, w := range more {
+		known.AddCommand(&cobra.Command{Use: w, Run: func(*cobra.Command, []string) {}})
+	}
+	if like := meant(known, word); like != "" {
+		return "", usageError{fmt.Errorf("unknown kind %q%s", word, like)}
+	}
+	if len(more) > 0 {
+		err = fmt.Errorf("%w, %s; see weft get --help", err, strings.Join(more, ", "))
+	}
+	return "", usageError{err}
+}
+
 // parseRefs reads KIND, KIND NAME... or KIND/NAME...; without names refs is
-// empty.
-func (a *app) parseRefs(args []string) (refs []intent.Ref, kind intent.Kind, err error) {
+// empty. More are the words that the command takes in place of KIND.
+func (a *app) parseRefs(args []string, more ...string) (refs []intent.Ref, kind intent.Kind, err error) {
 	tenant, err := a.tenant()
 	if err != nil {
 		return nil, "", err
 	}
 	add := func(k, name string) error {
-		kind, err = intent.ParseKind(k)
+		kind, err = parseKind(k, nil)
 		if err != nil {
-			return usageError{err}
+			return err
 		}
 		r := intent.Ref{Kind: kind, Name: name}
 		if kind.Tenanted() {
@@ -161,8 +183,8 @@ func (a *app) parseRefs(args []string) (refs []intent.Ref, kind intent.Kind, err
 		}
 		return refs, kind, nil
 	}
-	if kind, err = intent.ParseKind(args[0]); err != nil {
-		return nil, "", usageError{err}
+	if kind, err = parseKind(args[0], more); err != nil {
+		return nil, "", err
 	}
 	for _, name := range args[1:] {
 		if err := add(args[0], name); err != nil {
@@ -206,12 +228,28 @@ func (a *app) list1(ctx context.Context, cl *client.Client, k intent.Kind, o get
 	return cl.List(ctx, k, opt)
 }
 
-// switches are the nodes that are switches, all or those of some names.
+// switches are the nodes that are switches, all or those of some names. A name that is
+// of none is an error beside the others.
 func (a *app) switches(ctx context.Context, cl *client.Client, o getOptions, names []string) ([]intent.Object, error) {
-	all, err := a.list1(ctx, cl, intent.KindNode, o)
-	return slices.DeleteFunc(all, func(n intent.Object) bool {
-		return !n.(*intent.Node).Spec.Role.Switch() || len(names) > 0 && !slices.Contains(names, n.Ref().Name)
-	}), err
+	if len(names) == 0 {
+		all, err := a.list1(ctx, cl, intent.KindNode, o)
+		return slices.DeleteFunc(all, func(n intent.Object) bool { return !n.(*intent.Node).Spec.Role.Switch() }), err
+	}
+	var refs []intent.Ref
+	for _, name := range names {
+		refs = append(refs, intent.Ref{Kind: intent.KindNode, Name: name})
+	}
+	found, err := getNamed(ctx, cl, refs)
+	errs := []error{err}
+	found = slices.DeleteFunc(found, func(o intent.Object) bool {
+		n := o.(*intent.Node)
+		if n.Spec.Role.Switch() {
+			return false
+		}
+		errs = append(errs, fmt.Errorf("%s is no switch but a %s: weft get node %s", n.Ref(), n.Spec.Role, n.Metadata.Name))
+		return true
+	})
+	return found, errors.Join(errs...)
 }
 
 // watchEvery is how often a watch asks: status comes from the devices and has

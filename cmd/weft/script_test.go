@@ -60,6 +60,8 @@ func TestScripts(t *testing.T) {
 			e.Setenv("WEFT_LAB_DIR", filepath.Join(e.WorkDir, "labs"))
 			e.Setenv("WEFT_CONFIG", filepath.Join(e.WorkDir, "config.yaml"))
 			e.Setenv("HOME", e.WorkDir)
+			// With the race detector each command would sleep a second when it ends.
+			e.Setenv("GORACE", "atexit_sleep_ms=10")
 			return ready(at, done)
 		},
 	})
@@ -84,7 +86,7 @@ func ready(at string, done <-chan error) error {
 	if err != nil {
 		return err
 	}
-	end := time.Now().Add(20 * time.Second)
+	end := time.Now().Add(time.Minute)
 	for {
 		if err = c.Ready(context.Background()); err == nil {
 			return nil
@@ -137,6 +139,8 @@ func TestExitStatus(t *testing.T) {
 		{[]string{"apply", "extra"}, 2},
 		{[]string{"diff", "-f", "missing"}, 2},
 		{[]string{"delete", "port"}, 2},
+		{[]string{"controller", "--listen", "nonsense"}, 2},
+		{[]string{"controller", "--listen", "127.0.0.1:99999"}, 2},
 	} {
 		var out, errs bytes.Buffer
 		require.Equal(t, c.want, run(newApp(strings.NewReader(""), &out, &errs), c.args), "%v: %s", c.args, errs.String())

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -66,6 +67,8 @@ func TestMain(m *testing.M) {
 // devices says what devices would.
 type devices struct {
 	routing   map[string]switchstate.RoutingReport
+	routed    time.Time // when that was said; some time ago when zero
+	switches  map[string]intent.Role
 	paths     paths.Result
 	wired     []switchstate.Report
 	reporting []engine.Reporting
@@ -167,6 +170,7 @@ func (d *devices) SwitchPorts(node string) ([]switchstate.Port, time.Time, bool)
 
 func (d *devices) PortsAt(node string) []intent.Ref { return d.at[node] }
 func (d *devices) Reporting() []engine.Reporting    { return d.reporting }
+func (d *devices) Switches() map[string]intent.Role { return maps.Clone(d.switches) }
 
 func (d *devices) Cabling() engine.Cabling { return d.cabling }
 

@@ -22,7 +22,7 @@ type planInput struct{ Body client.FabricEdits }
 type planOutput struct{ Body client.FabricPlan }
 
 func (s *Server) registerFabricPlan() {
-	huma.Register(s.api, huma.Operation{OperationID: "planFabric", Method: http.MethodPost, Path: "/v1/fabric/plan", Tags: []string{"Operation"},
+	huma.Register(s.api, huma.Operation{OperationID: "planFabric", Method: http.MethodPost, Path: "/v1/fabric/plan", Metadata: readsOnly, Tags: []string{"Operation"},
 		Summary: "What edits of the fabric would change on each switch",
 		Description: "Plans the fabric as it is and as it would be with the given Fabric, Node and Link objects, and without those that are to go. Nothing is written. " +
 			"Tells for each switch that changes what is renumbered, which sessions come, go or flap, and the commands that its FRR would get; the others are left alone.",

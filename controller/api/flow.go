@@ -84,7 +84,7 @@ func (s *Server) flow(ctx context.Context, in *flowInput) (*flowOutput, error) {
 	p, err := s.cfg.Status.Flow(ctx, engine.FlowQuestion{From: in.From, To: in.To, Tenant: in.Tenant, Network: in.Network, Header: h})
 	if err != nil {
 		problem := &client.Problem{Type: client.TypeConflict, Title: "The flow's way is not known", Status: http.StatusConflict, Instance: instance(ctx), Detail: err.Error()}
-		if errors.Is(err, engine.ErrUnseen) {
+		if errors.Is(err, engine.ErrUnseen) || errors.Is(err, engine.ErrNoNode) {
 			problem.Type, problem.Title, problem.Status = client.TypeNotFound, "Not found", http.StatusNotFound
 		}
 		return nil, problem

@@ -37,7 +37,7 @@ func newJoinBench(t *testing.T, tokens bool, nodes ...*intent.Node) *joinBench {
 	done := make(chan error, 1)
 	go func() { done <- j.engine.Run(ctx) }()
 	t.Cleanup(func() { stop(); <-done })
-	require.Eventually(t, func() bool { return j.engine.Ready() == nil }, 20*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return j.engine.Ready() == nil }, time.Minute, 5*time.Millisecond)
 	return j
 }
 
@@ -177,7 +177,7 @@ func TestJoinAsAnotherBox(t *testing.T) {
 	require.Eventually(t, func() bool {
 		node, _ := j.engine.PlaceBox(switchstate.Announcement{Serial: "D"})
 		return node == "leaf1"
-	}, 20*time.Second, 5*time.Millisecond)
+	}, time.Minute, 5*time.Millisecond)
 	node, _, _ = j.announce(switchstate.Announcement{Serial: "D"})
 	require.Equal(t, "leaf1", node)
 	require.ErrorIs(t, j.report(j.box("B"), "leaf1", "B"), switchstate.ErrRefused)

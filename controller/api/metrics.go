@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/weft-sdn/weft/controller/engine"
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/controller/store"
 	"github.com/weft-sdn/weft/southbound/switchstate"
@@ -16,6 +17,11 @@ import (
 // metricsWindow is over which rates are averaged. It is no shorter than what a scrape
 // each 15 s would miss.
 const metricsWindow = 15 * time.Second
+
+// metricsPatience bounds what a scrape waits for the store: well below the 10 s after
+// which Prometheus gives one up by default, so that what the engine knows is told while
+// etcd can't be reached.
+const metricsPatience = 2 * time.Second
 
 // registerMetrics serves what the controller knows to Prometheus (text format 0.0.4, or
 // OpenMetrics 1.0.0 when that is asked for). Names end with their unit, and counters with
@@ -85,9 +91,10 @@ var (
 	steered      = gauge("steering_cells", "Cells of the traffic matrix that the optimiser has off ECMP.")
 )
 
-// counted are the kinds whose objects are counted by phase. Ports are not: with a
-// million of them a scrape would cost too much, and a network says how many are Ready.
-var counted = []intent.Kind{intent.KindNode, intent.KindFabric, intent.KindNetwork, intent.KindRouter, intent.KindSteeringPolicy, intent.KindInterconnect, intent.KindExternalNetwork}
+// counted are the kinds whose objects are counted by phase. Ports are not, nor are
+// networks and routers, whose phase follows from that of each of their ports: with a
+// million of them a scrape would cost too much. A network says how many are Ready.
+var counted = []intent.Kind{intent.KindNode, intent.KindFabric, intent.KindSteeringPolicy, intent.KindInterconnect, intent.KindExternalNetwork}
 
 // Describe implements prometheus.Collector: an empty one is checked at each scrape.
 func (m metrics) Describe(chan<- *prometheus.Desc) {}
@@ -105,10 +112,10 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 	for a, n := range alarms {
 		c.put(alarmCount, float64(n), a.device, a.reason)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), m.s.cfg.StoreTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), min(metricsPatience, m.s.cfg.StoreTimeout))
 	defer cancel()
 	m.store(ctx, c)
-	m.switches(ctx, c)
+	m.switches(c, time.Now())
 	m.load(c)
 }
 
@@ -136,27 +143,22 @@ func (m metrics) store(ctx context.Context, c collecting) {
 	}
 }
 
-// switches tells of those whose agents report, and of the nodes whose agents do not.
-func (m metrics) switches(ctx context.Context, c collecting) {
-	up := map[string]bool{}
+// switches tells of those whose agents report, and of the nodes whose agents do not. What
+// an agent said of routing goes when it says that no longer, though it says the rest.
+func (m metrics) switches(c collecting, now time.Time) {
+	silent := m.s.cfg.Status.Switches()
 	for _, r := range m.s.cfg.Status.Reporting() {
-		up[r.Node] = true
+		delete(silent, r.Node)
 		c.put(switchUp, 1, r.Node, string(r.Role))
 		for _, p := range r.Ports {
 			c.port(r.Node, p)
 		}
-		if routing, _, ok := m.s.cfg.Status.Routing(r.Node); ok {
+		if routing, at, ok := m.s.cfg.Status.Routing(r.Node); ok && now.Sub(at) <= engine.SilentAfter {
 			c.sessions(r.Node, routing)
 		}
 	}
-	l, err := m.s.cfg.Store.List(ctx, intent.KindNode, store.ListOptions{})
-	if err != nil {
-		return
-	}
-	for _, o := range l.Objects {
-		if n, ok := o.(*intent.Node); ok && n.Spec.Role.Switch() && !up[n.Metadata.Name] {
-			c.put(switchUp, 0, n.Metadata.Name, string(n.Spec.Role))
-		}
+	for node, role := range silent {
+		c.put(switchUp, 0, node, string(role))
 	}
 }
 

@@ -34,7 +34,10 @@ func (d *devices) Routing(node string) (switchstate.Routing, time.Time, bool) {
 	if !ok {
 		return switchstate.Routing{}, time.Time{}, false
 	}
-	return *r.Routing, time.Unix(7, 0).UTC(), true
+	if d.routed.IsZero() {
+		return *r.Routing, time.Unix(7, 0).UTC(), true
+	}
+	return *r.Routing, d.routed, true
 }
 
 func (d *devices) Paths(from, to string) (paths.Result, error) {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"time"
@@ -15,6 +16,7 @@ const rereadEvery = time.Second
 type reread struct {
 	what   string // for errors
 	paths  []string
+	log    *slog.Logger
 	looked time.Time
 	marks  []fileMark // of the files that are in use; none before the first
 	failed error      // why the files as they are now are not in use
@@ -26,28 +28,50 @@ type fileMark struct {
 	at   time.Time
 }
 
+// newReread looks at files for the first time with its first look. A nil log is none.
+func newReread(what string, log *slog.Logger, paths ...string) reread {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return reread{what: what, paths: paths, log: log}
+}
+
 // look reads the files by load if they changed, at most once a second. The error says why
-// what they say now is not in use: what was read before is, then.
+// what they say now is not in use: what was read before is, then, and the log tells once
+// of each such error and of its end.
 func (r *reread) look(load func() error) error {
 	if !r.looked.IsZero() && time.Since(r.looked) < rereadEvery {
 		return r.failed
 	}
 	r.looked = time.Now()
+	first, was := r.marks == nil, r.failed
+	r.failed = r.read(load)
+	switch {
+	case first: // whoever opens the files hears of it
+	case r.failed != nil && (was == nil || was.Error() != r.failed.Error()):
+		r.log.Error("a file has changed and can't be used: what was read before stays in force", "what", r.what, "err", r.failed)
+	case r.failed == nil && was != nil:
+		r.log.Info("the file can be used again, and is in force", "what", r.what)
+	}
+	return r.failed
+}
+
+// read reads the files if they changed.
+func (r *reread) read(load func() error) error {
 	marks := make([]fileMark, len(r.paths))
 	for i, p := range r.paths {
 		info, err := os.Stat(p)
 		if err != nil {
-			r.failed = fmt.Errorf("%s: %w", r.what, err)
-			return r.failed
+			return fmt.Errorf("%s: %w", r.what, err)
 		}
 		marks[i] = fileMark{info.Size(), info.ModTime()}
 	}
 	if slices.Equal(marks, r.marks) {
-		r.failed = nil
 		return nil
 	}
-	if r.failed = load(); r.failed == nil {
-		r.marks = marks
+	if err := load(); err != nil {
+		return err
 	}
-	return r.failed
+	r.marks = marks
+	return nil
 }

@@ -99,6 +99,8 @@ type Status interface {
 	Flows
 	// Reporting lists the switches of which agents report now, by name.
 	Reporting() []engine.Reporting
+	// Switches are the switches of the intent, and their roles, by name.
+	Switches() map[string]intent.Role
 	// PortsAt lists the ports on a node, or bound or moving to it.
 	PortsAt(node string) []intent.Ref
 	SwitchPorts(node string) (ports []switchstate.Port, at time.Time, ok bool)
@@ -181,6 +183,7 @@ type Server struct {
 	handler http.Handler
 
 	agentOps map[string]bool // patterns of what agents use
+	readOps  map[string]bool // of what changes nothing although it is no GET
 
 	credentials credentials   // of agents, as read
 	patience    time.Duration // with slow clients of a watch
@@ -213,7 +216,7 @@ func New(cfg Config) *Server {
 	s.registerLoad()
 	s.registerMetrics()
 	s.registerDocs()
-	s.agentOps = s.agentPatterns()
+	s.agentOps, s.readOps = s.patterns(forAgents), s.patterns(onlyReading)
 	s.handler = s.wrap(s.mux)
 	return s
 }

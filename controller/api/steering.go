@@ -20,7 +20,7 @@ type steeringOutput struct{ Body client.SteeringPlan }
 
 // registerSteering registers what tells of steering before it happens.
 func (s *Server) registerSteering() {
-	huma.Register(s.api, huma.Operation{OperationID: "planSteering", Method: http.MethodPost, Path: "/v1/steering/plan", Tags: []string{"Operation"},
+	huma.Register(s.api, huma.Operation{OperationID: "planSteering", Method: http.MethodPost, Path: "/v1/steering/plan", Metadata: readsOnly, Tags: []string{"Operation"},
 		Summary:     "What would be steered",
 		Description: "The routes that leaves would be given, if policies were others or more links were down: beside the next hops of plain ECMP. Nothing is done.",
 		Errors:      []int{http.StatusBadRequest, http.StatusServiceUnavailable}}, s.planSteering)

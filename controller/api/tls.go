@@ -3,14 +3,16 @@ package api
 import (
 	"crypto/tls"
 	"fmt"
+	"log/slog"
 	"sync"
 )
 
 // ServerTLS is TLS 1.2 or later with a certificate and its key, both PEM files, which
 // are read again when one of them changed: a certificate is renewed without a restart.
-// Files that don't fit each other, as between two renames, leave the old certificate.
-func ServerTLS(certFile, keyFile string) (*tls.Config, error) {
-	p := &pair{files: reread{what: "TLS certificate", paths: []string{certFile, keyFile}}}
+// Files that don't fit each other, as between two renames, leave the old certificate, and
+// the log says so. A nil log is none.
+func ServerTLS(certFile, keyFile string, log *slog.Logger) (*tls.Config, error) {
+	p := newPair(certFile, keyFile, log)
 	if err := p.files.look(p.load); err != nil {
 		return nil, err
 	}
@@ -24,10 +26,15 @@ type pair struct {
 	cert  *tls.Certificate
 }
 
+func newPair(certFile, keyFile string, log *slog.Logger) *pair {
+	return &pair{files: newReread("TLS certificate", log, certFile, keyFile)}
+}
+
+// get is the certificate that is in force.
 func (p *pair) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	_ = p.files.look(p.load) // the old one goes on
+	_ = p.files.look(p.load) // the old one goes on, and the log tells why
 	return p.cert, nil
 }
 

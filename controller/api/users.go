@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -13,8 +14,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/weft-sdn/weft/atomicfile"
 	"github.com/weft-sdn/weft/controller/api/client"
 	"github.com/weft-sdn/weft/controller/store"
 )
@@ -35,16 +38,16 @@ type User struct {
 }
 
 // Users are those of a file. The file is read again when it changed; one that can't be
-// read leaves the users as they were.
+// read leaves the users as they were, and the log says so.
 type Users struct {
 	mu     sync.Mutex
 	file   reread
 	byHash map[string]User
 }
 
-// OpenUsers reads the users of a file, which ReadUsers describes.
-func OpenUsers(path string) (*Users, error) {
-	u := &Users{file: reread{what: "users", paths: []string{path}}}
+// OpenUsers reads the users of a file, which ReadUsers describes. A nil log is none.
+func OpenUsers(path string, log *slog.Logger) (*Users, error) {
+	u := &Users{file: newReread("users", log, path)}
 	return u, u.file.look(u.load)
 }
 
@@ -83,17 +86,14 @@ func ReadUsers(path string) ([]User, error) {
 // hashLength is that of a SHA-256 in hexadecimal.
 const hashLength = 64
 
-// WriteUsers replaces a file of users; a crash leaves the old one or the new one.
+// WriteUsers replaces a file of users as atomicfile.Replace does: the controller may read
+// it as before, whoever runs this. A new file only its owner may read.
 func WriteUsers(path string, users []User) error {
 	b, err := yaml.Marshal(map[string][]User{"users": users})
 	if err != nil {
 		return fmt.Errorf("users: %w", err)
 	}
-	tmp := path + ".new"
-	if err := os.WriteFile(tmp, b, 0o600); err != nil {
-		return fmt.Errorf("users: %w", err)
-	}
-	if err := os.Rename(tmp, path); err != nil {
+	if err := atomicfile.Replace(path, b, 0o600); err != nil {
 		return fmt.Errorf("users: %w", err)
 	}
 	return nil
@@ -112,16 +112,16 @@ func (u *Users) load() error {
 	return nil
 }
 
-// of returns the user with a token, and the error of a file that could not be read.
-func (u *Users) of(token string, now time.Time) (User, bool, error) {
+// of returns the user with a token.
+func (u *Users) of(token string, now time.Time) (User, bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	err := u.file.look(u.load)
+	_ = u.file.look(u.load) // the users go on as they were, and the log tells why
 	x, ok := u.byHash[store.HashSecret(token)]
 	if ok && !x.Until.IsZero() && !now.Before(x.Until) {
 		ok = false
 	}
-	return x, ok, err
+	return x, ok
 }
 
 // openPatterns are of requests that need no user: they tell nothing of the network.
@@ -134,22 +134,26 @@ var openPatterns = map[string]bool{
 // its own credential.
 const tagAgents = "Agents"
 
-// agentPatterns finds the patterns of the operations for agents.
-func (s *Server) agentPatterns() map[string]bool {
+// readsOnly is the metadata of an operation that changes nothing although it is a POST,
+// as its question takes a body: readers may use it.
+var readsOnly = map[string]any{"readsOnly": true}
+
+// patterns finds those of the operations for which is holds.
+func (s *Server) patterns(is func(*huma.Operation) bool) map[string]bool {
 	all := map[string]bool{}
 	for path, item := range s.api.OpenAPI().Paths {
-		for method, has := range map[string]bool{
-			http.MethodGet:  item.Get != nil && slices.Contains(item.Get.Tags, tagAgents),
-			http.MethodPost: item.Post != nil && slices.Contains(item.Post.Tags, tagAgents),
-			http.MethodPut:  item.Put != nil && slices.Contains(item.Put.Tags, tagAgents),
-		} {
-			if has {
+		for method, op := range map[string]*huma.Operation{http.MethodGet: item.Get, http.MethodPost: item.Post, http.MethodPut: item.Put,
+			http.MethodPatch: item.Patch, http.MethodDelete: item.Delete} {
+			if op != nil && is(op) {
 				all[method+" "+path] = true
 			}
 		}
 	}
 	return all
 }
+
+func forAgents(op *huma.Operation) bool   { return slices.Contains(op.Tags, tagAgents) }
+func onlyReading(op *huma.Operation) bool { return op.Metadata["readsOnly"] == true }
 
 // user checks who asks, where users are known: over a Unix socket whoever may open it,
 // else who shows a user's token. It returns the user's name.
@@ -161,14 +165,11 @@ func (s *Server) user(r *http.Request, pattern string) (string, *client.Problem)
 	if token == "" {
 		return "", refusedToken(r.Context(), "this controller wants to know who asks: give an access token, by WEFT_ACCESS_TOKEN or --access-token-file")
 	}
-	u, ok, err := s.cfg.Users.of(token, time.Now())
-	if err != nil {
-		s.log.Error("the file of users is not in use as it is", "err", err)
-	}
+	u, ok := s.cfg.Users.of(token, time.Now())
 	if !ok {
 		return "", refusedToken(r.Context(), "the access token is of no user, or has ended: ask for another (\"weft user add\" where the controller runs)")
 	}
-	if u.Role != RoleAdmin && !reads(r) {
+	if u.Role != RoleAdmin && !s.reads(r, pattern) {
 		return u.Name, &client.Problem{Type: typeForbidden, Title: "Not allowed", Status: http.StatusForbidden, Instance: instance(r.Context()),
 			Detail: fmt.Sprintf("%s may read, and %s changes something: that needs the role %s", u.Name, r.Method, RoleAdmin)}
 	}
@@ -178,7 +179,9 @@ func (s *Server) user(r *http.Request, pattern string) (string, *client.Problem)
 const typeForbidden = "/problems/forbidden" // 403: the user's role does not allow it
 
 // reads reports whether a request changes nothing.
-func reads(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
+func (s *Server) reads(r *http.Request, pattern string) bool {
+	return r.Method == http.MethodGet || r.Method == http.MethodHead || s.readOps[pattern]
+}
 
 func overUnix(r *http.Request) bool {
 	a, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)

@@ -26,6 +26,7 @@ type stream struct {
 	tenant string
 	after  int64 // the client has everything up to it; 0: wants from now on
 
+	r       *http.Request
 	w       http.ResponseWriter
 	rc      *http.ResponseController
 	sent    int64         // the id that the client has
@@ -55,7 +56,7 @@ func (st *stream) run(w http.ResponseWriter, r *http.Request) {
 		}
 		st.after = now
 	}
-	st.w, st.rc = w, http.NewResponseController(w)
+	st.r, st.w, st.rc = r, w, http.NewResponseController(w)
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
@@ -68,13 +69,17 @@ func (st *stream) run(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// follow sends what changes, with heartbeats between.
+// follow sends what changes, with heartbeats between, at which the user is still to be
+// one.
 func (st *stream) follow(ctx context.Context) error {
 	if err := st.beat(); err != nil {
 		return err
 	}
 	for ctx.Err() == nil {
 		st.blocked = 0
+		if err := st.allowed(ctx); err != nil {
+			return err
+		}
 		err := st.once(ctx)
 		if !errors.Is(err, errSlow) {
 			return err
@@ -119,6 +124,9 @@ func (st *stream) once(ctx context.Context) error {
 				return err
 			}
 		case <-beat.C:
+			if err := st.allowed(ctx); err != nil {
+				return err
+			}
 			if err := st.beat(); err != nil {
 				return err
 			}
@@ -127,6 +135,15 @@ func (st *stream) once(ctx context.Context) error {
 			return errSlow
 		}
 	}
+}
+
+// allowed ends the watch of a user who was taken out of the file, or whose token has
+// ended since the watch began.
+func (st *stream) allowed(ctx context.Context) error {
+	if _, p := st.s.user(st.r, st.r.Pattern); p != nil {
+		return st.sendError(ctx, p)
+	}
+	return nil
 }
 
 // sendBatch sends the changes of one revision; the last one carries the id.

@@ -32,6 +32,7 @@ type answer struct {
 	timeout time.Duration
 	status  int
 	user    string // who asked, where users are known
+	reads   bool   // the request changes nothing
 }
 
 func (a *answer) WriteHeader(status int) {
@@ -78,7 +79,7 @@ func (s *Server) wrap(mux *http.ServeMux) http.Handler {
 			return
 		}
 		who, p := s.user(r, pattern)
-		if a.user = who; p != nil {
+		if a.user, a.reads = who, s.reads(r, pattern); p != nil {
 			if p.Status == http.StatusUnauthorized {
 				a.Header().Set("WWW-Authenticate", "Bearer")
 			}
@@ -98,7 +99,7 @@ func (s *Server) note(a *answer, r *http.Request, took time.Duration) {
 	level, args := slog.LevelDebug, []any{"method", r.Method, "path", r.URL.Path, "status", a.status, "took", took}
 	if a.user != "" {
 		args = append(args, "user", a.user)
-		if !reads(r) {
+		if !a.reads {
 			level = slog.LevelInfo
 		}
 	}

@@ -14,7 +14,8 @@ import (
 )
 
 // colourWait bounds how long at the start edges and leaves are left as they are while
-// it is not known which tenants have colours. What is not known then is not coloured.
+// it is not known which tenants have colours, from when the intent is known. What is not
+// known then is not coloured.
 const colourWait = 15 * time.Second
 
 // colours are the addresses at which each tenant's VTEPs are reached: what the steerer
@@ -22,6 +23,7 @@ const colourWait = 15 * time.Second
 type colours struct {
 	engine *Engine
 	wake   chan struct{} // capacity 1: the assignment changed
+	begun  chan struct{} // capacity 1: the intent is known
 	now    atomic.Pointer[overlay.Colouring]
 
 	mu       sync.Mutex // held for moments only, also by who has the engine's lock
@@ -45,7 +47,7 @@ type colouredVNI struct {
 }
 
 func newColours(e *Engine) *colours {
-	return &colours{engine: e, wake: make(chan struct{}, 1), nodes: map[string]*intent.Node{}, vnis: map[string]map[intent.Ref]colouredVNI{}, scope: map[intent.Ref]struct{}{}, plain: map[intent.Ref]string{}}
+	return &colours{engine: e, wake: make(chan struct{}, 1), begun: make(chan struct{}, 1), nodes: map[string]*intent.Node{}, vnis: map[string]map[intent.Ref]colouredVNI{}, scope: map[intent.Ref]struct{}{}, plain: map[intent.Ref]string{}}
 }
 
 // setColours takes which scopes have which colour, from 1: all of them. What is sent
@@ -198,12 +200,16 @@ func (c *colours) settle() {
 // run takes assignments until ctx ends.
 func (c *colours) run(ctx context.Context) {
 	late := time.NewTimer(colourWait)
+	late.Stop()
 	defer late.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-c.wake:
+		case <-c.begun:
+			late.Reset(colourWait)
+			continue
 		case <-late.C:
 			c.mu.Lock()
 			c.known = true
@@ -224,6 +230,10 @@ func (c *colours) loaded() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.known = c.known || len(c.scope) == 0
+	select {
+	case c.begun <- struct{}{}:
+	default:
+	}
 }
 
 // Colouring implements southbound.Feed.

@@ -1,9 +1,13 @@
 package engine
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -128,4 +132,32 @@ func TestNothingIsToldBeforeColoursAreKnown(t *testing.T) {
 	for _, r := range s.routes {
 		require.Contains(t, []string{"10.0.0.1", "10.0.0.2"}, r.VTEP.String(), "tables have the VTEPs' own addresses")
 	}
+}
+
+// The wait for the first assignment begins when the intent is known: a store that answers
+// late has no tenant lose its colour in between.
+func TestTheWaitForColoursBeginsWithTheIntent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := New(Config{})
+		c := e.colours
+		c.put(intent.Ref{Kind: intent.KindSteeringPolicy, Name: "pin-t"}, scoped("t"))
+		ctx, stop := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		all.Go(func() { c.run(ctx) })
+		known := func() bool {
+			synctest.Wait()
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return c.known
+		}
+		time.Sleep(10 * colourWait)
+		require.False(t, known())
+		c.loaded()
+		time.Sleep(colourWait - time.Second)
+		require.False(t, known())
+		time.Sleep(2 * time.Second)
+		require.True(t, known())
+		stop()
+		all.Wait()
+	})
 }

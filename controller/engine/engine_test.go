@@ -268,7 +268,7 @@ func (b *bed) del(r intent.Ref) {
 
 func (b *bed) until(what string, ok func() bool) {
 	b.t.Helper()
-	require.Eventually(b.t, ok, 20*time.Second, time.Millisecond, what)
+	require.Eventually(b.t, ok, time.Minute, time.Millisecond, what)
 }
 
 func (b *bed) untilPhase(o intent.Object, p intent.Phase) *intent.Status {

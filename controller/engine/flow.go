@@ -36,7 +36,7 @@ type FlowLink struct{ From, To topology.End }
 // Times of a question about a flow, and how many switches its way may have.
 const (
 	flowWatch = 3 * time.Second // for packets of the flow
-	flowWait  = 5 * time.Second // for an agent's answer, besides that
+	flowWait  = switchstate.AnswerWait
 	flowHops  = 8
 )
 
@@ -47,6 +47,11 @@ var ErrUnseen = errors.New("the flow is not seen now")
 // Flow finds the links that a flow takes: its outer header is that in which its leaf is
 // seen to send it, and each switch's kernel is asked by which next hop it sends that.
 func (e *Engine) Flow(ctx context.Context, q FlowQuestion) (FlowPath, error) {
+	for _, n := range []string{q.From, q.To} {
+		if !e.known(n) {
+			return FlowPath{}, fmt.Errorf("%s: %w", n, ErrNoNode)
+		}
+	}
 	t, err := e.tunnelOf(ctx, q)
 	if err != nil {
 		return FlowPath{}, err
@@ -105,7 +110,7 @@ func (e *Engine) tunnelOf(ctx context.Context, q FlowQuestion) (switchstate.Tunn
 	}
 	for _, t := range a.Seen {
 		// A copy that is flooded goes elsewhere too.
-		if node := vteps[t.Header.To]; node != "" && e.leafOf(node) == q.To {
+		if node := vteps[t.Header.To]; node != "" && e.reaches(node, q.To) {
 			return t, nil
 		}
 	}
@@ -172,18 +177,21 @@ func (e *Engine) linkEnds() map[topology.End]topology.End {
 	return out
 }
 
-// leafOf is the leaf that a node is behind, or is.
-func (e *Engine) leafOf(node string) string {
+// reaches reports whether a node is a leaf, or is joined to it: it may be to several.
+func (e *Engine) reaches(node, leaf string) bool {
+	if node == leaf {
+		return true
+	}
 	nodes, _ := e.measured()
 	if tierOf(nodes[node]) == 0 {
-		return node
+		return false
 	}
 	for from, to := range e.linkEnds() {
-		if from.Node == node && tierOf(nodes[to.Node]) == 0 {
-			return to.Node
+		if from.Node == node && to.Node == leaf {
+			return true
 		}
 	}
-	return ""
+	return false
 }
 
 // entry is the interface by which what a VTEP sends comes to its leaf; empty when it is

@@ -106,11 +106,24 @@ func TestAFlowIsFollowedByItsOuterHeader(t *testing.T) {
 			"tenant green has no such network":               {From: "leaf1", To: "leaf2", Tenant: "green", Header: inner},
 			"leaf1 sends it to 10.254.0.9, which is not":     {From: "leaf1", To: "spine1", Header: inner},
 			"leaf2: its agent does not answer":               {From: "leaf2", To: "leaf1", Header: inner},
+			"leaf9: there is no such node":                   {From: "leaf9", To: "leaf1", Header: inner},
+			"leaf7: there is no such node":                   {From: "leaf1", To: "leaf7", Header: outer},
 			"spine2: asked for":                              {From: "spine2", To: "leaf1", Header: header("10.254.0.1", "10.254.0.2", 1, 1)},
 		} {
 			_, err := r.Flow(t.Context(), q)
 			require.ErrorContains(t, err, want)
 		}
+		// What is joined to two leaves is behind both.
+		r.mu.Lock()
+		r.put(&intent.Node{Metadata: intent.Metadata{Name: "hv2"}, Spec: intent.NodeSpec{Role: intent.RoleHypervisor, VTEP: netip.MustParseAddr("10.64.1.9")}})
+		r.put(cable("hv2", "eth1", "leaf1", "eth8"))
+		r.put(cable("hv2", "eth2", "leaf2", "eth8"))
+		r.mu.Unlock()
+		for _, leaf := range []string{"hv2", "leaf1", "leaf2"} {
+			require.True(t, r.reaches("hv2", leaf), leaf)
+		}
+		require.False(t, r.reaches("hv2", "spine1"))
+		require.False(t, r.reaches("leaf1", "spine1"), "a leaf is behind itself only")
 		r.questions.mu.Lock()
 		defer r.questions.mu.Unlock()
 		require.Empty(t, r.questions.asked)

@@ -20,7 +20,7 @@ const (
 
 // overloads are the links on which policies that pin or weigh put more than they have, of
 // the traffic that is measured. Those of which no capacity is known are left out.
-func (e *Engine) overloads(policies map[string]*intent.SteeringPolicy, nodes []*intent.Node, links []*intent.Link, chosen map[demand.Key][]steering.Hop, down steering.Failure) ([]steering.Overload, error) {
+func (e *Engine) overloads(policies map[string]*intent.SteeringPolicy, nodes []*intent.Node, links []*intent.Link, colours steering.Colours, chosen map[demand.Key][]steering.Hop, down steering.Failure) ([]steering.Overload, error) {
 	now := time.Now()
 	if !slices.ContainsFunc(slices.Collect(maps.Values(policies)), func(p *intent.SteeringPolicy) bool {
 		return p.Spec.Active(now) && p.Spec.Auto == nil && !p.Spec.Freeze
@@ -50,17 +50,17 @@ func (e *Engine) overloads(policies map[string]*intent.SteeringPolicy, nodes []*
 	if err != nil {
 		return nil, err
 	}
-	all, err := rules.Overloads(traffic, chosen, (&steerPlan{network: n, down: down}).downIn())
+	all, err := rules.Overloads(traffic, colours, chosen, (&steerPlan{network: n, down: down}).downIn())
 	return slices.DeleteFunc(all, func(o steering.Overload) bool { return known[o.From.String()] == 0 }), err
 }
 
 // watchOverloads looks which policies overload which links now, for their status.
 func (s *steerer) watchOverloads() {
 	s.mu.Lock()
-	policies, chosen, down := maps.Clone(s.policies), maps.Clone(s.chosen), s.plan.down
+	policies, chosen, down, colours := maps.Clone(s.policies), maps.Clone(s.chosen), s.plan.down, s.plan.planned.Colours
 	nodes, links := slices.Collect(maps.Values(s.nodes)), slices.Collect(maps.Values(s.links))
 	s.mu.Unlock()
-	all, err := s.engine.overloads(policies, nodes, links, chosen, down)
+	all, err := s.engine.overloads(policies, nodes, links, colours, chosen, down)
 	if err != nil {
 		all = nil // what can't be planned says so by itself
 	}

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 
 	"github.com/weft-sdn/weft/southbound/switchstate"
@@ -27,7 +28,8 @@ type asked struct {
 }
 
 func newQuestions() *questions {
-	return &questions{waiting: map[string][]switchstate.Question{}, asked: map[uint64]asked{}, woken: map[string]map[chan struct{}]struct{}{}}
+	// An answer to what another controller asked, before a start, is none to this one's.
+	return &questions{last: rand.Uint64() >> 1, waiting: map[string][]switchstate.Question{}, asked: map[uint64]asked{}, woken: map[string]map[chan struct{}]struct{}{}}
 }
 
 // ask asks a switch's agent and waits for its answer until ctx ends.

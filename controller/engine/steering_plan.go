@@ -41,10 +41,11 @@ func (e *Engine) PlanSteering(q SteeringQuestion) (SteeringPlan, error) {
 	for _, name := range q.Off {
 		delete(policies, name)
 	}
+	now := time.Now()
 	for _, p := range q.Policies {
-		policies[p.Metadata.Name] = p
+		policies[p.Metadata.Name] = draft(p, policies[p.Metadata.Name], now)
 	}
-	p, rules, err := rulesFor(policies, nodes, links, time.Now())
+	p, rules, err := rulesFor(policies, nodes, links, now)
 	if err != nil {
 		return SteeringPlan{}, err
 	}
@@ -66,9 +67,23 @@ func (e *Engine) PlanSteering(q SteeringQuestion) (SteeringPlan, error) {
 		out.Routes = append(out.Routes, steeredRoute(r, ""))
 	}
 	if p.err == nil {
-		out.Overloads, p.err = e.overloads(policies, nodes, links, chosen, down)
+		out.Overloads, p.err = e.overloads(policies, nodes, links, p.planned.Colours, chosen, down)
 	}
 	return out, p.err
+}
+
+// draft is a policy as it would be if it were written now: it stays as old as the one
+// whose place it takes, and colours go by age.
+func draft(p, was *intent.SteeringPolicy, now time.Time) *intent.SteeringPolicy {
+	if p.Metadata.Created != nil {
+		return p
+	}
+	out := *p
+	out.Metadata.Created = &now
+	if was != nil {
+		out.Metadata.Created = was.Metadata.Created
+	}
+	return &out
 }
 
 // rulesFor compiles those policies that fit a fabric.

@@ -27,6 +27,10 @@ const (
 	settleTime = 3 * time.Second
 )
 
+// SilentAfter is how long an agent may say nothing until what it said last counts no
+// longer.
+const SilentAfter = silentAfter
+
 // AlarmSilent is the reason of an alarm that a switch's agent reports no more.
 const AlarmSilent = "SwitchSilent"
 
@@ -239,6 +243,20 @@ func (e *Engine) Reporting() []Reporting {
 		}
 	}
 	slices.SortFunc(out, func(a, b Reporting) int { return strings.Compare(a.Node, b.Node) })
+	return out
+}
+
+// Switches are the switches of the intent that was taken, and their roles, by name.
+func (e *Engine) Switches() map[string]intent.Role {
+	w := e.wiring
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	out := map[string]intent.Role{}
+	for name, n := range w.nodes {
+		if n.role.Switch() {
+			out[name] = n.role
+		}
+	}
 	return out
 }
 

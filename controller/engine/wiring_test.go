@@ -96,3 +96,15 @@ func TestSilentSwitches(t *testing.T) {
 	require.Empty(t, e.Alarms())
 	require.Empty(t, e.Cabling().Silent)
 }
+
+// The switches are those of the intent, whether they report or not.
+func TestSwitches(t *testing.T) {
+	e := &Engine{wiring: newWiring()}
+	for name, role := range map[string]intent.Role{"leaf1": intent.RoleLeaf, "spine1": intent.RoleSpine, "hv1": intent.RoleHypervisor} {
+		n := &intent.Node{Metadata: intent.Metadata{Name: name}, Spec: intent.NodeSpec{Role: role}}
+		e.wiring.put(n.Ref(), n)
+	}
+	require.Equal(t, map[string]intent.Role{"leaf1": intent.RoleLeaf, "spine1": intent.RoleSpine}, e.Switches())
+	e.wiring.put(intent.Ref{Kind: intent.KindNode, Name: "leaf1"}, nil)
+	require.Equal(t, map[string]intent.Role{"spine1": intent.RoleSpine}, e.Switches())
+}

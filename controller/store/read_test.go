@@ -71,7 +71,7 @@ func TestWatchFromSnapshot(t *testing.T) {
 	_, err = s.Delete(t.Context(), ref(intent.KindTenant, "", "t"), DeleteOptions{Cascade: true})
 	require.NoError(t, err)
 
-	ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 	defer stop()
 	var got []string
 	for batch, err := range s.Watch(ctx, rev+1) {

@@ -25,7 +25,7 @@ func (g *rounds) hold(t *testing.T) (release func(n int)) {
 			g.mu.Lock()
 			defer g.mu.Unlock()
 			return len(g.queue) == n
-		}, 10*time.Second, time.Millisecond)
+		}, time.Minute, time.Millisecond)
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		g.queue[0].lead <- struct{}{}
@@ -160,7 +160,7 @@ func TestSinglesGiveUp(t *testing.T) {
 		s.singles.mu.Lock()
 		defer s.singles.mu.Unlock()
 		return len(s.singles.queue) == 10
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	cancel(cause)
 	release(5)
 	wg.Wait()
@@ -181,7 +181,7 @@ func TestSinglesGiveUp(t *testing.T) {
 			s.singles.mu.Lock()
 			defer s.singles.mu.Unlock()
 			return len(s.singles.queue) == 1
-		}, 10*time.Second, 100*time.Microsecond)
+		}, time.Minute, 100*time.Microsecond)
 		wg.Go(func() { _, other = s.Put(context.Background(), port("blue", "web", "second"), PutOptions{}) })
 		release(2)
 		cancel()

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"net/netip"
 	"os"
@@ -22,7 +23,14 @@ var (
 	prefixes atomic.Int64
 )
 
+// checks is how many draws a property test has when -rapid.checks says nothing: each
+// writes to etcd dozens of times.
+const checks = "30"
+
 func TestMain(m *testing.M) {
+	if err := flag.Set("rapid.checks", checks); err != nil { // what the command line says comes after
+		panic(err)
+	}
 	if dir := os.Getenv("WEFT_STORE_CHILD"); dir != "" {
 		child(dir)
 		return

@@ -167,3 +167,27 @@ func BenchmarkThousandLeaves(b *testing.B) {
 		})
 	}
 }
+
+// A policy for all traffic in a fabric of 200 leaves: routes for all pairs of leaves, and
+// with the switch down by which it pins, all pairs fallen back.
+func BenchmarkPlanAllPairs(b *testing.B) {
+	n, err := NewNetwork(twoTier(200, 4), Capacities{Default: 100e9})
+	if err != nil {
+		b.Fatal(err)
+	}
+	rules, err := Compile(n, []Policy{pin("all", "", "spine1", 0)}, now)
+	if err != nil {
+		b.Fatal(err)
+	}
+	facts := colourful(b, n, 0)
+	for name, f := range map[string]Failure{"routes": {}, "fallen": {Nodes: []string{"spine1"}}} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				p, err := rules.PlanChosen(facts, nil, f, Settings{})
+				if err != nil || len(p.Routes)+len(p.Fallen) < 200*199 {
+					b.Fatal(err, len(p.Routes), len(p.Fallen))
+				}
+			}
+		})
+	}
+}

@@ -166,6 +166,10 @@ func coloured(n fabric.Node, colour int) netip.Addr {
 // the VTEPs' own addresses: the leaf's VTEP and the rack's prefix, of which each colour has
 // one of the same length; and the hosts that are in neither.
 func (p *planner) prefixes(leaf int, colour int) []netip.Prefix {
+	of := coloursOf{leaf, colour}
+	if out, ok := p.leads[of]; ok {
+		return out
+	}
 	var out []netip.Prefix
 	n, ok := p.facts.Node(p.names[leaf])
 	if own := coloured(n, colour); ok && own.IsValid() {
@@ -190,5 +194,6 @@ func (p *planner) prefixes(leaf int, colour int) []netip.Prefix {
 		}
 	}
 	slices.SortFunc(hosts, netip.Prefix.Compare)
-	return append(out, slices.Compact(hosts)...)
+	p.leads[of] = append(out, slices.Compact(hosts)...)
+	return p.leads[of]
 }

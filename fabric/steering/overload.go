@@ -34,8 +34,9 @@ func roundRate(v float64) string {
 
 // Overloads are the links on which the policies that pin or weigh would put more than
 // they have, and more than ECMP would: the most utilised first. Cells that policies hand
-// over to the optimiser go as it has chosen.
-func (r *Rules) Overloads(t Traffic, chosen map[demand.Key][]Hop, f Failure) ([]Overload, error) {
+// over to the optimiser go as it has chosen. What tenants without a colour send is steered
+// as everybody's.
+func (r *Rules) Overloads(t Traffic, colours Colours, chosen map[demand.Key][]Hop, f Failure) ([]Overload, error) {
 	routes, err := r.network.Routes(f)
 	if err != nil {
 		return nil, err
@@ -45,7 +46,11 @@ func (r *Rules) Overloads(t Traffic, chosen map[demand.Key][]Hop, f Failure) ([]
 	load := slices.Clone(ecmp)
 	more := map[int]map[string]float64{} // by link and policy
 	for i, c := range p.cells {
-		d := r.decide(p.Routes, c.from, c.to, ColourScope{Tenant: c.Tenant})
+		of := ColourScope{Tenant: c.Tenant}
+		if colours[of] == 0 {
+			of = ColourScope{}
+		}
+		d := r.decide(p.Routes, c.from, c.to, of)
 		parts := d.parts
 		if d.auto {
 			// Tenants without a colour are one to the optimiser.

@@ -33,7 +33,7 @@ spec: {scope: {from: leaf2}, auto: {}}
 		require.NoError(t, err)
 		traffic, err := NewTraffic(n, m)
 		require.NoError(t, err)
-		list, err := rules.Overloads(traffic, chosen, f)
+		list, err := rules.Overloads(traffic, nil, chosen, f)
 		require.NoError(t, err)
 		var out []string
 		for _, o := range list {

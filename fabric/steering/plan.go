@@ -138,7 +138,7 @@ func (r *Rules) plan(f *fabric.Facts, down Failure, s Settings) (*planner, error
 	if err != nil {
 		return nil, err
 	}
-	p := &planner{Routes: routes, facts: f, table: s.Table}
+	p := &planner{Routes: routes, facts: f, table: s.Table, at: map[spot]int{}, fell: map[Fallen]bool{}, hops: map[int32]farEnd{}, leads: map[coloursOf][]netip.Prefix{}}
 	var uncoloured map[string]error
 	p.colours, uncoloured = r.Colours(f)
 	for _, name := range slices.SortedFunc(maps.Keys(uncoloured), fabric.Natural) {
@@ -159,8 +159,8 @@ func (r *Rules) plan(f *fabric.Facts, down Failure, s Settings) (*planner, error
 func (p *planner) pair(r *Rules, from, to int, of ColourScope, s Settings) {
 	d := r.decide(p.Routes, from, to, of)
 	policy := cmp.Or(d.policy, d.avoided)
-	if fallen := (Fallen{policy, p.names[from], p.names[to]}); d.stranded && !slices.Contains(p.fallen, fallen) {
-		p.fallen = append(p.fallen, fallen)
+	if fallen := (Fallen{policy, p.names[from], p.names[to]}); d.stranded && !p.fell[fallen] {
+		p.fell[fallen], p.fallen = true, append(p.fallen, fallen)
 	}
 	if d.parts == nil {
 		return
@@ -212,7 +212,7 @@ func (p *planner) unchosen(r *Rules, why string) {
 
 func (p *planner) result() ([]Route, error) {
 	slices.SortStableFunc(p.out, func(a, b Route) int {
-		return cmp.Or(fabric.Natural(a.Device, b.Device), fabric.Natural(a.To, b.To), cmp.Compare(b.Prefix.Bits(), a.Prefix.Bits()))
+		return cmp.Or(fabric.Natural(a.Device, b.Device), fabric.Natural(a.To, b.To), cmp.Compare(b.Prefix.Bits(), a.Prefix.Bits()), a.Prefix.Compare(b.Prefix))
 	})
 	return p.out, errors.Join(p.errs...)
 }
@@ -283,11 +283,24 @@ type planner struct {
 	facts *fabric.Facts
 	table congestion.Table
 	out   []Route
+	at    map[spot]int // where in out
 	errs  []error
 
 	colours Colours
 	fallen  []Fallen
+	fell    map[Fallen]bool // what is in fallen
+	hops    map[int32]farEnd
+	leads   map[coloursOf][]netip.Prefix
 }
+
+// spot is what one route is for.
+type spot struct {
+	device string
+	prefix netip.Prefix
+}
+
+// coloursOf is a leaf in a colour.
+type coloursOf struct{ leaf, colour int }
 
 // steer steers what is at a leaf and behind it.
 func (p *planner) steer(r Route, from, to int, weights []int) error {
@@ -311,26 +324,53 @@ func (p *planner) route(r Route, from, to int, weights []int) error {
 	ways, _ := p.between(from, to)
 	recursive := p.even(ways, weights)
 	for w, way := range ways {
-		end := p.Links[way.First].From
-		l, ok := p.facts.Link(end.Node, end.Interface)
-		if !ok {
-			return fmt.Errorf("link at %s is not planned", end)
+		hop, err := p.hop(way.First)
+		if err != nil {
+			return err
 		}
-		h := NextHop{Switch: l.B.Node, Interface: end.Interface, Address: l.B.Address.Addr(), Weight: 1}
-		if far, ok := p.facts.Node(l.B.Node); ok && recursive && far.Loopback.IsValid() {
-			h.Address = far.Loopback
+		h := NextHop{Switch: hop.node, Interface: p.Links[way.First].From.Interface, Address: hop.link, Weight: 1}
+		if recursive && hop.loopback.IsValid() {
+			h.Address = hop.loopback
 		}
 		if !h.Address.IsValid() {
-			return fmt.Errorf("link at %s has no addresses: next hops of routes with weights need them", end)
+			return fmt.Errorf("link at %s has no addresses: next hops of routes with weights need them", p.Links[way.First].From)
 		}
 		r.Before = append(r.Before, h)
 		if h.Weight = weights[w]; h.Weight > 0 {
 			r.After = append(r.After, h)
 		}
 	}
-	same := func(o Route) bool { return o.Device == r.Device && o.Prefix == r.Prefix }
-	p.out = append(slices.DeleteFunc(p.out, same), r)
+	here := spot{r.Device, r.Prefix}
+	if i, ok := p.at[here]; ok {
+		p.out[i] = r
+		return nil
+	}
+	p.at[here], p.out = len(p.out), append(p.out, r)
 	return nil
+}
+
+// farEnd is the switch at the end of a link, with its addresses.
+type farEnd struct {
+	node           string
+	link, loopback netip.Addr
+}
+
+// hop is where a link leads.
+func (p *planner) hop(link int32) (farEnd, error) {
+	if h, ok := p.hops[link]; ok {
+		return h, nil
+	}
+	end := p.Links[link].From
+	l, ok := p.facts.Link(end.Node, end.Interface)
+	if !ok {
+		return farEnd{}, fmt.Errorf("link at %s is not planned", end)
+	}
+	h := farEnd{node: l.B.Node, link: l.B.Address.Addr()}
+	if far, ok := p.facts.Node(l.B.Node); ok {
+		h.loopback = far.Loopback
+	}
+	p.hops[link] = h
+	return h, nil
 }
 
 // even reports whether all ways that are used have one weight, and of parallel links

@@ -107,9 +107,14 @@ func (w *site) try(node string, words ...string) string {
 	return string(out)
 }
 
-// ping sends an echo request from a host.
-func (w *site) ping(from, to string) error {
-	out, err := exec.Command("ip", "netns", "exec", w.Namespace(from), "ping", "-c1", "-W1", to).CombinedOutput()
+// ping sends an echo request from a host, and waits a second for the answer.
+func (w *site) ping(from, to string) error { return w.ask(from, to, time.Second) }
+
+// echo is ping of what must be answered, however late.
+func (w *site) echo(from, to string) error { return w.ask(from, to, patience) }
+
+func (w *site) ask(from, to string, wait time.Duration) error {
+	out, err := exec.Command("ip", "netns", "exec", w.Namespace(from), "ping", "-c1", fmt.Sprintf("-W%.0f", wait.Seconds()), to).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%s to %s: %w: %s", from, to, err, out)
 	}
@@ -142,9 +147,9 @@ func (w *site) l3VNI(tenant string) intent.VNI {
 // destination MAC are empty when it is not tunnelled.
 type echo struct{ outer, vni, mac, src, dst string }
 
-// capture records an interface until the function that it returns is called,
-// which gives the echo requests and replies in the order of their coming.
-func (w *site) capture(node, iface string) func() []echo {
+// capture records an interface until the function that it returns is called and so many
+// echo requests and replies are recorded, which it gives in the order of their coming.
+func (w *site) capture(node, iface string) func(least int) []echo {
 	w.Helper()
 	path := filepath.Join(w.TempDir(), node+".pcap")
 	file, err := os.Create(path)
@@ -161,26 +166,40 @@ func (w *site) capture(node, iface string) func() []echo {
 		}
 		return nil
 	})
-	return func() []echo {
+	return func(least int) []echo {
 		w.Helper()
+		w.eventually("what was answered is recorded", func() error {
+			if least == 0 {
+				return nil
+			}
+			if all, err := readEchoes(path); len(all) < least {
+				return fmt.Errorf("%d of %d: %v", len(all), least, err) // it may be cut in the middle of a packet
+			}
+			return nil
+		})
 		cancel()
 		<-done
 		require.NoError(w, file.Close())
-		return w.read(path)
+		all, err := readEchoes(path)
+		require.NoError(w, err)
+		return all
 	}
 }
 
-func (w *site) read(path string) (all []echo) {
-	w.Helper()
+func readEchoes(path string) (all []echo, err error) {
 	out, err := exec.Command("tshark", "-r", path, "-Y", "icmp.type == 8 || icmp.type == 0 || icmpv6.type == 128 || icmpv6.type == 129", "-T", "json",
 		"-e", "vxlan.vni", "-e", "ip.src", "-e", "ip.dst", "-e", "ipv6.src", "-e", "ipv6.dst", "-e", "eth.dst").Output()
-	require.NoError(w, err)
+	if err != nil {
+		return nil, err
+	}
 	var list []struct {
 		Source struct {
 			Layers map[string][]string `json:"layers"`
 		} `json:"_source"`
 	}
-	require.NoError(w, json.Unmarshal(out[max(0, bytes.IndexByte(out, '[')):], &list))
+	if err := json.Unmarshal(out[max(0, bytes.IndexByte(out, '[')):], &list); err != nil {
+		return nil, err
+	}
 	for _, p := range list {
 		l := p.Source.Layers
 		src, dst, macs := append(l["ip.src"], l["ipv6.src"]...), append(l["ip.dst"], l["ipv6.dst"]...), l["eth.dst"]
@@ -190,7 +209,7 @@ func (w *site) read(path string) (all []echo) {
 		}
 		all = append(all, e)
 	}
-	return all
+	return all, nil
 }
 
 // routed wants that two hosts reach each other through an L3VNI, in both
@@ -203,7 +222,7 @@ func (w *site) routed(tenant, a, b string, from, to netip.Addr) {
 	w.eventually("both ways are routed", func() error {
 		stop := w.capture("spine1", "eth1")
 		err := w.ping(a, to.String())
-		seen := stop()
+		seen := stop(0)
 		if err != nil {
 			return err
 		}
@@ -258,15 +277,15 @@ func (w *site) serversAcrossLeaves() {
 
 	stop := w.capture("red-srv2", "eth1")
 	for range 5 {
-		require.NoError(w, w.ping("blue-srv1", "10.2.0.22"))
+		require.NoError(w, w.echo("blue-srv1", "10.2.0.22"))
 	}
-	require.NoError(w, w.ping("red-srv1", "10.2.0.22"))
-	require.Len(w, stop(), 2, "of the other tenant's packets none comes here")
+	require.NoError(w, w.echo("red-srv1", "10.2.0.22"))
+	require.Len(w, stop(2), 2, "of the other tenant's packets none comes here")
 
 	// The same gateway at both leaves, for hosts of one subnet.
 	for _, host := range []string{"blue-srv1", "blue-srv3"} {
-		require.NoError(w, w.ping(host, "10.1.0.1"))
-		require.NoError(w, w.ping(host, "fd00:0:0:1::1"))
+		require.NoError(w, w.echo(host, "10.1.0.1"))
+		require.NoError(w, w.echo(host, "fd00:0:0:1::1"))
 		require.Contains(w, w.try(host, "ip", "neigh", "show", "10.1.0.1"), intent.GatewayMAC.String())
 	}
 	require.Error(w, w.ping("blue-srv1", "10.2.0.99"), "a host that is nowhere")
@@ -292,10 +311,10 @@ func (w *site) vmsAndServers() {
 	}
 	stop := w.capture("red-srv2", "eth1")
 	for range 5 {
-		require.NoError(w, w.ping("blue-vm1", "10.2.0.22"))
+		require.NoError(w, w.echo("blue-vm1", "10.2.0.22"))
 	}
-	require.NoError(w, w.ping("red-vm1", "10.2.0.22"))
-	require.Len(w, stop(), 2, "of the other tenant's packets none comes here")
+	require.NoError(w, w.echo("red-vm1", "10.2.0.22"))
+	require.Len(w, stop(2), 2, "of the other tenant's packets none comes here")
 	w.requireNothingOfTheUnderlay("blue-vm1")
 }
 
@@ -325,7 +344,7 @@ func (w *site) sharedAcrossLeaves() {
 		w.eventually("a VM reaches the server of the other router", func() error {
 			stop := w.capture("spine1", "eth1")
 			err := w.ping("blue-vm1", pair[1])
-			seen := stop()
+			seen := stop(0)
 			if err != nil {
 				return err
 			}
@@ -338,18 +357,18 @@ func (w *site) sharedAcrossLeaves() {
 			}
 			return nil
 		})
-		require.NoError(w, w.ping("blue-srv2", pair[0]), "and the server the VM")
+		require.NoError(w, w.echo("blue-srv2", pair[0]), "and the server the VM")
 	}
 	ctx, cancel := context.WithTimeout(w.Context(), patience)
 	defer cancel()
 	require.NoError(w, lab.WaitReady(ctx, w.State), "the leaf has the hosts that the table of its router has")
 	w.Logf("VM of one router and server of the other, both ways with L3VNI %s of the server's", vni)
 	require.Error(w, w.ping("blue-srv1", "10.2.0.22"), "both are behind leaves")
-	require.NoError(w, w.ping("blue-srv1", "10.1.0.11"), "within the router all is as before")
+	require.NoError(w, w.echo("blue-srv1", "10.1.0.11"), "within the router all is as before")
 	stop := w.capture("red-vm1", "eth1")
 	for range 3 {
-		require.NoError(w, w.ping("blue-srv2", "10.1.0.11"))
+		require.NoError(w, w.echo("blue-srv2", "10.1.0.11"))
 	}
-	require.NoError(w, w.ping("red-srv2", "10.1.0.11"))
-	require.Len(w, stop(), 2, "of the other tenant's packets none comes here")
+	require.NoError(w, w.echo("red-srv2", "10.1.0.11"))
+	require.Len(w, stop(2), 2, "of the other tenant's packets none comes here")
 }

@@ -31,8 +31,9 @@ type BroadcastRow struct {
 	Lost       int    `json:"lost"`
 	Leaked     int    `json:"leaked"`
 	Duplicated int    `json:"duplicated"`
-	// Tunnels counts copies that came in on uplinks of hypervisors; Stray
-	// those at hypervisors that do not have the network, or beyond the first.
+	// Tunnels counts copies that came in on uplinks of hypervisors, as Sent those of
+	// the last try; Stray those at hypervisors that do not have the network, or beyond
+	// the first, of all tries.
 	Tunnels int `json:"tunnels"`
 	Stray   int `json:"stray"`
 }
@@ -332,7 +333,9 @@ func (b *broadcast) judgeTunnels(row *BroadcastRow, s shot, uplinks []Uplink, vt
 	}
 	for _, u := range uplinks {
 		n := at[u.Node]
-		row.Tunnels += n
+		if !b.retried[s.seq] {
+			row.Tunnels += n
+		}
 		want := 0
 		if vteps[u.VTEP] {
 			want = 1

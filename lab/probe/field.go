@@ -126,8 +126,7 @@ func listenAt(network, device string, port int) (*net.UDPConn, error) {
 		var err error
 		control := c.Control(func(fd uintptr) {
 			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BROADCAST, 1)
-			// Losses must be the network's, not this socket's.
-			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20)
+			roomy(fd)
 			if err == nil {
 				err = unix.SetsockoptString(int(fd), unix.SOL_SOCKET, unix.SO_BINDTODEVICE, device)
 			}
@@ -135,6 +134,23 @@ func listenAt(network, device string, port int) (*net.UDPConn, error) {
 		return errors.Join(control, err)
 	}}
 	c, err := lc.ListenPacket(context.Background(), network, ":"+strconv.Itoa(port))
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.UDPConn), nil
+}
+
+// room is how many bytes a socket keeps until they are read.
+const room = 8 << 20
+
+// roomy gives a socket so much room that losses are the network's, not the socket's,
+// whatever the machine's own limit is.
+func roomy(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, room) }
+
+// listenOn opens a socket on an address and a port; any port when it is 0.
+func listenOn(address netip.Addr, port int) (*net.UDPConn, error) {
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error { return c.Control(roomy) }}
+	c, err := lc.ListenPacket(context.Background(), "udp", netip.AddrPortFrom(address, uint16(port)).String())
 	if err != nil {
 		return nil, err
 	}
@@ -242,12 +258,17 @@ func (f *Field) send(from int, to netip.Addr, id ID) error {
 	return err
 }
 
-// pacer holds a rate of events per second.
+// pacer holds a rate of events per second. After more than catchUp late it goes on from
+// then: what a sender that was held up sends at once, a network would lose that loses
+// nothing at the rate.
 type pacer struct {
 	rate  int
 	count int
 	began time.Time
 }
+
+// catchUp is how late a pacer may be and still keep to its times.
+const catchUp = 10 * time.Millisecond
 
 // wait blocks as long as the next event is early.
 func (p *pacer) wait(ctx context.Context) error {
@@ -256,13 +277,16 @@ func (p *pacer) wait(ctx context.Context) error {
 	}
 	due := p.began.Add(time.Duration(p.count) * time.Second / time.Duration(p.rate))
 	p.count++
-	if d := time.Until(due); d > time.Millisecond {
+	switch d := time.Until(due); {
+	case d > time.Millisecond:
 		t := time.NewTimer(d)
 		defer t.Stop()
 		select {
 		case <-t.C:
 		case <-ctx.Done():
 		}
+	case d < -catchUp:
+		p.began = p.began.Add(-d)
 	}
 	return ctx.Err()
 }

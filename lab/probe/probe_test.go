@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -121,6 +123,54 @@ func TestLossesAndGaps(t *testing.T) {
 	at(5000)
 	require.Equal(t, 2, p.dup)
 	require.Equal(t, 7, p.got)
+}
+
+// A broadcast that was sent again counts once, by its last try, whatever came of the
+// first; a copy astray counts always.
+func TestBroadcastsThatWereSentAgain(t *testing.T) {
+	hosts := []Host{
+		{Name: "r1", Tenant: "red", Network: "n", Addresses: addrs("10.0.0.1"), VTEP: netip.MustParseAddr("192.0.2.1")},
+		{Name: "r2", Tenant: "red", Network: "n", Addresses: addrs("10.0.0.2"), VTEP: netip.MustParseAddr("192.0.2.2")},
+	}
+	uplinks := []Uplink{{Node: "hv2", VTEP: hosts[1].VTEP}, {Node: "hv3", VTEP: netip.MustParseAddr("192.0.2.3")}}
+	all := netip.AddrFrom4([4]byte{255, 255, 255, 255})
+	b := &broadcast{Field: &Field{Hosts: hosts}, copies: map[arrival]int{}, tunnels: map[tunnelled]int{}, shots: []shot{{from: 0, to: all, seq: 1}}}
+	b.again(b.shots[:1])
+	for _, seq := range []int{1, 2} { // the first came late
+		b.copies[arrival{seq, "r2"}] = 1
+		b.tunnels[tunnelled{arrival{seq, "hv2"}, 7}] = 1
+	}
+	rep := b.report(uplinks)
+	require.True(t, rep.OK(), "%+v", rep.Failures)
+	require.Equal(t, []BroadcastRow{{Tenant: "red", Network: "n", Kind: "255.255.255.255", Sent: 1, Expected: 1, Seen: 1, Tunnels: 1}}, rep.Rows)
+	b.tunnels[tunnelled{arrival{1, "hv3"}, 7}] = 1
+	rep = b.report(uplinks)
+	require.Len(t, rep.Failures, 1)
+	require.Equal(t, "stray", rep.Failures[0].What)
+	require.Equal(t, 1, rep.Rows[0].Stray)
+}
+
+// A sender that was held up does not send at once what it missed.
+func TestPacerGoesOnFromNow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := pacer{rate: 1000}
+		began := time.Now()
+		for range 100 {
+			require.NoError(t, p.wait(t.Context()))
+		}
+		require.InDelta(t, 100, time.Since(began).Milliseconds(), 3)
+		time.Sleep(5 * time.Millisecond) // is made up for
+		for range 100 {
+			require.NoError(t, p.wait(t.Context()))
+		}
+		require.InDelta(t, 200, time.Since(began).Milliseconds(), 3)
+		time.Sleep(time.Second)
+		began = time.Now()
+		for range 100 {
+			require.NoError(t, p.wait(t.Context()))
+		}
+		require.InDelta(t, 100, time.Since(began).Milliseconds(), 3)
+	})
 }
 
 func TestSubnetBroadcast(t *testing.T) {

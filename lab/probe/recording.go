@@ -4,7 +4,7 @@ import (
 	"context"
 	"math/bits"
 	"net"
-	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,11 +13,7 @@ import (
 // bound opens a socket on a place's address and port, in the current namespace.
 func bound(p Place, port int) (*net.UDPConn, error) {
 	if p.Interface == "" {
-		c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(p.Address, uint16(port))))
-		if err == nil {
-			_ = c.SetReadBuffer(8 << 20)
-		}
-		return c, err
+		return listenOn(p.Address, port)
 	}
 	network := "udp4"
 	if p.Address.Is6() {
@@ -98,22 +94,32 @@ func (r *Recording) play(ctx context.Context) {
 	}
 }
 
-// Stop ends the sending and waits until it has ended, and for what is on its way
-// as long as something comes within 50 ms. Again it does nothing.
+// Stop ends the sending and waits until it has ended, and for what is on its way: until
+// all has come of the last 100 ms, or nothing more comes for half a second. Again it does
+// nothing.
 func (r *Recording) Stop() {
 	r.end.Do(func() {
 		r.cancel()
 		<-r.done
-		for last := -1; ; {
-			n := r.arrived()
-			if n == last {
-				break
+		last, since := r.arrived(), time.Now()
+		for len(r.Missing(r.newest(100*time.Millisecond), r.Tick())) > 0 && time.Since(since) < 500*time.Millisecond {
+			time.Sleep(5 * time.Millisecond)
+			if n := r.arrived(); n != last {
+				last, since = n, time.Now()
 			}
-			last = n
-			time.Sleep(50 * time.Millisecond)
 		}
 		r.streams.now.Store(nil)
 	})
+}
+
+// newest is the first of the ticks that were sent within a time before the last one.
+func (r *Recording) newest(within time.Duration) int {
+	sent := r.sent[:r.Tick()]
+	if len(sent) == 0 {
+		return 0
+	}
+	at, _ := slices.BinarySearch(sent, sent[len(sent)-1]-int64(within))
+	return at
 }
 
 func (r *Recording) arrived() int {

@@ -3,7 +3,9 @@ package probe
 import (
 	"bytes"
 	"math/rand/v2"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -80,6 +82,28 @@ func TestStraysOfARecording(t *testing.T) {
 	leaked, twice := r.Strays()
 	require.Equal(t, []int{1, 1}, []int{leaked, twice})
 	require.Equal(t, 2, r.Loss(0, 0, 3).Lost)
+}
+
+// What is on its way when a recording ends is waited for, and what is lost not for ever.
+func TestStopWaitsForWhatIsOnItsWay(t *testing.T) {
+	for name, late := range map[string]time.Duration{"nothing late": 0, "late": 300 * time.Millisecond, "lost": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := recorded("xx.xx..")
+				r.cancel = func() { close(r.done) }
+				time.AfterFunc(late, func() { r.arrive(1, 0, 2); r.arrive(1, 0, 5) })
+				time.AfterFunc(2*late, func() { r.arrive(1, 0, 6) })
+				synctest.Wait()
+				began := time.Now()
+				r.Stop()
+				require.Equal(t, map[string]int{"lost": 3}[name], r.Loss(0, 0, 7).Lost)
+				require.InDelta(t, min(2*late, 500*time.Millisecond).Seconds(), time.Since(began).Seconds(), map[string]float64{"late": 0.11, "lost": 0.01}[name])
+				r.Stop()
+			})
+		})
+	}
+	r := recorded(".xxxxx" + strings.Repeat("x", 200)) // what is lost before that is lost
+	require.Equal(t, 105, r.newest(100*time.Millisecond))
 }
 
 func TestStreamsDatagram(t *testing.T) {

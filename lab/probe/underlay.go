@@ -47,6 +47,12 @@ func Underlay(ctx context.Context, switches []Switch) ([]PathRow, error) {
 	run := fmt.Sprintf("u%d", time.Now().UnixNano())
 	var mu sync.Mutex
 	arrived := make(chan struct{}, 1)
+	seen := func() {
+		select {
+		case arrived <- struct{}{}:
+		default:
+		}
+	}
 	rows := map[[2]string]*PathRow{}
 	var order []*PathRow
 	for _, a := range switches {
@@ -73,6 +79,7 @@ func Underlay(ctx context.Context, switches []Switch) ([]PathRow, error) {
 			if r := rows[[2]string{id.Source, id.Dest}]; r != nil && id.Run == run && id.Source == s.Name {
 				r.Uplinks[iface]++
 			}
+			seen()
 		}
 		came := func(id ID) {
 			mu.Lock()
@@ -80,10 +87,7 @@ func Underlay(ctx context.Context, switches []Switch) ([]PathRow, error) {
 				r.Received++
 			}
 			mu.Unlock()
-			select {
-			case arrived <- struct{}{}:
-			default:
-			}
+			seen()
 		}
 		if err := e.open(left, came); err != nil {
 			return nil, fmt.Errorf("%s: %w", s.Name, err)
@@ -106,8 +110,9 @@ func Underlay(ctx context.Context, switches []Switch) ([]PathRow, error) {
 			}
 		}
 	}
-	timer := time.NewTimer(time.Second)
-	defer timer.Stop()
+	// A busy machine may take long to read all of it, but always reads some.
+	quiet := time.NewTimer(time.Second)
+	defer quiet.Stop()
 	whole := func() bool {
 		mu.Lock()
 		defer mu.Unlock()
@@ -125,7 +130,8 @@ func Underlay(ctx context.Context, switches []Switch) ([]PathRow, error) {
 	for late := false; !late && !whole(); {
 		select {
 		case <-arrived:
-		case <-timer.C:
+			quiet.Reset(time.Second)
+		case <-quiet.C:
 			late = true
 		case <-ctx.Done():
 			return nil, fmt.Errorf("underlay check: %w", ctx.Err())
@@ -148,16 +154,12 @@ func Underlay(ctx context.Context, switches []Switch) ([]PathRow, error) {
 // on each uplink.
 func (e *switchEnd) open(left func(string, ID), came func(ID)) error {
 	err := netns.Do(e.Namespace, func() error {
-		local := func(p int) (*net.UDPConn, error) {
-			return net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(e.Loopback, uint16(p))))
-		}
 		var err error
-		if e.rx, err = local(port); err != nil {
+		if e.rx, err = listenOn(e.Loopback, port); err != nil {
 			return err
 		}
-		_ = e.rx.SetReadBuffer(8 << 20)
 		for range flows {
-			c, err := local(0)
+			c, err := listenOn(e.Loopback, 0)
 			if err != nil {
 				return err
 			}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/weft-sdn/weft/atomicfile"
 	"github.com/weft-sdn/weft/southbound/switchstate"
 )
 
@@ -53,7 +54,7 @@ func (d *Disk) Save(s switchstate.State) error {
 	}
 	b, err := json.Marshal(s)
 	if err == nil {
-		err = d.replace(stateFile, b)
+		err = d.replace(b)
 	}
 	if err != nil {
 		return fmt.Errorf("the state is in place, but can't be kept for a start without the controller: %w", err)
@@ -61,29 +62,10 @@ func (d *Disk) Save(s switchstate.State) error {
 	return nil
 }
 
-// replace writes a file as a whole or not at all.
-func (d *Disk) replace(name string, b []byte) error {
+// replace writes the file as a whole or not at all.
+func (d *Disk) replace(b []byte) error {
 	if err := os.MkdirAll(d.Dir, 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(d.Dir, name+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // gone after the rename
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), filepath.Join(d.Dir, name)); err != nil {
-		return err
-	}
-	dir, err := os.Open(d.Dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return atomicfile.Replace(filepath.Join(d.Dir, stateFile), b, 0o600)
 }

@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/weft-sdn/weft/atomicfile"
 )
 
 // Identity is what the agent knows of which node its switch is.
@@ -62,17 +64,7 @@ func (id Identity) Keep(dir string) error {
 	if err != nil {
 		return fail(err)
 	}
-	f, err := os.CreateTemp(dir, identityFile+".*") // of mode 0600
-	if err != nil {
-		return fail(err)
-	}
-	defer os.Remove(f.Name()) // it is gone after the rename
-	_, err = f.Write(append(b, '\n'))
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), filepath.Join(dir, identityFile))
-	}
-	if err != nil {
+	if err := atomicfile.Replace(filepath.Join(dir, identityFile), append(b, '\n'), 0o600); err != nil {
 		return fail(err)
 	}
 	return nil

@@ -105,7 +105,7 @@ func TestPeersTellWhatTheyAnnounced(t *testing.T) {
 	r := macIP(100, vm1, "", vtep1)
 	l1.send(updateWith(goodOrigin, goodPath, goodPref, reach(list(ours(l1, r)))))
 	require.Equal(t, []byte{0, 25, 70, 4, 10, 129, 0, 1, 0}, l2.raw()[0].value[:9], "the others are told the colour")
-	require.Eventually(t, func() bool { return len(w.Routes("leaf1")) == 1 }, 20*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return len(w.Routes("leaf1")) == 1 }, time.Minute, 5*time.Millisecond)
 	require.Equal(t, vtep1, w.Routes("leaf1")[0].VTEP, "it is known by its own address")
 	w.SetColouring(nil)
 	require.Equal(t, []byte{0, 25, 70, 4, 10, 255, 0, 1, 0}, l2.raw()[0].value[:9])

@@ -85,7 +85,8 @@ func TestAnotherFabricOfFRR(t *testing.T) {
 	c := child{Peer: peer, MACs: []byte{1, 2, 3}, Fabric: true}
 	controller := b.child(b.ctl, "controller", c)
 	b.until("FDB entries", func() bool { return b.forwards(1, 2, 3) })
-	require.Contains(t, b.vtysh("show bgp l2vpn evpn"), "02:00:00:00:00:63", "it came, and is in no network there")
+	b.until("one that is in no network there", func() bool { return strings.Contains(b.vtysh("show bgp l2vpn evpn"), "02:00:00:00:00:63") })
+	require.True(t, b.forwards(1, 2, 3), b.fdb())
 	b.until("FRR's own route", func() bool {
 		return strings.Contains(controller.text(), "10.255.0.1 by 10.255.0.1 ["+betweenTarget+"]")
 	})

@@ -177,7 +177,7 @@ func TestInjectionAtFRR(t *testing.T) {
 	wait := func(want string) {
 		t.Helper()
 		began := time.Now()
-		if !assert.Eventually(t, func() bool { return s.via(want) }, 20*time.Second, 10*time.Millisecond, want) {
+		if !assert.Eventually(t, func() bool { return s.via(want) }, time.Minute, 10*time.Millisecond, want) {
 			t.Fatalf("the kernel has %s:\n%s\n%s", s.hops(),
 				s.show(s.leaf, "leaf", "show ip route 10.254.0.3/32"), s.show(s.leaf, "leaf", "show bgp ipv4 unicast 10.254.0.3/32"))
 		}
@@ -192,7 +192,9 @@ func TestInjectionAtFRR(t *testing.T) {
 	// No spine learns it.
 	for i, ns := range s.spines {
 		name := fmt.Sprintf("spine%d", i+1)
-		require.Contains(t, s.show(ns, name, "show bgp ipv4 unicast 10.255.0.1/32"), "(10.255.0.1)")
+		s.until(name+" knows the leaf", func() bool {
+			return strings.Contains(s.show(ns, name, "show bgp ipv4 unicast 10.255.0.1/32"), "(10.255.0.1)")
+		})
 		require.NotContains(t, s.show(ns, name, "show bgp ipv4 unicast 10.254.0.3/32"), "(10.255.0.1)")
 		require.NotContains(t, s.show(s.leaf, "leaf", fmt.Sprintf("show bgp ipv4 unicast neighbors 10.1.0.%d advertised-routes", 2*i)), "10.254.0.3")
 	}

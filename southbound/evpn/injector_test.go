@@ -137,7 +137,7 @@ func TestInjectorMakesBeforeItBreaks(t *testing.T) {
 	set := func(want string, routes ...Injection) {
 		t.Helper()
 		require.NoError(t, i.Set(routes))
-		require.Eventually(t, func() bool { return leaf.has() == want }, 20*time.Second, 5*time.Millisecond, "%s", want)
+		require.Eventually(t, func() bool { return leaf.has() == want }, time.Minute, 5*time.Millisecond, "%s", want)
 	}
 	const rest = " pref 200 [ffffff01]"
 	set("10.254.0.3/32 10.1.0.0*1"+rest, injection("10.254.0.3/32", "10.1.0.0*1"))

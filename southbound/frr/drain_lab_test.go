@@ -3,7 +3,6 @@
 package frr_test
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -14,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/weft-sdn/weft/fabric"
@@ -115,33 +115,61 @@ func rendered(t *testing.T, s device.State) string {
 	return c.Text()
 }
 
-// stream sends a packet a millisecond until its result is asked for.
+// stream sends a packet a millisecond until its result is asked for, and a hundred more
+// are answered: what was not answered of those before is lost, not on its way.
 func (r *rig) stream(from string, to netip.Addr) func() (lost, sent int) {
 	r.t.Helper()
 	cmd := exec.Command("ip", "netns", "exec", r.ns(from), "ping", "-i", "0.001", "-W", "2", to.String())
-	var out bytes.Buffer
+	var out answers
 	cmd.Stdout = &out
 	if err := cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { cmd.Process.Kill() })
 	return func() (int, int) {
+		last, _ := out.seen()
+		r.wait("packets are answered at the end", func() error {
+			if now, _ := out.seen(); now < last+100 {
+				return fmt.Errorf("packet %d was the last that was answered, %d before", now, last)
+			}
+			return nil
+		})
 		cmd.Process.Signal(os.Interrupt)
 		cmd.Wait()
-		m := pinged.FindStringSubmatch(out.String())
-		if m == nil {
-			r.t.Fatalf("ping says: %s", out.String())
-		}
-		sent, _ := strconv.Atoi(m[1])
-		got, _ := strconv.Atoi(m[2])
-		if sent-got == 1 && !strings.Contains(out.String(), fmt.Sprintf("icmp_seq=%d ", sent)) {
-			got++ // the last one was on its way when ping was ended
-		}
-		return sent - got, sent
+		last, n := out.seen()
+		return last - n, last
 	}
 }
 
-var pinged = regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`)
+// answers are what ping prints.
+type answers struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+// Write implements io.Writer.
+func (a *answers) Write(b []byte) (int, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.text = append(a.text, b...)
+	return len(b), nil
+}
+
+// seen is the number of the last packet that was answered, and how many were.
+func (a *answers) seen() (last, n int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	all := map[int]bool{}
+	for _, m := range answered.FindAllSubmatch(a.text, -1) {
+		seq, err := strconv.Atoi(string(m[1]))
+		if err == nil {
+			all[seq], last = true, max(last, seq)
+		}
+	}
+	return last, len(all)
+}
+
+var answered = regexp.MustCompile(`icmp_seq=(\d+) ttl=`)
 
 // still reports whether a switch has forwarded nothing since it was asked before.
 func (r *rig) still(node string) func() error {

@@ -264,12 +264,15 @@ func (r *rig) startDaemon(node, dir, daemon string) {
 	})
 }
 
+// patience is how long is waited for what must come, on a machine with other work.
+const patience = time.Minute
+
 // wait calls f until it is content.
 func (r *rig) wait(what string, f func() error) {
 	r.t.Helper()
 	begin := time.Now()
 	var err error
-	for time.Since(begin) < 20*time.Second {
+	for time.Since(begin) < patience {
 		if err = f(); err == nil {
 			if d := time.Since(begin); d > 50*time.Millisecond {
 				r.t.Logf("%s: after %v", what, d.Round(10*time.Millisecond))
@@ -278,7 +281,7 @@ func (r *rig) wait(what string, f func() error) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	r.t.Fatalf("%s: not in 20 s: %v", what, err)
+	r.t.Fatalf("%s: not in %v: %v", what, patience, err)
 }
 
 func (r *rig) sessionsUp() error {

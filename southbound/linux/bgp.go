@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/southbound/leafstate"
@@ -144,13 +145,22 @@ func (s *Switch) configure(ctx context.Context, want evpnConfig) ([]string, erro
 	return change, err
 }
 
-// daemonRun names the run of a daemon: its socket is made anew at each start.
-func daemonRun(dir, daemon string) (string, error) {
+// daemonStart is when a daemon started: its command socket is made anew at each start.
+func daemonStart(dir, daemon string) (time.Time, error) {
 	st, err := os.Stat(filepath.Join(dir, daemon+".vty"))
+	if err != nil {
+		return time.Time{}, err
+	}
+	return st.ModTime(), nil
+}
+
+// daemonRun names the run of a daemon.
+func daemonRun(dir, daemon string) (string, error) {
+	at, err := daemonStart(dir, daemon)
 	if err != nil {
 		return "", err
 	}
-	return st.ModTime().String(), nil
+	return at.String(), nil
 }
 
 func bgpdRun(dir string) (string, error) { return daemonRun(dir, "bgpd") }

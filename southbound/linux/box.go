@@ -52,7 +52,7 @@ func firmwareSerial(text string) string {
 // FirstMAC is the MAC address of the Ethernet port with the lowest index; zero when
 // there is none.
 func FirstMAC() intent.MAC {
-	links, err := netlink.LinkList()
+	links, err := allLinks()
 	if err != nil {
 		return intent.MAC{}
 	}

@@ -176,8 +176,9 @@ func (k fdbKey) compare(o fdbKey) int {
 // zebra decides first, and then tells the kernel.
 const fdbTime = 900 * time.Millisecond
 
-// fdbSettle is how long FRR runs until what it does not know, and was there before, is
-// taken for nobody's: zebra has to hear all of it from bgpd, and bgpd from its neighbours.
+// fdbSettle is how long FRR runs, and is told routes by a reflector, until what it does not
+// know, and was there before, is taken for nobody's: zebra has to hear all of it from bgpd,
+// and bgpd from the reflector.
 const fdbSettle = time.Minute
 
 // fdbDoubt is an entry that is not as zebra has it, since when.
@@ -192,8 +193,9 @@ type fdbDoubt struct {
 type fdbDoubts map[fdbKey]fdbDoubt
 
 // look takes the differences of a look at what was asked for and returns those that are
-// to be mended now. seen is what the look before saw; settled says that FRR runs for long.
-func (d fdbDoubts) look(diffs []fdbDiff, seen fdb, asked fdbScopes, settled bool, now time.Time) (due []fdbDiff) {
+// to be mended now. seen is what the look before saw; settled says that FRR knows all, and
+// is asked only where that matters.
+func (d fdbDoubts) look(diffs []fdbDiff, seen fdb, asked fdbScopes, settled func() bool, now time.Time) (due []fdbDiff) {
 	was := maps.Clone(d)
 	maps.DeleteFunc(d, func(k fdbKey, _ fdbDoubt) bool { return asked.has(k) || asked[k.vni] == nil })
 	for _, x := range diffs {
@@ -202,7 +204,7 @@ func (d fdbDoubts) look(diffs []fdbDiff, seen fdb, asked fdbScopes, settled bool
 			was, before := seen[x.key]
 			doubt = fdbDoubt{diff: x, due: now.Add(fdbTime), fresh: seen != nil && (!before || was != x.have) || known && doubt.fresh, tries: doubt.tries}
 		}
-		if !now.Before(doubt.due) && (x.fault != fdbBogus || doubt.fresh || settled) {
+		if !now.Before(doubt.due) && (x.fault != fdbBogus || doubt.fresh || settled()) {
 			doubt.tries++
 			doubt.due = now.Add(fdbTime << min(doubt.tries, 6))
 			due = append(due, x)

@@ -2,10 +2,10 @@ package linux
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/weft-sdn/weft/controller/intent"
@@ -25,6 +25,7 @@ type fdbState struct {
 	told   string    // why the last look failed
 	heard  uint64    // messages of the kernel before the last look
 	rev    uint64    // of the state that it was for
+	untold time.Time // when no reflector told bgpd a route, as far as was asked
 }
 
 // idle reports whether a look would find what the last one did.
@@ -54,7 +55,11 @@ func (s *Switch) lookAtFDB(ctx context.Context, want leafstate.State, now time.T
 	if f.doubts == nil {
 		f.doubts = fdbDoubts{}
 	}
-	run, since := frrRun(s.config.FRRDir)
+	run, since, err := frrRun(s.config.FRRDir)
+	if err != nil {
+		f.seen = nil
+		return nil, err
+	}
 	if run != f.run { // zebra has to hear everything anew
 		*f = fdbState{run: run, doubts: fdbDoubts{}, told: f.told}
 	}
@@ -85,12 +90,17 @@ func (s *Switch) lookAtFDB(ctx context.Context, want leafstate.State, now time.T
 	if whole {
 		f.whole = now
 	}
-	due := f.doubts.look(compareFDB(w, k.entries, asked), f.seen, asked, now.Sub(since) >= fdbSettle, now)
+	settled := sync.OnceValue(func() (yes bool) {
+		yes, err = s.settled(ctx, want, since, now)
+		return yes
+	})
+	due := f.doubts.look(compareFDB(w, k.entries, asked), f.seen, asked, settled, now)
 	f.seen = k.entries
 	if len(due) == 0 {
-		return nil, nil
+		return nil, err
 	}
-	return s.mendEntries(ctx, k, due)
+	told, unmended := s.mendEntries(ctx, k, due)
+	return told, errors.Join(err, unmended)
 }
 
 // mendEntries mends, and takes back what zebra gave up meanwhile.
@@ -131,20 +141,32 @@ func (s *Switch) mendEntries(ctx context.Context, k fdbKernel, due []fdbDiff) (t
 	return told, err
 }
 
-// frrRun names the run of zebra and bgpd, by their command sockets, and says since when
-// it is.
-func frrRun(dir string) (run string, since time.Time) {
+// frrRun names the run of zebra and bgpd, and says since when it is.
+func frrRun(dir string) (run string, since time.Time, err error) {
 	for _, daemon := range []string{"zebra", "bgpd"} {
-		info, err := os.Stat(filepath.Join(dir, daemon+".vty"))
+		at, err := daemonStart(dir, daemon)
 		if err != nil {
-			continue
+			return "", time.Time{}, fmt.Errorf("%s does not run: %w", daemon, err)
 		}
-		run += info.ModTime().String() + " "
-		if info.ModTime().After(since) {
-			since = info.ModTime()
+		run += at.String() + " "
+		if at.After(since) {
+			since = at
 		}
 	}
-	return run, since
+	return run, since, nil
+}
+
+// settled reports whether what zebra does not know, and was there before, is nobody's:
+// FRR has been running for long, and all the while bgpd was told routes by a reflector. One
+// that tells none may not know any yet, as a keeper that was started anew while the
+// controllers are away.
+func (s *Switch) settled(ctx context.Context, want leafstate.State, since, now time.Time) (bool, error) {
+	up, err := s.reflected(ctx, want, 1)
+	if err != nil || up == 0 {
+		s.fdb.untold = now
+		return false, err
+	}
+	return min(up, now.Sub(since), now.Sub(s.fdb.untold)) >= s.settle, nil
 }
 
 // zebraHas asks zebra. A segment that zebra does not know, or by another device than the

@@ -34,6 +34,8 @@ func asZebra() (fdbWant, fdbKernel) {
 	return w, k
 }
 
+func never() bool { return false }
+
 func everything() fdbScopes { return fdbScopes{100: {all: true}} }
 
 // Each thing that a person can do to an entry is one difference, in words.
@@ -138,7 +140,7 @@ func TestDoubtsOfFDB(t *testing.T) {
 	delete(k.entries, fdbTunnelOfA)
 	now := time.Now()
 	d := fdbDoubts{}
-	look := func() int { return len(d.look(compareFDB(w, k.entries, asked), seen, asked, false, now)) }
+	look := func() int { return len(d.look(compareFDB(w, k.entries, asked), seen, asked, never, now)) }
 	require.Zero(t, look())
 	require.True(t, d.open(now))
 	now = now.Add(fdbTime / 2)
@@ -176,10 +178,10 @@ func TestBogusEntriesOfFDB(t *testing.T) {
 		seen[key] = e
 	}
 	look := func(d fdbDoubts, seen fdb, settled bool) []fdbDiff {
-		due := d.look(compareFDB(w, k.entries, asked), seen, asked, settled, now)
+		due := d.look(compareFDB(w, k.entries, asked), seen, asked, func() bool { return settled }, now)
 		require.Empty(t, due)
 		now = now.Add(fdbTime)
-		return d.look(compareFDB(w, k.entries, asked), k.entries, asked, settled, now)
+		return d.look(compareFDB(w, k.entries, asked), k.entries, asked, func() bool { return settled }, now)
 	}
 	added := fdbKey{vni: 100, part: tunnelPart, mac: fdbB}
 	k.entries[added] = fdbEntry{fdbValue: fdbValue{vtep: fdbQ}, device: 7, learned: true}

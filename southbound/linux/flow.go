@@ -130,7 +130,7 @@ const (
 // watch looks at what leaves in VXLAN, by a filter in the kernel that lets pass only
 // what has the flow's addresses inside. It ends soon after the first packet: by then a
 // flow that has several outer ports has shown them.
-func watch(ctx context.Context, q switchstate.WatchQuestion) (seen []switchstate.Tunnel, err error) {
+func watch(ctx context.Context, q switchstate.WatchQuestion) ([]switchstate.Tunnel, error) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open a packet socket: %w", err)
@@ -147,27 +147,56 @@ func watch(ctx context.Context, q switchstate.WatchQuestion) (seen []switchstate
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait); err != nil {
 		return nil, fmt.Errorf("set the time of a packet socket: %w", err)
 	}
+	seen := flowSeen{q: q, nameOf: interfaceName, names: map[int]string{}}
 	frame, until := make([]byte, 256), time.Now().Add(min(max(q.For, 0), watchLongest))
-	for ctx.Err() == nil && time.Now().Before(until) && len(seen) < watchMost {
+	for ctx.Err() == nil && time.Now().Before(until) && len(seen.tunnels) < watchMost {
 		n, from, err := unix.Recvfrom(fd, frame, 0)
 		switch at, ok := from.(*unix.SockaddrLinklayer); {
 		case errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR):
 		case err != nil:
-			return seen, fmt.Errorf("read a packet socket: %w", err)
+			return seen.tunnels, fmt.Errorf("read a packet socket: %w", err)
 		case ok && at.Pkttype == unix.PACKET_OUTGOING:
-			t, ok := tunnelled(frame[:n], q)
-			if l, err := net.InterfaceByIndex(at.Ifindex); err == nil {
-				t.Interface = l.Name
-			}
-			if ok && !slices.Contains(seen, t) {
-				seen = append(seen, t)
-			}
-			if end := time.Now().Add(50 * time.Millisecond); ok && end.Before(until) {
+			if end := time.Now().Add(50 * time.Millisecond); seen.take(frame[:n], at.Ifindex) && end.Before(until) {
 				until = end
 			}
 		}
 	}
-	return seen, nil
+	return seen.tunnels, nil
+}
+
+// flowSeen are the tunnels of a flow.
+type flowSeen struct {
+	q       switchstate.WatchQuestion
+	tunnels []switchstate.Tunnel
+	nameOf  func(index int) string
+	names   map[int]string // told by nameOf
+}
+
+// take takes a frame that left by the interface with an index; it reports whether the flow
+// is inside.
+func (s *flowSeen) take(frame []byte, index int) bool {
+	t, ok := tunnelled(frame, s.q)
+	if !ok {
+		return false
+	}
+	name, known := s.names[index]
+	if !known {
+		name = s.nameOf(index)
+		s.names[index] = name
+	}
+	if t.Interface = name; !slices.Contains(s.tunnels, t) {
+		s.tunnels = append(s.tunnels, t)
+	}
+	return true
+}
+
+// interfaceName is empty when the interface is gone. The kernel dumps all for it.
+func interfaceName(index int) string {
+	l, err := net.InterfaceByIndex(index)
+	if err != nil {
+		return ""
+	}
+	return l.Name
 }
 
 // tunnelled reads a frame with VXLAN; ok says whether the flow is inside.

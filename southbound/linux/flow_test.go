@@ -3,6 +3,7 @@ package linux
 import (
 	"encoding/binary"
 	"net/netip"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -51,6 +52,19 @@ func TestAFlowIsFoundInItsTunnel(t *testing.T) {
 	q.Header.FromPort++
 	_, ok = tunnelled(vxlanFrame(78, inner4(0)), q)
 	require.False(t, ok)
+
+	asked := 0
+	seen := flowSeen{q: q, names: map[int]string{}, nameOf: func(index int) string { asked++; return "eth" + strconv.Itoa(index) }}
+	require.False(t, seen.take(vxlanFrame(78, inner4(0)), 1))
+	require.Zero(t, asked, "all interfaces are read for the name of one, for a frame of another flow")
+	seen.q.Header.FromPort--
+	for range 3 {
+		require.True(t, seen.take(vxlanFrame(78, inner4(0)), 1))
+	}
+	require.True(t, seen.take(vxlanFrame(78, inner4(0)), 2))
+	require.Equal(t, 2, asked, "once for each interface")
+	require.Equal(t, []string{"eth1", "eth2"}, []string{seen.tunnels[0].Interface, seen.tunnels[1].Interface})
+	require.Len(t, seen.tunnels, 2)
 
 	six := make([]byte, 2+40)
 	binary.BigEndian.PutUint16(six, unix.ETH_P_IPV6)

@@ -140,7 +140,7 @@ func (w *Wires) speak(ctx context.Context, raw rawConn) error {
 // sayAll sends a frame on each port that is up, and joins the group there that the
 // frames of others are sent to. A port that can't be sent on is tried again.
 func (w *Wires) sayAll(raw rawConn, ttl time.Duration, member, up map[int]bool) {
-	links, err := netlink.LinkList()
+	links, err := allLinks()
 	if err != nil {
 		w.log.Warn("reading interfaces failed; no LLDP is sent", "err", err)
 		return
@@ -250,7 +250,7 @@ func (w *Wires) expire(now time.Time) (any bool) {
 // carrier is not told: the cable may be elsewhere.
 func (w *Wires) Report() (switchstate.Report, error) {
 	r := switchstate.Report{Ports: []switchstate.Port{}}
-	links, err := netlink.LinkList()
+	links, err := allLinks()
 	if err != nil {
 		return r, fmt.Errorf("read interfaces: %w", err)
 	}

@@ -80,7 +80,7 @@ func (c *Counting) Load(ctx context.Context, tunnels, full bool) (switchstate.Lo
 		return r, fmt.Errorf("read the clock: %w", err)
 	}
 	r.Clock = time.Duration(now.Nano())
-	links, err := netlink.LinkList()
+	links, err := allLinks()
 	if err != nil {
 		return r, fmt.Errorf("read interfaces: %w", err)
 	}

@@ -184,24 +184,33 @@ func (s *Switch) speaksOutside(ctx context.Context, want leafstate.State, r leaf
 	if strings.Contains(string(text), " description "+outsideMark(r.VNI)+"\n") {
 		return true, nil
 	}
-	if text, err = VTY(ctx, s.config.FRRDir, "bgpd", "show bgp l2vpn evpn summary json"); err != nil {
-		return false, err
+	up, err := s.reflected(ctx, want, 0)
+	return up >= reflectedTime, err
+}
+
+// reflected asks bgpd for how long it has had a session with a reflector, of which it has
+// at least so many routes; zero when it has none.
+func (s *Switch) reflected(ctx context.Context, want leafstate.State, routes int) (up time.Duration, err error) {
+	text, err := VTY(ctx, s.config.FRRDir, "bgpd", "show bgp l2vpn evpn summary json")
+	if err != nil {
+		return 0, err
 	}
 	var all struct {
 		Peers map[string]struct {
 			State string `json:"state"`
 			Up    int64  `json:"peerUptimeMsec"`
+			Taken int    `json:"pfxRcd"`
 		} `json:"peers"`
 	}
 	if err := json.Unmarshal(text, &all); err != nil {
-		return false, fmt.Errorf("read BGP sessions: %w", err)
+		return 0, fmt.Errorf("read BGP sessions: %w", err)
 	}
 	for _, p := range evpnOf(want, s.config.Keeper).peers {
-		if is := all.Peers[p.Address.String()]; is.State == established && time.Duration(is.Up)*time.Millisecond >= reflectedTime {
-			return true, nil
+		if is := all.Peers[p.Address.String()]; is.State == established && is.Taken >= routes {
+			up = max(up, time.Duration(is.Up)*time.Millisecond)
 		}
 	}
-	return false, nil
+	return up, nil
 }
 
 // readSessions reads "show bgp [vrf VRF] summary json".

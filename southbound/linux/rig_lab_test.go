@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -33,14 +34,15 @@ const (
 var reflector = netip.MustParseAddr("10.9.0.9")
 
 // patience is how long is waited for what must come.
-var patience = 20 * time.Second
+var patience = time.Minute
 
 // rig is two leaves with a router between them, which is their underlay and
 // their route reflector.
 type rig struct {
 	t       *testing.T
 	dir     string
-	router  string // namespace
+	router  string  // namespace
+	bgpd    *daemon // of the router
 	leaves  []*leaf
 	servers int // of each leaf
 }
@@ -54,6 +56,7 @@ type leaf struct {
 	dir    string // of FRR's sockets
 	sw     *Switch
 	tables *Tables
+	zebra  *daemon
 	bgpd   *daemon
 }
 
@@ -81,7 +84,7 @@ func newRigOf(t *testing.T, servers int) *rig {
 			logs, _ := filepath.Glob(dir + "/*/*.log")
 			for _, f := range logs {
 				text, _ := os.ReadFile(f)
-				t.Logf("%s:\n%s", f, text[:min(len(text), 6000)])
+				t.Logf("%s:\n%s", f, text[max(0, len(text)-6000):])
 			}
 		}
 		os.RemoveAll(dir)
@@ -101,7 +104,7 @@ func newRigOf(t *testing.T, servers int) *rig {
 		fmt.Fprintf(&conf, "  neighbor %[1]s activate\n  neighbor %[1]s route-reflector-client\n", l.vtep())
 	}
 	conf.WriteString(" exit-address-family\n")
-	r.frr(r.router, filepath.Join(dir, "rr"), conf.String())
+	_, r.bgpd = r.frr(r.router, filepath.Join(dir, "rr"), conf.String())
 	return r
 }
 
@@ -145,19 +148,21 @@ func (r *rig) newLeaf(i int) *leaf {
 			r.addr(s, "eth0", a.String()+bits)
 		}
 	}
-	l.bgpd = r.frr(l.ns, l.dir, "")
+	l.zebra, l.bgpd = r.frr(l.ns, l.dir, "")
 	return l
 }
 
-// frr starts zebra and bgpd and returns bgpd.
-func (r *rig) frr(ns, dir, bgp string) *daemon {
+// frr starts zebra and bgpd.
+func (r *rig) frr(ns, dir, bgp string) (zebra, bgpd *daemon) {
 	require.NoError(r.t, os.Mkdir(dir, 0o755))
 	require.NoError(r.t, os.WriteFile(filepath.Join(dir, "zebra.conf"), nil, 0o644))
 	require.NoError(r.t, os.WriteFile(filepath.Join(dir, "bgpd.conf"), []byte(bgp), 0o644))
 	r.sh("chown", "-R", "frr:frr", dir)
-	r.daemon(ns, dir, "zebra", "-s", "33554432")
-	return r.daemon(ns, dir, "bgpd", "-p", "179")
+	return r.startZebra(ns, dir), r.startBGP(ns, dir)
 }
+
+func (r *rig) startZebra(ns, dir string) *daemon { return r.daemon(ns, dir, "zebra", "-s", "33554432") }
+func (r *rig) startBGP(ns, dir string) *daemon   { return r.daemon(ns, dir, "bgpd", "-p", "179") }
 
 func (r *rig) daemon(ns, dir, name string, more ...string) *daemon {
 	socket := filepath.Join(dir, name+".vty")
@@ -173,7 +178,10 @@ func (r *rig) daemon(ns, dir, name string, more ...string) *daemon {
 	go func() { _ = d.cmd.Wait(); close(d.gone) }()
 	r.t.Cleanup(d.stop)
 	r.wait(name+" listens", func() error {
-		_, err := os.Stat(socket)
+		c, err := net.Dial("unix", socket)
+		if err == nil {
+			c.Close()
+		}
 		return err
 	})
 	return d
@@ -312,9 +320,18 @@ func (l *leaf) flooding(n int) error {
 	return nil
 }
 
-// ping sends one echo request from a server to an address.
-func (l *leaf) ping(j int, to netip.Addr) error {
-	out, err := exec.Command("ip", "netns", "exec", l.server(j), "ping", "-c1", "-W1", to.String()).CombinedOutput()
+// ping sends one echo request from a server to an address, and waits a second for the
+// answer.
+func (l *leaf) ping(j int, to netip.Addr) error { return l.echo(j, to, time.Second) }
+
+// answered wants that one echo request is answered, however late.
+func (l *leaf) answered(j int, to netip.Addr) {
+	l.r.t.Helper()
+	require.NoError(l.r.t, l.echo(j, to, patience))
+}
+
+func (l *leaf) echo(j int, to netip.Addr, wait time.Duration) error {
+	out, err := exec.Command("ip", "netns", "exec", l.server(j), "ping", "-c1", fmt.Sprintf("-W%.0f", wait.Seconds()), to.String()).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}
@@ -348,6 +365,13 @@ func (m *monitor) text() string {
 // meanwhile.
 func (l *leaf) changes(f func()) []string {
 	l.r.t.Helper()
+	// The kernel tells of a carrier that has come up to a second later.
+	l.r.wait("all that is up has its carrier", func() error {
+		if out := l.run("ip", "-o", "link", "show", "up"); strings.Contains(out, "NO-CARRIER") {
+			return fmt.Errorf("%s", out)
+		}
+		return nil
+	})
 	links := l.monitor("ip", "-o", "monitor", "link")
 	mark := func(name string) {
 		l.r.t.Helper()

@@ -137,7 +137,7 @@ func TestRouters(t *testing.T) {
 	r.routed(blueVNI, a, b, 3, 4)
 	captured := r.capture("l1")
 	to, back := b.port(2).Addresses[0], a.port(1).Addresses[0]
-	require.NoError(t, a.ping(1, to))
+	a.answered(1, to)
 	require.Equal(t, []packet{
 		{fmt.Sprint(redVNI), a.vtep().String(), intent.RouterMAC(b.vtep()).String(), back.String()},
 		{fmt.Sprint(redVNI), b.vtep().String(), intent.RouterMAC(a.vtep()).String(), to.String()},
@@ -155,7 +155,7 @@ func TestRouters(t *testing.T) {
 	// answer.
 	r.in(b.server(2), "ip", "link", "set", "eth0", "down")
 	require.Error(t, a.ping(1, to))
-	require.NoError(t, a.ping(3, to))
+	a.answered(3, to)
 	r.in(b.server(2), "ip", "link", "set", "eth0", "up")
 	r.in(b.server(2), "ip", "addr", "replace", b.port(2).Addresses[1].String()+"/64", "dev", "eth0") // what went with the link
 	for _, v6 := range []bool{false, true} {

@@ -182,7 +182,7 @@ type kernelRouting struct {
 }
 
 func (u *Routing) readKernelRouting() (k kernelRouting, err error) {
-	if k.links, err = netlink.LinkList(); err != nil {
+	if k.links, err = allLinks(); err != nil {
 		return k, fmt.Errorf("read interfaces: %w", err)
 	}
 	k.ports, k.up = portsByIndex(k.links), map[string]bool{}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink"
 
@@ -44,13 +45,14 @@ type Switch struct {
 	last    leafstate.State
 	left    view // that Apply left of last; nil when not all was in place
 	fdb     fdbState
+	settle  time.Duration // fdbSettle, but for tests
 
 	softwareMu           sync.Mutex
 	software, softwareOf string // and of which run of bgpd
 }
 
 // New returns the switch.
-func New(c Config) *Switch { return &Switch{config: c, log: c.Logger} }
+func New(c Config) *Switch { return &Switch{config: c, log: c.Logger, settle: fdbSettle} }
 
 func bridgeName(v intent.VNI) string { return fmt.Sprintf("br%d", v) }
 func vxlanName(v intent.VNI) string  { return fmt.Sprintf("vx%d", v) }
@@ -182,7 +184,7 @@ type links struct {
 }
 
 func readLinks() (*links, error) {
-	list, err := netlink.LinkList()
+	list, err := allLinks()
 	if err != nil {
 		return nil, fmt.Errorf("read interfaces: %w", err)
 	}

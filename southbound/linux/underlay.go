@@ -36,6 +36,7 @@ type daemonView struct {
 	unshown map[string]bool // lines that it takes and does not show
 	clean   [sha256.Size]byte
 	want    string // for which clean holds
+	judge   bool   // bgpd is still to judge routes by what changed
 }
 
 // NewUnderlay returns the underlay's part of the switch whose FRR has its sockets in
@@ -131,7 +132,8 @@ func (u *Underlay) reload(ctx context.Context, daemon, want, last string) ([]str
 	}
 	fresh := v != nil && v.run != run
 	if v == nil || fresh {
-		v = &daemonView{run: run}
+		// Whether an agent before this one came to it is not known.
+		v = &daemonView{run: run, judge: daemon == "bgpd" && v == nil}
 		u.daemons[daemon] = v
 	}
 	have, err := VTY(ctx, u.dir, daemon, "show running-config")
@@ -139,11 +141,12 @@ func (u *Underlay) reload(ctx context.Context, daemon, want, last string) ([]str
 		return nil, err
 	}
 	if v.want == want && v.clean == sha256.Sum256(have) {
-		return nil, nil
+		return nil, u.judgeAgain(ctx, v)
 	}
 	changes := frr.Changes(frr.Reload{Have: string(have), Want: want, Last: last, Unshown: v.unshown})
 	var told []string
 	if len(changes) > 0 {
+		v.judge = v.judge || daemon == "bgpd" && frr.Judges(changes)
 		if err := u.tell(ctx, daemon, changes); err != nil {
 			return nil, err
 		}
@@ -153,7 +156,24 @@ func (u *Underlay) reload(ctx context.Context, daemon, want, last string) ([]str
 		}
 	}
 	v.want, v.clean, v.unshown = want, sha256.Sum256(have), frr.Unshown(string(have), want)
-	return told, nil
+	return told, u.judgeAgain(ctx, v)
+}
+
+// judgeAgain has bgpd hold the routes that it has against lists and route maps that
+// changed, until it was asked to.
+func (u *Underlay) judgeAgain(ctx context.Context, v *daemonView) error {
+	if !v.judge {
+		return nil
+	}
+	for _, family := range []string{"ipv4", "ipv6"} {
+		_, err := VTY(ctx, u.dir, "bgpd", "clear bgp "+family+" unicast * soft")
+		var words *vtyError
+		if err != nil && !errors.As(err, &words) { // an instance without neighbours has words
+			return fmt.Errorf("have bgpd judge its routes again: %w", err)
+		}
+	}
+	v.judge = false
+	return nil
 }
 
 // tell gives a daemon the changes.
@@ -163,9 +183,6 @@ func (u *Underlay) tell(ctx context.Context, daemon string, changes []frr.Change
 	var words *vtyError
 	if errors.As(err, &words) {
 		return &RefusedError{err}
-	}
-	if err == nil && daemon == "bgpd" && frr.Judges(changes) {
-		_, err = VTY(ctx, u.dir, daemon, "clear bgp ipv4 unicast * soft", "clear bgp ipv6 unicast * soft")
 	}
 	return err
 }

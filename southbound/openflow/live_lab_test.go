@@ -23,7 +23,7 @@ func bridge(t *testing.T) string {
 }
 
 func dial(t *testing.T, endpoint string) (*Conn, context.Context) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*ovstest.Patience)
 	t.Cleanup(cancel)
 	c, err := Dial(ctx, endpoint, Config{})
 	require.NoError(t, err)
@@ -153,7 +153,7 @@ func TestMonitorTellsOthersChangesOnly(t *testing.T) {
 		select {
 		case u := <-seen:
 			return fmt.Sprint(u.Event, " ", u.Flow)
-		case <-time.After(5 * time.Second):
+		case <-time.After(ovstest.Patience):
 			return "nothing"
 		}
 	}

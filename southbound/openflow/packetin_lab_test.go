@@ -62,7 +62,7 @@ func TestMeterLimitsPacketIns(t *testing.T) {
 			reg, _ := p.Value(FieldReg(3))
 			require.EqualValues(t, 9, reg)
 			require.Equal(t, discover, hex.EncodeToString(p.Data))
-		case <-time.After(5 * time.Second):
+		case <-time.After(ovstest.Patience):
 			t.Fatalf("packet %d of %d did not come", i, passed)
 		}
 	}

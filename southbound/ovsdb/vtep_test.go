@@ -31,7 +31,7 @@ func serveVTEP(t *testing.T) *VTEPDB {
 	done := make(chan struct{})
 	go func() { defer close(done); _ = s.Serve("unix", path) }()
 	t.Cleanup(func() { s.Close(); <-done })
-	require.Eventually(t, s.Ready, 5*time.Second, time.Millisecond)
+	require.Eventually(t, s.Ready, time.Minute, time.Millisecond)
 	c, err := DialVTEP(t.Context(), "unix:"+path)
 	require.NoError(t, err)
 	t.Cleanup(c.Close)

@@ -179,7 +179,7 @@ func TestRowsComeBeforeTheAnswer(t *testing.T) {
 func TestUpdateRightAfterTheFirstRows(t *testing.T) {
 	w, _ := connectTo(t, `{"Interface":{"u1":{"initial":{"name":"v1"}}}},"error":null}`+
 		`{"id":null,"method":"update2","params":[null,{"Interface":{"u1":{"modify":{"ofport":7}}}}]}`+`{"id":null,"method":"locked","params":["x"],"result":null`)
-	require.Eventually(t, func() bool { return value(w.iface("u1").Ofport) == 7 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return value(w.iface("u1").Ofport) == 7 }, time.Minute, time.Millisecond)
 	require.NoError(t, w.Err())
 }
 

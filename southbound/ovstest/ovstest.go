@@ -95,7 +95,7 @@ func (o *OVS) Run(name string, args ...string) string {
 // Vsctl runs ovs-vsctl.
 func (o *OVS) Vsctl(args ...string) string {
 	o.t.Helper()
-	return o.Run("ovs-vsctl", append([]string{"--db=" + o.DB(), "--timeout=10"}, args...)...)
+	return o.Run("ovs-vsctl", append([]string{"--db=" + o.DB(), "--timeout=60"}, args...)...)
 }
 
 // Ofctl runs ovs-ofctl at OpenFlow 1.5.
@@ -122,8 +122,20 @@ func (o *OVS) Versions() string {
 	return out
 }
 
+// Patience is how long a test waits for what must come, on a machine with other work.
+const Patience = time.Minute
+
 // Eventually waits until ok holds.
 func (o *OVS) Eventually(what string, ok func() bool) {
 	o.t.Helper()
-	require.Eventually(o.t, ok, 10*time.Second, 5*time.Millisecond, what)
+	require.Eventually(o.t, ok, Patience, 5*time.Millisecond, what)
+}
+
+// Revalidated waits until the datapath has forgotten what it knew by flows that are no
+// more: the switch confirms a change of flows before its cached ones follow.
+func (o *OVS) Revalidated() {
+	o.t.Helper()
+	for range 2 { // the first may have begun before the change
+		o.Run("ovs-appctl", "-t", o.Dir+"/vs.ctl", "revalidator/wait")
+	}
 }

@@ -39,6 +39,10 @@ type WatchQuestion struct {
 	For    time.Duration `json:"for" doc:"Nanoseconds for which is watched at most"`
 }
 
+// AnswerWait is how long the controller waits for an agent's answer, besides the time for
+// which a flow is watched.
+const AnswerWait = 5 * time.Second
+
 // Answer is what an agent answers.
 type Answer struct {
 	ID    uint64   `json:"id"`

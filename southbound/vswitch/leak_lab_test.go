@@ -116,22 +116,25 @@ func TestDriverFollowsSharing(t *testing.T) {
 	require.Empty(t, b.said("FlowsRepaired"), "our own changes are no faults")
 }
 
+// twoBorders puts what the bed has, two routers that share, and two borders.
+func (b *bed) twoBorders(m *overlay.Model) {
+	m.Put(node(1, b.DB()))
+	m.Put(node(2, "tcp:127.0.0.1:1"))
+	m.Put(border(8))
+	m.Put(border(9))
+	for i, n := range []string{"a", "b", "c"} {
+		m.Put(port(n, "web", byte(i+1)))
+	}
+	m.Put(port("d", "db", 9))
+	shareAll(m)
+}
+
 // A controller that starts finds the ways to several borders right as long as one
 // of them has not reported, whichever reports first, and then takes away what is
 // not announced any more.
 func TestBordersStayUntilTheyReport(t *testing.T) {
 	b := newBed(t)
-	put := func(m *overlay.Model) {
-		m.Put(node(1, b.DB()))
-		m.Put(node(2, "tcp:127.0.0.1:1"))
-		m.Put(border(8))
-		m.Put(border(9))
-		for i, n := range []string{"a", "b", "c"} {
-			m.Put(port(n, "web", byte(i+1)))
-		}
-		m.Put(port("d", "db", 9))
-		shareAll(m)
-	}
+	put := b.twoBorders
 	b.change(put)
 	b.hv2("c", "d")
 	b.change(announces(8, "0.0.0.0/0", "198.51.100.0/24"))
@@ -225,9 +228,11 @@ func TestFlowsAreSpreadOverBorders(t *testing.T) {
 		return at8, at9, refused
 	}
 	const flows = 400
+	var frames [][]byte
 	for i := range flows {
-		b.send("a", 1, flow(1, "8.8.8.8", uint16(10_000+i)))
+		frames = append(frames, flow(1, "8.8.8.8", uint16(10_000+i)))
 	}
+	b.sendEach("a", frames)
 	at8, at9, refused := settled("flows", flows)
 	require.InDelta(t, flows/2, at8, flows/8)
 	require.InDelta(t, flows/2, at9, flows/8)
@@ -245,6 +250,7 @@ func TestFlowsAreSpreadOverBorders(t *testing.T) {
 	require.Equal(t, 7, refused)
 	b.change(func(m *overlay.Model) { m.TakePeerLost("border9") })
 	b.takes("a border is lost")
+	b.Revalidated()
 	before8, _, _ := sent()
 	b.send("a", 50, flow(1, "198.51.100.7", 5353))
 	b.Eventually("the other border has its flows", func() bool { now, _, _ := sent(); return now == before8+50 })
@@ -257,17 +263,7 @@ var packets = regexp.MustCompile(`n_packets=(\d+)`)
 // to a prefix it stays, in case it comes.
 func TestBordersThatDoNotReportLoseTheirFlows(t *testing.T) {
 	b := newBed(t)
-	put := func(m *overlay.Model) {
-		m.Put(node(1, b.DB()))
-		m.Put(node(2, "tcp:127.0.0.1:1"))
-		m.Put(border(8))
-		m.Put(border(9))
-		for i, n := range []string{"a", "b", "c"} {
-			m.Put(port(n, "web", byte(i+1)))
-		}
-		m.Put(port("d", "db", 9))
-		shareAll(m)
-	}
+	put := b.twoBorders
 	b.change(put)
 	b.hv2("c", "d")
 	b.change(announces(8, "0.0.0.0/0", "198.51.100.0/24", "2001:db8:8::/48"))
@@ -283,8 +279,9 @@ func TestBordersThatDoNotReportLoseTheirFlows(t *testing.T) {
 	b.hv2("c", "d")
 	b.change(announces(8, "0.0.0.0/0"))
 	text := func() string { return strings.Join(b.flows(), "\n") }
-	b.Eventually("the other border has all of them", func() bool { return !strings.Contains(text(), "multipath") })
-	require.NotContains(t, text(), "198.51.100.0/24", "a border that has reported, and did not say it")
+	b.Eventually("the other border has all of them, but no prefix that it did not say when it reported", func() bool {
+		return !strings.Contains(text(), "multipath") && !strings.Contains(text(), "198.51.100.0/24")
+	})
 	require.Equal(t, 1, strings.Count(text(), "10.0.0.9->tun_dst"), "where nobody else leads it stays")
 	require.Contains(t, text(), "ipv6_dst=2001:db8:9::/48")
 	// An audit finds nothing to do, and brings nothing back.
@@ -298,4 +295,33 @@ func TestBordersThatDoNotReportLoseTheirFlows(t *testing.T) {
 	b.oracle()
 	require.Contains(t, text(), "multipath")
 	require.NotContains(t, text(), "2001:db8:9::/48")
+}
+
+// A border that reports when its time is over has no prefix any more that it does not
+// say, although another edge has not reported yet.
+func TestABorderThatReportsLateIsBelieved(t *testing.T) {
+	b := newBed(t)
+	b.change(b.twoBorders)
+	b.hv2("c", "d")
+	b.change(announces(8, "0.0.0.0/0", "198.51.100.0/24", "2001:db8:8::/48"))
+	b.change(announces(9, "0.0.0.0/0", "2001:db8:9::/48"))
+	b.Eventually("synced", b.synced)
+	b.plug("a")
+	b.oracle()
+	b.stop()
+	b.feed.model, b.waits = overlay.NewModel(), time.Millisecond
+	b.change(b.twoBorders)
+	b.start()
+	b.Eventually("synced", b.synced)
+	text := func() string { return strings.Join(b.flows(), "\n") }
+	b.change(announces(9, "0.0.0.0/0", "2001:db8:9::/48"))
+	b.Eventually("the time is over: the one has all of the flows", func() bool { return !strings.Contains(text(), "multipath") })
+	require.Contains(t, text(), "198.51.100.0/24", "the other may come")
+	b.change(announces(8, "0.0.0.0/0"))
+	b.Eventually("the other has its share again, and no prefix that it does not say", func() bool {
+		now := text()
+		return strings.Contains(now, "multipath") && !strings.Contains(now, "198.51.100.0/24") && !strings.Contains(now, "2001:db8:8::/48")
+	})
+	require.Contains(t, text(), "2001:db8:9::/48")
+	require.Empty(t, b.said("FlowsRepaired"), "our own changes are no faults")
 }

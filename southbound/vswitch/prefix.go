@@ -203,6 +203,9 @@ func (s *connection) dropKeptVias(c *changes, away overlay.Away) {
 		if len(x.at[d]) == len(kept) {
 			stay = slices.DeleteFunc(slices.Clone(kept), func(v via) bool { return !away.HasEdge(v.vtep) })
 		}
+		if len(stay) == len(kept) {
+			continue
+		}
 		before[d] = x.at[d]
 		x.set(d, append(lessVias(x.at[d], kept), stay...), stay)
 	}
@@ -212,8 +215,14 @@ func (s *connection) dropKeptVias(c *changes, away overlay.Away) {
 // viasLate ends the time of VTEPs that have not reported.
 func (s *connection) viasLate(ctx context.Context) error {
 	s.late, s.done.prefixes.late = true, true
+	return s.dropLateVias(ctx, s.feed.Unreported(false))
+}
+
+// dropLateVias drops, when the time of VTEPs is over, what was kept of those that have
+// reported, and of all others where it need not be kept.
+func (s *connection) dropLateVias(ctx context.Context, away overlay.Away) error {
 	var c changes
-	s.dropKeptVias(&c, s.feed.Unreported(false))
+	s.dropKeptVias(&c, away)
 	return s.send(ctx, &c)
 }
 

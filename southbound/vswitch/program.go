@@ -48,16 +48,22 @@ func byVNI(local map[intent.Ref]overlay.LocalPort) map[intent.VNI][]uint32 {
 // bring brings the device from what it has to what the feed says now, and
 // costs what changed.
 func (s *connection) bring(ctx context.Context) error {
-	judge := s.kept && s.feed.Unreported(false).None()                                // before what is brought now is read
+	kept, away := s.kept, overlay.Away{}
+	if kept {
+		away = s.feed.Unreported(false) // before what is brought now is read
+	}
 	for first := true; first || s.feed.Colouring() != s.done.colours; first = false { // it may have changed before we read a segment
 		if err := s.bringChanges(ctx); err != nil {
 			return err
 		}
 	}
-	if !judge {
-		return nil
+	switch {
+	case kept && away.None():
+		return s.dropKept(ctx)
+	case kept && s.late && len(s.done.prefixes.kept) > 0:
+		return s.dropLateVias(ctx, away)
 	}
-	return s.dropKept(ctx)
+	return nil
 }
 
 // dropKept deletes what was kept for edges that have reported by now, and did not

@@ -118,7 +118,7 @@ func TestServerClosesMidTransaction(t *testing.T) {
 			require.Equal(t, 1, s.count("Mcast_Macs_Remote"))
 			require.Equal(t, before+1, s.written(), "one transaction was done, once")
 			require.Empty(t, r.said("Repaired"))
-			require.Len(t, r.said("Recovered"), 1)
+			r.saidOnce(t, "Recovered")
 			require.Len(t, r.said(southbound.CodeUnreachable), 1, "once for three connections")
 
 			for i := range 5 {

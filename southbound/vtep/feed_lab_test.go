@@ -152,6 +152,16 @@ func (f *feed) said(reason string) (out []string) {
 	return out
 }
 
+// saidOnce waits until an event with a reason has come, and wants no other: it comes after
+// what it tells of is confirmed, or is in the database.
+func (f *feed) saidOnce(t *testing.T, reason string) string {
+	t.Helper()
+	require.Eventually(t, func() bool { return len(f.said(reason)) > 0 }, patience, time.Millisecond, reason)
+	said := f.said(reason)
+	require.Len(t, said, 1)
+	return said[0]
+}
+
 func (f *feed) raised(reason, object string) (m string) {
 	f.locked(func() { m = f.active[southbound.AlarmKey{Reason: reason, Object: object}] })
 	return m
@@ -217,7 +227,7 @@ func (s *server) run(name string, args ...string) string {
 // ctl runs vtep-ctl.
 func (s *server) ctl(args ...string) string {
 	s.t.Helper()
-	return s.run("vtep-ctl", append([]string{"--db=" + s.db(), "--timeout=10"}, args...)...)
+	return s.run("vtep-ctl", append([]string{"--db=" + s.db(), "--timeout=60"}, args...)...)
 }
 
 // written counts the transactions that ever wrote something.
@@ -243,9 +253,12 @@ func (s *server) count(name string) int {
 	return strings.Count(out, "\n") + 1
 }
 
+// patience is how long is waited for what must come, on a machine with other work.
+const patience = time.Minute
+
 func (s *server) eventually(what string, ok func() bool) {
 	s.t.Helper()
-	require.Eventually(s.t, ok, 20*time.Second, 5*time.Millisecond, what)
+	require.Eventually(s.t, ok, patience, 5*time.Millisecond, what)
 }
 
 // running is a driver that runs, with its feed.
@@ -295,5 +308,5 @@ func (r *running) synced() {
 			}
 		}
 		return true
-	}, 30*time.Second, time.Millisecond, "%+v", r.Driver.Status())
+	}, patience, time.Millisecond, "%+v", r.Driver.Status())
 }
