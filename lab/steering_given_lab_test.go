@@ -65,10 +65,10 @@ func TestSteeringGivesAColour(t *testing.T) {
 	r.Logf("blue has colour %d after %s, its elephants are %.1f Mbit/s, the most utilised link is at %.1f %%, without it %.1f %%:\n%s", g.Colour, time.Since(began).Round(time.Millisecond), g.Rate/1e6, 100*g.With, 100*g.Without, r.cli("steer", "show", "auto"))
 	require.InEpsilon(t, 8*givenElephant*tunnelled/payload, g.Rate, 0.3)
 	require.Greater(t, g.Without, 1.2*g.With)
-	r.eventually(patience, func() error { return c.onlyTo(c.up.during(func() { time.Sleep(time.Second) }), "blue", "red") })
+	r.eventually(patience, func() error { return c.onlyTo(c.up.during(func() { time.Sleep(time.Second) }), "blue") })
 	sent := c.up.during(func() { time.Sleep(4 * time.Second) })
 	require.NoError(t, c.mostlyBy(sent, "blue", "eth2", 95))
-	require.NoError(t, c.onlyTo(sent, "blue", "red"))
+	require.NoError(t, c.onlyTo(sent, "blue"))
 	c.requireParts(sent, "red", "leaf3", 20, 50, 50) // 200 flows
 	require.Equal(t, "eth1*1,eth2*1", r.legs("leaf1", c.at("leaf3", "red")), "mice stay on ECMP")
 	after := r.leaving(5 * time.Second)
@@ -84,7 +84,7 @@ func TestSteeringGivesAColour(t *testing.T) {
 		require.Equal(t, g.Colour, again.Colour)
 		require.Equal(t, g.Since, again.Since, "it was kept, and not given anew")
 	})
-	require.NoError(t, c.onlyTo(sent, "blue", "red"), "while the controller was killed and started")
+	require.NoError(t, c.onlyTo(sent, "blue"), "while the controller was killed and started")
 	lostSince(r, p)
 }
 
