@@ -21,7 +21,8 @@ func (p Params) colourBits() int { return p.RackLength - bits.Len(uint(max(p.Col
 // and to those behind it an address of each colour. Colour k of a rack is the k-th
 // prefix of the rack's length in that of the leaf; a VTEP behind the leaf has the host
 // number in it that it has in the rack, the leaf's the first one that none of those
-// has. A leaf that somebody else configures has none, and nothing behind it.
+// has. A leaf that somebody else configures has none, and nothing behind it; nor has a
+// hardware VTEP.
 func (p *planner) numberColours() error {
 	if p.Params.Colours == 0 {
 		return nil
@@ -81,7 +82,9 @@ func (p *planner) colour(leaf *Node, stated []netip.Addr) error {
 	for _, o := range p.ports(leaf.Name, func(far intent.Role, _ string) bool { return far.Tunnels() }) {
 		n := &p.Nodes[p.nodes[o.far.Node]]
 		if n.Uplink == o.far.Interface && n.VTEP == o.far.Address.Addr() && leaf.Rack.Contains(n.VTEP) {
-			behind = append(behind, n)
+			if p.takesColours(*n) {
+				behind = append(behind, n)
+			}
 			hosts[hostNumber(n.VTEP, leaf.Rack.Bits())] = true
 		}
 	}
@@ -94,6 +97,13 @@ func (p *planner) colour(leaf *Node, stated []netip.Addr) error {
 		errs = append(errs, p.colourNode(n, *leaf, hostNumber(n.VTEP, leaf.Rack.Bits()), p.stated.nodes[n.Name].Colours))
 	}
 	return errors.Join(errs...)
+}
+
+// takesColours reports whether a node takes in what is sent to colours of it.
+func (p *planner) takesColours(n Node) bool {
+	s := p.stated.nodes[n.Name]
+	s.Role = n.Role
+	return s.TakesColours()
 }
 
 func (p *planner) colourNode(n *Node, leaf Node, host uint64, stated []netip.Addr) error {

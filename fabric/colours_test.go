@@ -56,6 +56,44 @@ func TestColours(t *testing.T) {
 	require.Empty(t, spine.Statics)
 }
 
+// A hardware VTEP is given none, and nothing leads to those that it states: it takes in
+// what is sent to its tunnel_ips alone. All others have what they would have beside a
+// hypervisor.
+func TestNoColoursAtHardwareVTEPs(t *testing.T) {
+	g := colourful()
+	i := slices.IndexFunc(g.Nodes, func(n topology.Node) bool { return n.Name == "hypervisor1" })
+	g.Nodes[i].Role = intent.RoleVTEP
+	f, err := fabric.Plan(g, fabric.Params{Colours: 3})
+	require.NoError(t, err)
+	for node, want := range map[string]string{
+		"leaf1": "10.128.0.0 10.128.1.0 10.128.2.0", "hypervisor1": "", "hypervisor2": "10.128.0.3 10.128.1.3 10.128.2.3", "hypervisor3": "10.128.4.3 10.128.5.3 10.128.6.3",
+	} {
+		require.Equal(t, want, coloursOf(t, f, node), node)
+	}
+	leads := func(f *fabric.Facts) []device.Static {
+		s, err := fabric.Device(f, "leaf1")
+		require.NoError(t, err)
+		return slices.DeleteFunc(s.Statics, func(s device.Static) bool { return !s.Via.IsValid() })
+	}
+	require.Len(t, leads(f), 3, "to the other's")
+
+	f, err = fabric.Plan(colourful(), fabric.Params{Colours: 3})
+	require.NoError(t, err)
+	require.Len(t, leads(f), 6)
+	spec, nodes, links := objects(f)
+	i = slices.IndexFunc(nodes, func(n *intent.Node) bool { return n.Metadata.Name == "hypervisor1" })
+	require.NotEmpty(t, nodes[i].Spec.Colours)
+	nodes[i].Spec.HardwareVTEP = &intent.HardwareVTEP{OVSDB: "tcp:192.0.2.1:6640", Switch: "tor"}
+	f, err = fabric.PlanIntent(spec, nodes, links)
+	require.NoError(t, err)
+	require.Empty(t, coloursOf(t, f, "hypervisor1"))
+	require.NotEmpty(t, coloursOf(t, f, "hypervisor2"))
+	require.Len(t, leads(f), 3)
+	_, f = fabric.Stated(nodes, links)
+	require.Empty(t, coloursOf(t, f, "hypervisor1"))
+	require.NotEmpty(t, coloursOf(t, f, "hypervisor2"))
+}
+
 // A fabric that asks for no colours has none: also one of before there were any.
 func TestNoColours(t *testing.T) {
 	for _, p := range []fabric.Params{{}, fabric.ParamsFor(intent.FabricSpec{})} {

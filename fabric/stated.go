@@ -16,7 +16,11 @@ func Stated(nodes []*intent.Node, links []*intent.Link) (*topology.Graph, *Facts
 	for _, n := range nodes {
 		s := n.Spec
 		if s.Role.Switch() || s.Role.Tunnels() {
-			p.Nodes = append(p.Nodes, Node{Name: n.Metadata.Name, Role: s.Role, ASN: s.ASN, RouterID: s.Loopback, Loopback: s.Loopback, VTEP: s.VTEP, Colours: s.Colours, Rack: s.Rack})
+			colours := s.Colours
+			if !s.TakesColours() {
+				colours = nil
+			}
+			p.Nodes = append(p.Nodes, Node{Name: n.Metadata.Name, Role: s.Role, ASN: s.ASN, RouterID: s.Loopback, Loopback: s.Loopback, VTEP: s.VTEP, Colours: colours, Rack: s.Rack})
 		}
 	}
 	slices.SortFunc(p.Nodes, func(a, b Node) int {

@@ -114,10 +114,25 @@ func stays(old, now Node) error {
 		return fmt.Errorf("%s would begin or cease to be an EVPN leaf, by its servers: only a new leaf can", now.Name)
 	case (old.Router == nil) != (now.Router == nil) || old.Router != nil && old.Router.Managed != now.Router.Managed:
 		return fmt.Errorf("%s would be configured in another way: take it out of the file first, and then put it in anew", now.Name)
-	case old.VTEP != nil && now.VTEP != nil && !reflect.DeepEqual(old.VTEP, now.VTEP):
+	case old.VTEP != nil && now.VTEP != nil && !old.VTEP.sameBut(now.VTEP):
 		return fmt.Errorf("%s would have another VTEP address or uplink (%s on %s, was %s on %s)", now.Name, now.VTEP.Address, now.VTEP.Uplink, old.VTEP.Address, old.VTEP.Uplink)
 	}
 	return nil
+}
+
+// sameBut reports whether two ends of tunnels differ in nothing but colours, of which
+// renumbered tells.
+func (v VTEP) sameBut(o *VTEP) bool {
+	v.Colours = o.Colours
+	return reflect.DeepEqual(v, *o)
+}
+
+// coloursAre is "colours 10.128.0.1 10.128.1.1", or "no colours".
+func coloursAre(list []netip.Addr) string {
+	if len(list) == 0 {
+		return "no colours"
+	}
+	return "colours " + strings.Trim(fmt.Sprint(list), "[]")
 }
 
 // renumbered finds nodes and links of both whose numbers would be others.
@@ -125,9 +140,13 @@ func renumbered(running, plan *State) (errs []error) {
 	behind := "; name what is new behind what is there, leaf9 after leaf8, and plug it in behind"
 	for _, n := range plan.FabricNodes {
 		old := running.specOf(n.Metadata.Name)
-		if old.Role != "" && (old.ASN != n.Spec.ASN || old.Loopback != n.Spec.Loopback || old.VTEP != n.Spec.VTEP || !slices.Equal(old.Colours, n.Spec.Colours)) {
+		switch {
+		case old.Role == "":
+		case old.ASN != n.Spec.ASN || old.Loopback != n.Spec.Loopback || old.VTEP != n.Spec.VTEP:
 			errs = append(errs, fmt.Errorf("%s would be renumbered: ASN %d, loopback %s, VTEP %s, was %d, %s, %s%s", n.Metadata.Name,
 				n.Spec.ASN, n.Spec.Loopback, n.Spec.VTEP, old.ASN, old.Loopback, old.VTEP, behind))
+		case !slices.Equal(old.Colours, n.Spec.Colours):
+			errs = append(errs, fmt.Errorf("%s would have %s, and has %s; take the lab down and bring it up anew", n.Metadata.Name, coloursAre(n.Spec.Colours), coloursAre(old.Colours)))
 		}
 	}
 	for _, l := range plan.FabricLinks {

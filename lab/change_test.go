@@ -1,17 +1,27 @@
 package lab
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/weft-sdn/weft/fabric"
 	"github.com/weft-sdn/weft/topology"
 )
 
 // planned plans a lab of cables such as "leaf1:eth1 spine1:eth1"; servers have ports
 // of a tenant.
 func planned(t *testing.T, cables ...string) *State {
+	t.Helper()
+	s, _, err := Plan(cabled(t, cables...))
+	require.NoError(t, err)
+	return s
+}
+
+// cabled is the file of planned.
+func cabled(t *testing.T, cables ...string) *topology.File {
 	t.Helper()
 	var b strings.Builder
 	b.WriteString("name: x\ntopology:\n  defaults: {kind: linux}\n  nodes:\n")
@@ -35,9 +45,38 @@ func planned(t *testing.T, cables ...string) *State {
 	}
 	f, err := topology.Parse([]byte(b.String()+"  links:\n"+links), "x.clab.yml")
 	require.NoError(t, err)
-	s, _, err := Plan(f)
+	return f
+}
+
+// TestChangeKeepsColours: a lab that was brought up with fewer colours, or none, keeps
+// those when its file changes; where colours would be others, that is what is said.
+func TestChangeKeepsColours(t *testing.T) {
+	base := []string{"leaf1:eth1 spine1:eth1", "leaf2:eth1 spine1:eth2", "hypervisor1:eth1 leaf1:eth2", "vtep1:eth1 leaf2:eth2"}
+	for _, colours := range []int{0, 2, fabric.DefaultColours} {
+		running, _, err := plan(cabled(t, base...), fabric.Params{BFD: true, Colours: colours})
+		require.NoError(t, err)
+		now, _, err := PlanChange(cabled(t, append(base, "leaf3:eth1 spine1:eth3")...), running)
+		require.NoError(t, err)
+		d, err := difference(running, now)
+		require.NoError(t, err)
+		require.Equal(t, "adds leaf3 and 1 link", d.String())
+		require.Equal(t, colours, now.Fabric.Spec.Colours)
+		require.Len(t, now.specOf("leaf3").Colours, colours)
+	}
+
+	running, now := planned(t, base...), planned(t, base...)
+	vtep, err := running.Node("vtep1")
 	require.NoError(t, err)
-	return s
+	vtep.VTEP.Colours = []netip.Addr{netip.MustParseAddr("10.128.4.1")} // as of before hardware VTEPs had none
+	for _, n := range running.FabricNodes {
+		if n.Metadata.Name == "vtep1" {
+			n.Spec.Colours = vtep.VTEP.Colours
+		}
+	}
+	_, err = difference(running, now)
+	require.EqualError(t, err, "vtep1 would have no colours, and has colours 10.128.4.1; take the lab down and bring it up anew")
+	_, err = difference(now, running)
+	require.EqualError(t, err, "vtep1 would have colours 10.128.4.1, and has no colours; take the lab down and bring it up anew")
 }
 
 // TestDifference: what a changed file adds to a running lab and takes away, and what

@@ -51,10 +51,25 @@ func quarter(p netip.Prefix, n int) netip.Prefix {
 // PlanSite is Plan for one of several labs that are to be joined: each has a site
 // of its own.
 func PlanSite(file *topology.File, site int) (*State, []string, error) {
+	return planSite(file, site, func(*fabric.Params) {})
+}
+
+// PlanChange is PlanSite for a lab that runs: of its site, and with as many colours as it
+// was brought up with.
+func PlanChange(file *topology.File, running *State) (*State, []string, error) {
+	return planSite(file, running.Site, func(p *fabric.Params) {
+		if f := running.Fabric; f != nil && p.Colours > 0 {
+			p.Colours = f.Spec.Colours
+		}
+	})
+}
+
+func planSite(file *topology.File, site int, adapt func(*fabric.Params)) (*State, []string, error) {
 	params, err := fabric.ParamsOf(file.Graph)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", file.Source(), err)
 	}
+	adapt(&params)
 	if params, err = atSite(params, site); err != nil {
 		return nil, nil, err
 	}

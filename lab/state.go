@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/weft-sdn/weft/atomicfile"
+	"github.com/weft-sdn/weft/controller/atomicfile"
 	"github.com/weft-sdn/weft/controller/intent"
 	"golang.org/x/sys/unix"
 )

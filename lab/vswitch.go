@@ -184,7 +184,7 @@ func underlayOf(n Node) error {
 // ovsVsctl changes a hypervisor's database and waits until ovs-vswitchd has
 // done it.
 func ovsVsctl(ctx context.Context, dir string, args ...string) error {
-	all := append([]string{"--db=unix:" + filepath.Join(dir, "db.sock"), "--timeout=30"}, args...)
+	all := append([]string{"--db=unix:" + filepath.Join(dir, "db.sock"), "--timeout=120"}, args...)
 	out, err := exec.CommandContext(ctx, "ovs-vsctl", all...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("ovs-vsctl: %w: %s", err, strings.TrimSpace(string(out)))

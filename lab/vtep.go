@@ -131,7 +131,7 @@ func vtepSetup(s *State, n Node) []string {
 
 // vtepCtl changes the hardware_vtep database of a node.
 func vtepCtl(ctx context.Context, dir string, args ...string) error {
-	all := append([]string{"--db=unix:" + filepath.Join(dir, "db.sock"), "--timeout=30"}, args...)
+	all := append([]string{"--db=unix:" + filepath.Join(dir, "db.sock"), "--timeout=120"}, args...)
 	out, err := exec.CommandContext(ctx, "vtep-ctl", all...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("vtep-ctl: %w: %s", err, strings.TrimSpace(string(out)))

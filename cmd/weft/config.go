@@ -15,8 +15,8 @@ import (
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 
-	"github.com/weft-sdn/weft/atomicfile"
 	"github.com/weft-sdn/weft/controller/api/client"
+	"github.com/weft-sdn/weft/controller/atomicfile"
 	"github.com/weft-sdn/weft/lab"
 )
 

@@ -20,7 +20,7 @@ const module = "github.com/weft-sdn/weft/"
 // layers are the folders from the lowest up; a folder may import only from
 // layers below its own.
 var layers = [][]string{
-	{"controller/intent", "atomicfile"},
+	{"controller/intent", "controller/atomicfile"},
 	{"ipam", "topology", "topology/lldp", "overlay/evpn", "fabric/device", "fabric/congestion"},
 	{"fabric", "overlay"},
 	{"fabric/demand"},

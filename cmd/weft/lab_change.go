@@ -30,7 +30,11 @@ Ports of tenants for new hosts are added as always: weft lab intent FILE | weft 
 			if err != nil {
 				return err
 			}
-			s, notes, err := planOf(args[0], running.Site)
+			file, err := lab.LoadFile(args[0])
+			if err != nil {
+				return err
+			}
+			s, notes, err := lab.PlanChange(file, running)
 			if err != nil {
 				return err
 			}

@@ -17,8 +17,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"go.yaml.in/yaml/v3"
 
-	"github.com/weft-sdn/weft/atomicfile"
 	"github.com/weft-sdn/weft/controller/api/client"
+	"github.com/weft-sdn/weft/controller/atomicfile"
 	"github.com/weft-sdn/weft/controller/store"
 )
 

@@ -81,7 +81,7 @@ func (c *colours) put(r intent.Ref, o intent.Object) {
 	case intent.KindNode:
 		before := c.nodes[r.Name]
 		delete(c.nodes, r.Name)
-		if n, ok := o.(*intent.Node); ok && len(n.Spec.Colours) > 0 && n.Spec.VTEP.IsValid() {
+		if n, ok := o.(*intent.Node); ok && len(n.Spec.Colours) > 0 && n.Spec.VTEP.IsValid() && n.Spec.TakesColours() {
 			c.nodes[r.Name] = n
 		}
 		c.dirty = c.dirty || before != c.nodes[r.Name]

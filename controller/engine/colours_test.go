@@ -13,6 +13,7 @@ import (
 
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/fabric/steering"
+	"github.com/weft-sdn/weft/overlay"
 )
 
 // coloured is a hypervisor with two colours.
@@ -76,7 +77,15 @@ func TestColoursOfTenants(t *testing.T) {
 	is("a node with fewer", one, primary, one, primary, primary, primary)
 	b.put(hv(2))
 	is("and with none", primary, primary, primary, primary, primary, primary)
+	n = coloured(2)
+	n.Spec.VSwitch, n.Spec.HardwareVTEP = nil, &intent.HardwareVTEP{OVSDB: "tcp:192.0.2.1:6640", Switch: "tor"}
+	b.put(n)
+	b.put(tenantNetwork("t", "late", 104))
+	all = append(all, 104)
+	b.until("the network that came after the hardware VTEP", func() bool { return b.Colouring().Of(104) != overlay.Hue{} })
+	is("a hardware VTEP, which takes in what is sent to its own address alone", primary, primary, primary, primary, primary, primary, primary)
 	b.put(coloured(2))
+	all = all[:6]
 	b.setColours(map[steering.ColourScope]int{{Tenant: "t", Network: "db"}: 2})
 	is("the tenant no more", primary, two, primary, primary, primary, primary)
 	b.setColours(nil)

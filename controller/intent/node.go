@@ -53,7 +53,7 @@ type NodeSpec struct {
 	VTEP      netip.Addr `json:"vtep,omitzero" yaml:"vtep,omitempty" doc:"Address at which the node's tunnels end; required for a hypervisor"`
 	// Colours are further addresses at which the node's tunnels end: what is sent to
 	// one of them can be steered apart from what is sent to the others.
-	Colours []netip.Addr `json:"colours,omitempty" yaml:"colours,omitempty" doc:"Further IPv4 addresses at which the node's tunnels end, colour 1 first: traffic that has a steering policy of its own is sent to one of these" maxItems:"8"`
+	Colours []netip.Addr `json:"colours,omitempty" yaml:"colours,omitempty" doc:"Further IPv4 addresses at which the node's tunnels end, colour 1 first: traffic that has a steering policy of its own is sent to one of these; a switch with the hardware_vtep schema has none" maxItems:"8"`
 	VSwitch *VSwitch     `json:"vswitch,omitempty" yaml:"vswitch,omitempty" doc:"How to reach a hypervisor's Open vSwitch"`
 	// HardwareVTEP makes the node a switch that is driven by the hardware_vtep
 	// schema.
@@ -97,6 +97,11 @@ func (s *NodeSpec) Drains() bool { return s.Maintenance == MaintenanceDrain }
 
 // Edge reports whether the controller serves the node as an end of tunnels.
 func (s *NodeSpec) Edge() bool { return s.VSwitch != nil || s.HardwareVTEP != nil || s.EVPN != nil }
+
+// TakesColours reports whether the node takes in what is sent to colours of it. A switch
+// with the hardware_vtep schema does not: its tunnels end at its tunnel_ips, vtep(5),
+// which are its own to say, and of most there is one.
+func (s *NodeSpec) TakesColours() bool { return s.Role != RoleVTEP && s.HardwareVTEP == nil }
 
 // Foreign reports whether somebody else configures the switch: no agent of ours asks
 // for its state.

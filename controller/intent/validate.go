@@ -344,6 +344,8 @@ func (f *Faults) colours(n *Node) {
 		return
 	case !s.VTEP.Is4():
 		f.Add("spec.vtep", "is missing, or not IPv4: colours are further addresses of a VTEP that has an IPv4 one")
+	case !s.TakesColours() && !s.Role.Switch():
+		f.Add("spec.colours", "is for other nodes: a switch with the hardware_vtep schema takes in what is sent to spec.vtep alone; leave it out")
 	}
 	for i, a := range s.Colours {
 		at := fmt.Sprintf("spec.colours[%d]", i)

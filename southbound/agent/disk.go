@@ -7,7 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/weft-sdn/weft/atomicfile"
+	"github.com/weft-sdn/weft/controller/atomicfile"
 	"github.com/weft-sdn/weft/southbound/switchstate"
 )
 

@@ -10,7 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/weft-sdn/weft/atomicfile"
+	"github.com/weft-sdn/weft/controller/atomicfile"
 )
 
 // Identity is what the agent knows of which node its switch is.

@@ -111,13 +111,14 @@ func TestPeersTellWhatTheyAnnounced(t *testing.T) {
 	require.Equal(t, []byte{0, 25, 70, 4, 10, 255, 0, 1, 0}, l2.raw()[0].value[:9])
 }
 
-// TestALeafIsToldOfItsOwnAtItsOwnAddress: others are told the colour.
+// TestALeafIsToldOfItsOwnAtItsOwnAddress: others are told the colour. So it is for a leaf
+// that comes, or comes back as another source, while others begin and what they are told
+// is encoded already.
 func TestALeafIsToldOfItsOwnAtItsOwnAddress(t *testing.T) {
 	r := newRIB()
-	leaf, other := r.sourceAt(netip.AddrFrom4([4]byte{10, 255, 0, 1})), r.sourceAt(netip.AddrFrom4([4]byte{10, 255, 0, 2}))
+	vtep1, vtep2 := netip.AddrFrom4([4]byte{10, 255, 0, 1}), netip.AddrFrom4([4]byte{10, 255, 0, 2})
 	r.start()
-	there, elsewhere := &seen{r.reader(leaf.id, true), map[string]string{}}, &seen{r.reader(other.id, true), map[string]string{}}
-	x := macIP(1, vm1, "", netip.AddrFrom4([4]byte{10, 255, 0, 1}))
+	x := macIP(1, vm1, "", vtep1)
 	a, err := understand(own(nil, &x, 0))
 	require.NoError(t, err)
 	id := x.ID()
@@ -127,10 +128,30 @@ func TestALeafIsToldOfItsOwnAtItsOwnAddress(t *testing.T) {
 	r.recolour(ribColours(1))
 	r.publish()
 	r.mu.Unlock()
-	require.Equal(t, 1, there.told(t))
-	require.Equal(t, 1, elsewhere.told(t))
-	require.Equal(t, []byte{4, 10, 255, 0, 1}, []byte(there.has[string(n.key(nil))][:5]))
-	require.Equal(t, []byte{4, 10, 129, 0, 1}, []byte(elsewhere.has[string(n.key(nil))][:5]))
-	r.leave(leaf)
-	require.NotContains(t, r.homes, netip.AddrFrom4([4]byte{10, 255, 0, 1}))
+	begins := func(s *source) *seen { return &seen{r.reader(s.id, true), map[string]string{}} }
+	told := func(s *seen, want ...byte) {
+		t.Helper()
+		require.Equal(t, 1, s.told(t))
+		require.Equal(t, append([]byte{4}, want...), []byte(s.has[string(n.key(nil))][:5]))
+	}
+	leaf, other := r.sourceAt(vtep1), r.sourceAt(vtep2)
+	there, elsewhere := begins(leaf), begins(other)
+	told(there, 10, 255, 0, 1)
+	told(elsewhere, 10, 129, 0, 1)
+
+	amid := begins(r.source()) // it keeps what is encoded, as it has not read to the end
+	for range 2 {
+		b, fresh, _ := amid.next()
+		require.True(t, fresh)
+		require.NotNil(t, b)
+		require.NotEmpty(t, r.dumps)
+		there.close()
+		r.leave(leaf)
+		require.NotContains(t, r.homes, vtep1)
+		leaf = r.sourceAt(vtep1)
+		there = begins(leaf)
+		told(there, 10, 255, 0, 1)
+		told(begins(r.source()), 10, 129, 0, 1)
+		amid = begins(r.source())
+	}
 }

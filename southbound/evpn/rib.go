@@ -131,13 +131,15 @@ func (r *rib) source() *source {
 	return s
 }
 
-// sourceAt adds a source with a VTEP, which may be invalid.
+// sourceAt adds a source with a VTEP, which may be invalid. What is encoded already for
+// those that begin would tell it of its own stations at a colour.
 func (r *rib) sourceAt(vtep netip.Addr) *source {
 	s := r.source()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if vtep.IsValid() {
 		r.homes[vtep] = s.id
+		clear(r.dumps)
 	}
 	return s
 }

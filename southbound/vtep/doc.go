@@ -39,7 +39,8 @@
 // # Colours
 //
 // What the switch sends goes to the VTEPs' own addresses, whatever the feed's Colouring
-// says: a colour would be a locator more, and so a tunnel, for each VTEP and network.
+// says: a colour would be a locator more, and so a tunnel, for each VTEP and network. It
+// has no colours itself (intent.NodeSpec.TakesColours): its tunnels end at tunnel_ips.
 //
 // # Order and restart
 //
