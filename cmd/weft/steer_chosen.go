@@ -40,7 +40,7 @@ while a policy hands over to it, every 5 s, on the matrix that weft steer matrix
 			}
 			fmt.Fprintf(a.out, "The most utilised link: %s before, %s after the step, %s can be reached. %d cells are steered.\n", percent(got.Before), percent(got.After), percent(got.Target), got.Steered)
 			if got.Why != "" {
-				fmt.Fprintf(a.out, "Not more is changed: %s.\n", got.Why)
+				fmt.Fprintf(a.out, "Why: %s.\n", got.Why)
 			}
 			if len(got.Changes) == 0 {
 				return nil

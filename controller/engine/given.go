@@ -19,6 +19,9 @@ type GivenColours interface {
 	SetGivenColours(ctx context.Context, given []intent.GivenColour) error
 }
 
+// givenWait bounds how long the store is asked at a time: nobody is steered meanwhile.
+const givenWait = 5 * time.Second
+
 // restore takes the colours that tenants had been given before the start, and reports
 // whether it is known which those are. It asks once the intent is loaded; what can't be read
 // within reportWait is taken for none.
@@ -31,8 +34,10 @@ func (s *steerer) restore(ctx context.Context, now time.Time) bool {
 	}
 	var list []intent.GivenColour
 	if kept := s.engine.config.GivenColours; kept != nil {
+		asked, cancel := context.WithTimeout(ctx, givenWait)
 		var err error
-		if list, err = kept.GivenColours(ctx); err != nil {
+		list, err = kept.GivenColours(asked)
+		if cancel(); err != nil {
 			s.engine.log.Warn("it is not known which colours tenants were given", "err", err)
 			if ctx.Err() != nil || loaded.IsZero() || now.Sub(loaded) < reportWait {
 				s.mu.Lock()
