@@ -27,6 +27,7 @@ var dates = map[string]int{
 	"controller/store/access.go":  5, // join tokens hold for hours, over restarts and for several controllers
 	"southbound/leaf/driver.go":   1, // a revision unlike that of an earlier controller
 	"cmd/weft/steer_policy.go":    3, // when a policy ends: a date in an object
+	"controller/engine/given.go":  2, // since when a tenant has a colour, for people
 	"cmd/weft/user.go":            2, // when a token ends: a date in a file
 	"lab/up.go":                   1,
 	"lab/probe/table.go":          1,

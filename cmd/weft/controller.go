@@ -219,7 +219,7 @@ func (o controllerOptions) newEngine(st *store.Store, listener *evpn.Listener, l
 		return injector{evpn.NewInjector(evpn.InjectorConfig{Leaf: i.At(), From: o.bgpAddress, ASN: n.Spec.ASN, RouterID: o.routerID, Password: i.Password, Logger: log})}
 	}
 	gates := vswitch.NewGates()
-	eng = engine.New(engine.Config{Source: st, Logger: log, Speaker: bgpSpeaker{speaker}, NewFabric: newFabric, NewInjector: newInjector, ASN: o.asn, BGPSource: o.bgpAddress, Moved: st.Moved,
+	eng = engine.New(engine.Config{Source: st, Logger: log, Speaker: bgpSpeaker{speaker}, NewFabric: newFabric, NewInjector: newInjector, ASN: o.asn, BGPSource: o.bgpAddress, Moved: st.Moved, GivenColours: st,
 		NewDriver: func(n *intent.Node, f southbound.Feed) southbound.Driver {
 			switch {
 			case n.Spec.HardwareVTEP != nil:

@@ -40,14 +40,14 @@ while a policy hands over to it, every 5 s, on the matrix that weft steer matrix
 			}
 			fmt.Fprintf(a.out, "The most utilised link: %s before, %s after the step, %s can be reached. %d cells are steered.\n", percent(got.Before), percent(got.After), percent(got.Target), got.Steered)
 			if got.Why != "" {
-				fmt.Fprintf(a.out, "Not more is changed: %s.\n", got.Why)
+				fmt.Fprintf(a.out, "Why: %s.\n", got.Why)
 			}
 			if len(got.Changes) == 0 {
 				return nil
 			}
-			t := table{header: []string{"FROM", "TO", "BEFORE", "AFTER"}}
+			t := table{header: []string{"FROM", "TO", "OF", "BEFORE", "AFTER"}}
 			for _, k := range got.Changes {
-				t.add(k.From, k.To, weightsOf(k.Before), weightsOf(k.After))
+				t.add(k.From, k.To, cmp.Or(k.Tenant, "all"), weightsOf(k.Before), weightsOf(k.After))
 			}
 			return t.print(a.out, true)
 		},

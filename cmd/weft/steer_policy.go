@@ -215,17 +215,24 @@ func parseWeights(words []string) (map[string]int, error) {
 
 func newSteerAuto(a *app) *cobra.Command {
 	p := &policyFlags{}
-	auto := &intent.SteeringAuto{}
+	auto, colours := &intent.SteeringAuto{}, 0
 	c := &cobra.Command{
 		Use: "auto", Short: "Let the controller divide traffic by what it measures", Args: cobra.NoArgs,
 		Long: `Let the controller divide traffic by what it measures, so that the most utilised link
 is utilised least. With --most only so many pairs of leaf and VTEP are steered, those
-with the most traffic: elephants; the mice stay on ECMP.`,
+with the most traffic: elephants; the mice stay on ECMP.
+
+Where a tenant's elephant shares its way with others' mice, the tenant is given a colour,
+when the fabric has one that is free: then the elephant has a route of its own. --colours
+says for how many tenants at most; 0 is for none.`,
 		Example: `  weft steer auto --objective min-max-utilisation
   weft steer auto --most 20
   weft steer auto --from leaf1`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			p.spec.Auto = auto
+			if c.Flags().Changed("colours") {
+				auto.Colours = &colours
+			}
 			o, err := p.object("auto")
 			if err != nil {
 				return err
@@ -235,6 +242,7 @@ with the most traffic: elephants; the mice stay on ECMP.`,
 	}
 	p.add(c, true)
 	c.Flags().IntVar(&auto.Most, "most", 0, "how many pairs of leaf and VTEP are steered at most, those with the most traffic; all when zero")
+	c.Flags().IntVar(&colours, "colours", 0, "how many tenants are given a colour at most, to part their elephants from others' mice; as many as there are when left out")
 	c.Flags().StringVar(&auto.Objective, "objective", intent.MinMaxUtilisation, "what is to be least: "+intent.MinMaxUtilisation)
 	return c
 }
@@ -271,7 +279,11 @@ func steeringColumns(wide bool) []string {
 
 func steeringRow(o *intent.SteeringPolicy, wide bool) []string {
 	s := status(o.Status)
-	r := []string{o.Metadata.Name, fmt.Sprint(o.Spec.Priority), trafficOf(o.Spec.Scope), actionOf(o.Spec), fmt.Sprint(len(s.Steered)), string(s.Phase), age(o.Metadata.Created)}
+	what := actionOf(o.Spec)
+	for _, g := range s.Given {
+		what += fmt.Sprintf(" (%s: colour %d)", g.Tenant, g.Colour)
+	}
+	r := []string{o.Metadata.Name, fmt.Sprint(o.Spec.Priority), trafficOf(o.Spec.Scope), what, fmt.Sprint(len(s.Steered)), string(s.Phase), age(o.Metadata.Created)}
 	if wide {
 		until := ""
 		if !o.Spec.Until.IsZero() {
@@ -321,8 +333,13 @@ func actionOf(s intent.SteeringPolicySpec) string {
 			each = append(each, fmt.Sprintf("%s=%d", name, s.Weight[name]))
 		}
 		words = append(words, strings.Join(each, ","))
-	case s.Auto != nil && s.Auto.Most > 0:
-		words = append(words, fmt.Sprintf("most=%d", s.Auto.Most))
+	case s.Auto != nil:
+		if s.Auto.Most > 0 {
+			words = append(words, fmt.Sprintf("most=%d", s.Auto.Most))
+		}
+		if c := s.Auto.Colours; c != nil {
+			words = append(words, fmt.Sprintf("colours=%d", *c))
+		}
 	}
 	if s.Suspended {
 		words = append(words, "(suspended)")

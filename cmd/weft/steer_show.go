@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -54,6 +55,10 @@ func newSteerShow(a *app) *cobra.Command {
 			fmt.Fprintf(a.out, "Traffic:  %s\nWhat:     %s\nStatus:   %s\n", trafficOf(p.Spec.Scope), actionOf(p.Spec), s.Phase)
 			for _, r := range s.Reasons {
 				fmt.Fprintf(a.out, "  %s: %s (%s)\n", r.Device, r.Message, r.Action)
+			}
+			for _, g := range s.Given {
+				fmt.Fprintf(a.out, "Colour:   %d for %s since %s: its elephants, %s, go apart from others' mice; the most utilised link is at %s, without it could be at %s\n",
+					g.Colour, g.Tenant, g.Since.Format(time.RFC3339), rate(g.Rate), percent(g.With), percent(g.Without))
 			}
 			return a.printSteered(s.Steered, false)
 		},

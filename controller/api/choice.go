@@ -24,7 +24,7 @@ func (s *Server) registerChoice() {
 				out.At = &c.At
 			}
 			for _, k := range c.Changes {
-				out.Changes = append(out.Changes, client.ChoiceChange{From: k.From, To: k.To, Before: hopsOf(k.Before), After: hopsOf(k.After), Why: k.Why})
+				out.Changes = append(out.Changes, client.ChoiceChange{From: k.From, To: k.To, Tenant: k.Tenant, Before: hopsOf(k.Before), After: hopsOf(k.After), Why: k.Why})
 			}
 			return &choiceOutput{out}, nil
 		})

@@ -41,6 +41,7 @@ type chooser struct {
 	capacities map[string]float64
 	next       time.Time // when a policy ends
 	network    *steering.Network
+	facts      *fabric.Facts
 
 	mu   sync.Mutex
 	last Choice
@@ -83,6 +84,7 @@ func (c *chooser) run(ctx context.Context) {
 		}
 		if began := c.controller == nil; began || now.Sub(last) >= chooseEvery {
 			c.step(now)
+			c.keep(ctx)
 			last = now
 		}
 		select {
@@ -95,6 +97,11 @@ func (c *chooser) run(ctx context.Context) {
 
 // step measures, chooses, and hands over what is chosen.
 func (c *chooser) step(now time.Time) {
+	if c.paints() {
+		if _, known := c.engine.steerer.wasGiven(); !known {
+			return
+		}
+	}
 	frozen, auto, err := c.follow(now)
 	if err == nil && !auto {
 		c.stop()
@@ -120,13 +127,16 @@ func (c *chooser) step(now time.Time) {
 	}
 }
 
+// paints reports whether tenants can be told apart: leaves take injected routes.
+func (c *chooser) paints() bool { return c.engine.config.NewInjector != nil }
+
 // stop leaves all to ECMP.
 func (c *chooser) stop() {
-	if c.controller == nil {
+	if given, _ := c.engine.steerer.wasGiven(); c.controller == nil && len(given) == 0 {
 		return
 	}
 	c.controller, c.network = nil, nil
-	c.engine.SetChosen(nil)
+	c.engine.SetChosen(nil, nil)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.last = Choice{}
@@ -158,7 +168,7 @@ func (c *chooser) follow(now time.Time) (frozen, auto bool, err error) {
 	if c.network != nil && !ended && maps.Equal(c.nodes, nodes) && maps.Equal(c.links, links) && maps.Equal(c.policies, policies) && maps.Equal(c.capacities, capacities) {
 		return frozen, true, nil
 	}
-	graph, _ := fabric.Stated(slices.Collect(maps.Values(nodes)), slices.Collect(maps.Values(links)))
+	graph, facts := fabric.Stated(slices.Collect(maps.Values(nodes)), slices.Collect(maps.Values(links)))
 	n, err := steering.NewNetwork(graph, steering.Capacities{Default: defaultCapacity, Of: capacities})
 	if err != nil {
 		return frozen, true, err
@@ -171,9 +181,11 @@ func (c *chooser) follow(now time.Time) (frozen, auto bool, err error) {
 		if c.controller, err = steering.NewController(n, c.settings, c.damping); err != nil {
 			return frozen, true, err
 		}
+		given, _ := c.engine.steerer.wasGiven()
+		c.controller.Restore(given)
 	}
 	c.controller.Follow(n, rules)
-	c.nodes, c.links, c.policies, c.capacities, c.next, c.network = nodes, links, policies, capacities, next, n
+	c.nodes, c.links, c.policies, c.capacities, c.next, c.network, c.facts = nodes, links, policies, capacities, next, n, facts
 	return frozen, true, nil
 }
 
@@ -192,7 +204,7 @@ func (e *Engine) capacities() map[string]float64 {
 // choose takes one step.
 func (c *chooser) choose(now time.Time, frozen bool, out *Choice) error {
 	measured := c.engine.Matrix(chooseWindow)
-	apart := c.engine.steerer.apart()
+	apart := func(string) bool { return c.paints() }
 	m, err := c.demands(measured, apart)
 	if err != nil {
 		return err
@@ -209,13 +221,16 @@ func (c *chooser) choose(now time.Time, frozen bool, out *Choice) error {
 	if !heard {
 		return fmt.Errorf("it waits for all switches to report which links are up")
 	}
+	if c.paints() {
+		c.controller.Paint(c.facts, c.engine.barred())
+	}
 	c.controller.Observe(observed(measured, apart))
 	o, err := c.controller.Step(now, m, (&steerPlan{network: c.network, down: down}).downIn())
 	if err != nil {
 		return err
 	}
 	chosen := c.controller.Chosen()
-	c.engine.SetChosen(chosen)
+	c.engine.SetChosen(chosen, c.controller.Given())
 	out.Before, out.After, out.Target, out.Moved = o.Before, o.After, o.Target, o.Moved
 	out.Steered, out.Changes, out.Why = len(chosen), o.Changes, o.Why
 	if blind != "" && !frozen {

@@ -33,9 +33,10 @@ type colours struct {
 	// Guarded by the engine's lock.
 	nodes map[string]*intent.Node               // that have colours
 	vnis  map[string]map[intent.Ref]colouredVNI // by tenant
-	scope map[intent.Ref]struct{}               // policies that give somebody a colour
+	scope map[intent.Ref]struct{}               // policies that give somebody a colour, or may
 	dirty bool                                  // an object of these changed
 	taken map[steering.ColourScope]int          // the assignment that now is made of
+	plain map[intent.Ref]string                 // networks in other encapsulations, their tenants
 	made  bool                                  // now is what was assigned, and no longer what is kept from before the start
 }
 
@@ -46,7 +47,7 @@ type colouredVNI struct {
 }
 
 func newColours(e *Engine) *colours {
-	return &colours{engine: e, wake: make(chan struct{}, 1), begun: make(chan struct{}, 1), nodes: map[string]*intent.Node{}, vnis: map[string]map[intent.Ref]colouredVNI{}, scope: map[intent.Ref]struct{}{}}
+	return &colours{engine: e, wake: make(chan struct{}, 1), begun: make(chan struct{}, 1), nodes: map[string]*intent.Node{}, vnis: map[string]map[intent.Ref]colouredVNI{}, scope: map[intent.Ref]struct{}{}, plain: map[intent.Ref]string{}}
 }
 
 // setColours takes which scopes have which colour, from 1: all of them. What is sent
@@ -86,10 +87,13 @@ func (c *colours) put(r intent.Ref, o intent.Object) {
 		c.dirty = c.dirty || before != c.nodes[r.Name]
 	case intent.KindNetwork, intent.KindRouter:
 		var v colouredVNI
+		delete(c.plain, r)
 		switch o := o.(type) {
 		case *intent.Network:
 			if v.network = o.Metadata.Name; o.Spec.Encapsulation.Standard() {
 				v.vni = o.Spec.VNI
+			} else {
+				c.plain[r] = r.Tenant
 			}
 		case *intent.Router:
 			v.vni = o.Spec.VNI
@@ -112,7 +116,7 @@ func (c *colours) put(r intent.Ref, o intent.Object) {
 		c.dirty = true
 	case intent.KindSteeringPolicy:
 		delete(c.scope, r)
-		if p, ok := o.(*intent.SteeringPolicy); ok && p.Spec.Scope.Tenant != "" {
+		if p, ok := o.(*intent.SteeringPolicy); ok && (p.Spec.Scope.Tenant != "" || p.Spec.Auto != nil && c.engine.config.NewInjector != nil) {
 			c.scope[r] = struct{}{}
 		}
 	}

@@ -46,8 +46,10 @@ type Config struct {
 	BGPSource netip.Addr
 	// Moved writes into the intent that a port has come to the place that was
 	// requested for it; nil writes nothing.
-	Moved  func(ctx context.Context, port intent.Ref, to intent.Place) error
-	Logger *slog.Logger
+	Moved func(ctx context.Context, port intent.Ref, to intent.Place) error
+	// GivenColours keeps what the optimiser gave tenants over restarts; nil keeps nothing.
+	GivenColours GivenColours
+	Logger       *slog.Logger
 }
 
 // Engine is the controller's core. Make it with New, then call Run.

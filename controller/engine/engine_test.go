@@ -74,7 +74,8 @@ type edge struct {
 	awaits   bool // it keeps things for single edges, and looks at who has not reported
 	away     overlay.Away
 	wakes    int
-	colour   int // of VNI 100
+	colour   int  // of VNI 100
+	bridges  bool // it does not route: it reads the tables of its ports' networks only
 }
 
 // Announce speaks for a port.
@@ -101,7 +102,7 @@ func (d *edge) Run(ctx context.Context) error {
 
 func (d *edge) step() {
 	d.mu.Lock()
-	down, ifaces := d.down, d.ifaces
+	down, ifaces, bridges := d.down, d.ifaces, d.bridges
 	d.mu.Unlock()
 	if down != nil {
 		d.mu.Lock()
@@ -123,7 +124,7 @@ func (d *edge) step() {
 	for _, p := range local {
 		vnis[p.VNI] = true
 		for _, v := range p.Reads() {
-			vnis[v] = vnis[v] || overlay.IsVNI(v)
+			vnis[v] = vnis[v] || overlay.IsVNI(v) && !bridges
 		}
 	}
 	maps.DeleteFunc(vnis, func(_ intent.VNI, yes bool) bool { return !yes })

@@ -89,6 +89,25 @@ func TestLeavesSayThatTheyLeadNowhere(t *testing.T) {
 	b.untilPhase(srv, intent.PhaseReady)
 }
 
+// A hardware VTEP has ports of a router's networks and does not route: nobody waits for it
+// to confirm the router's table.
+func TestHardwareVTEPsHaveNoPartInRouters(t *testing.T) {
+	n, srv, r := web(), vm(2), vrf("web")
+	n.Spec.Subnets = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}
+	tor := &intent.Node{Metadata: intent.Metadata{Name: "tor1"}, Spec: intent.NodeSpec{Role: intent.RoleVTEP, VTEP: netip.MustParseAddr("10.0.0.9"), HardwareVTEP: &intent.HardwareVTEP{OVSDB: "tcp:192.0.2.1:6640", Switch: "tor"}}}
+	srv.Spec.Binding = intent.Binding{Node: "tor1", Interface: "eth1"}
+	vm1 := vm(1)
+	vm1.Spec.Addresses, srv.Spec.Addresses = []netip.Addr{netip.MustParseAddr("10.0.0.11")}, []netip.Addr{netip.MustParseAddr("10.0.0.12")}
+	b := newBed(t, hv(1), tor, n, vm1, srv, r)
+	b.edge("tor1").set(func() {
+		b.edge("tor1").bridges, b.edge("tor1").ifaces = true, []overlay.Interface{{Name: "eth1", OFPort: 1}}
+	})
+	b.edge("hv1").set(func() { b.edge("hv1").ifaces = tap(1) })
+	b.until("both ports are confirmed", func() bool { return b.Status(r).Ports.Ready == 2 })
+	b.untilPhase(r, intent.PhaseReady)
+	b.untilPhase(srv, intent.PhaseReady)
+}
+
 // A table that an edge reads and has not confirmed keeps the object from being
 // Ready, whatever its ports.
 func TestGroupWaitsForItsTable(t *testing.T) {

@@ -160,7 +160,8 @@ type laggard struct {
 }
 
 // lagging lists, by name, the sessions that have not confirmed all rows of a
-// segment.
+// segment that they read: a switch with the hardware_vtep schema does not route, and
+// those of an L3VNI are none of its own.
 func (e *Engine) lagging(v intent.VNI) []laggard {
 	seg := e.model.Segment(v)
 	if seg == nil {
@@ -168,8 +169,8 @@ func (e *Engine) lagging(v intent.VNI) []laggard {
 	}
 	var out []laggard
 	for n := range e.model.Carriers(v) {
-		s := e.sessions[n]
-		if s == nil || !overlay.IsVNI(v) && !e.enforces(n) {
+		s, node := e.sessions[n], e.model.Node(n)
+		if s == nil || !overlay.IsVNI(v) && !e.enforces(n) || node != nil && node.Spec.HardwareVTEP != nil && e.model.RouterWith(v) != nil {
 			continue
 		}
 		if at, ok := s.driver.Cursor(v); !ok || at < seg.Rev() {

@@ -50,6 +50,9 @@ type steerer struct {
 	nodes    map[string]*intent.Node
 	links    map[string]*intent.Link
 	chosen   map[demand.Key][]steering.Hop // by the optimiser
+	given    map[string]steering.Given     // colours by the optimiser, by tenant
+	stored   []intent.GivenColour          // what was given, as it was stored last
+	restored bool                          // it is known what was given before the start
 	dirty    bool
 	loaded   time.Time
 	plan     steerPlan
@@ -125,12 +128,14 @@ func keep[T any](all map[string]T, name string, o intent.Object) {
 }
 
 // SetChosen takes the next hops that the optimiser chose, for cells that a policy
-// hands over to it.
-func (e *Engine) SetChosen(chosen map[demand.Key][]steering.Hop) {
+// hands over to it, and the colours that it gave tenants.
+func (e *Engine) SetChosen(chosen map[demand.Key][]steering.Hop, given map[string]steering.Given) {
 	s := e.steerer
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !reflect.DeepEqual(s.chosen, chosen) {
+	same := maps.Equal(steering.Numbers(s.given), steering.Numbers(given)) && reflect.DeepEqual(s.chosen, chosen)
+	s.given = given
+	if !same {
 		s.chosen, s.dirty = chosen, true
 		s.notify()
 	}
@@ -171,7 +176,7 @@ func (s *steerer) end() {
 
 // bring plans anew if anything changed, and tells the leaves.
 func (s *steerer) bring(ctx context.Context, now time.Time) {
-	if s.engine.Ready() != nil {
+	if s.engine.Ready() != nil || !s.restore(ctx, now) {
 		return
 	}
 	s.mu.Lock()
@@ -255,7 +260,7 @@ func (s *steerer) planned(down steering.Failure, now time.Time) steerPlan {
 			p.planned.Routes, p.err = p.network.Alive(s.plan.planned.Routes, p.downIn())
 			p.planned.Colours = s.colours
 		default:
-			p.plan(rules, s.chosen)
+			p.plan(with(rules, s.given), s.chosen)
 			if p.planned.Colours == nil {
 				p.planned.Colours = s.colours // the plan failed as a whole
 			}

@@ -47,7 +47,7 @@ func (s *steerer) colourAtStart(now time.Time) {
 	if err != nil {
 		return // the plan says why
 	}
-	colours, _ := rules.Colours(p.facts)
+	colours, _ := with(rules, s.given).Colours(p.facts)
 	s.colour(colours)
 }
 
@@ -57,13 +57,4 @@ func values[T any](m map[string]T) []T {
 		out = append(out, v)
 	}
 	return out
-}
-
-// apart tells which tenants have a colour for all of their networks: what these send is
-// steered apart.
-func (s *steerer) apart() func(tenant string) bool {
-	s.mu.Lock()
-	colours := maps.Clone(s.colours)
-	s.mu.Unlock()
-	return func(tenant string) bool { return colours[steering.ColourScope{Tenant: tenant}] > 0 }
 }

@@ -36,7 +36,7 @@ func (e *Engine) PlanSteering(q SteeringQuestion) (SteeringPlan, error) {
 	s.mu.Lock()
 	policies := maps.Clone(s.policies)
 	nodes, links := slices.Collect(maps.Values(s.nodes)), slices.Collect(maps.Values(s.links))
-	chosen, down := maps.Clone(s.chosen), s.plan.down
+	chosen, given, down := maps.Clone(s.chosen), maps.Clone(s.given), s.plan.down
 	s.mu.Unlock()
 	for _, name := range q.Off {
 		delete(policies, name)
@@ -60,7 +60,7 @@ func (e *Engine) PlanSteering(q SteeringQuestion) (SteeringPlan, error) {
 		}
 	}
 	p.down = down
-	p.plan(rules, chosen)
+	p.plan(with(rules, given), chosen)
 	down = p.downIn()
 	out := SteeringPlan{Unfit: p.unfit, Fallen: p.planned.Fallen}
 	for _, r := range p.planned.Routes {

@@ -66,6 +66,9 @@ func (s *steerer) status(p *intent.SteeringPolicy) *intent.Status {
 	if links := s.overloaded[name]; len(links) > 0 {
 		worsen(intent.PhaseReady, overload(links))
 	}
+	if p.Spec.Auto != nil {
+		st.Given = givenColours(s.given, name)
+	}
 	told := map[string]bool{}
 	for _, r := range s.plan.planned.Routes {
 		if r.Policy != name {

@@ -257,6 +257,19 @@ type Status struct {
 	Lines     []LineView      `json:"lines,omitempty" yaml:"lines,omitempty" doc:"Interconnect: its lines, as their border leaves see them"`
 	// Steered are the routes of a steering policy.
 	Steered []SteeredRoute `json:"steered,omitempty" yaml:"steered,omitempty" doc:"Steering policy: routes of leaves that it makes or changes"`
+	// Given are the colours that tenants were given for the traffic of a policy of action auto.
+	Given []GivenColour `json:"given,omitempty" yaml:"given,omitempty" doc:"Steering policy of action auto: tenants that were given a colour, so that their elephants go apart from others' mice"`
+}
+
+// GivenColour is a colour that the optimiser gave a tenant.
+type GivenColour struct {
+	Tenant  string    `json:"tenant" yaml:"tenant" doc:"Whose traffic has the colour"`
+	Colour  int       `json:"colour" yaml:"colour" doc:"The colour, from 1"`
+	Policy  string    `json:"policy,omitempty" yaml:"policy,omitempty" doc:"For whose traffic it was given"`
+	Since   time.Time `json:"since,omitzero" yaml:"since,omitempty" doc:"When it was given"`
+	Rate    float64   `json:"rate" yaml:"rate" doc:"bit/s of the tenant's elephants"`
+	With    float64   `json:"with" yaml:"with" doc:"Utilisation of the most utilised link, 1 being its capacity"`
+	Without float64   `json:"without" yaml:"without" doc:"What that could be were the elephants hashed among all else; in the step in which the colour was given, the least that it could have been without"`
 }
 
 // UnderlayStatus is the state of one switch.

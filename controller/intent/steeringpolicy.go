@@ -60,6 +60,8 @@ type SteeringAvoid struct {
 type SteeringAuto struct {
 	Objective string `json:"objective,omitempty" yaml:"objective,omitempty" doc:"min-max-utilisation: the most utilised link is to be utilised least" enum:"min-max-utilisation"`
 	Most      int    `json:"most,omitempty" yaml:"most,omitempty" doc:"How many pairs of leaf and VTEP are steered at most, those with the most traffic; the others stay on ECMP. All when left out" minimum:"0" maximum:"100000"`
+	// Colours is nil for as many as there are.
+	Colours *int `json:"colours,omitempty" yaml:"colours,omitempty" doc:"How many tenants are given a colour by it at most, of those that policies leave over, to part their elephants from the others' mice; 0 for none, as many as there are when left out" minimum:"0" maximum:"8"`
 }
 
 // MinMaxUtilisation is the only objective: the most utilised link is to be utilised
@@ -176,6 +178,9 @@ func (p *SteeringPolicy) Validate() error {
 	}
 	if a := s.Auto; a != nil && (a.Most < 0 || a.Most > maxSteeringMost) {
 		f.Add("spec.auto.most", "%d is outside 0..%d", a.Most, maxSteeringMost)
+	}
+	if a := s.Auto; a != nil && a.Colours != nil && (*a.Colours < 0 || *a.Colours > MaxColours) {
+		f.Add("spec.auto.colours", "%d is outside 0..%d", *a.Colours, MaxColours)
 	}
 	return f.Err()
 }

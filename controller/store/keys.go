@@ -309,8 +309,12 @@ func (k keyspace) claims(o intent.Object) []claim {
 // that of a join token. They are no objects: nobody watches or lists them as such.
 func (k keyspace) credentials() string           { return k.dir("access", "agent") }
 func (k keyspace) credential(node string) string { return k.join("access", "agent", node) }
-func (k keyspace) tokens() string                { return k.dir("access", "token") }
-func (k keyspace) token(id string) string        { return k.join("access", "token", id) }
+
+// givenColours has the colours that the controller gave tenants by itself.
+func (k keyspace) givenColours() string { return k.join("steering", "given-colours") }
+
+func (k keyspace) tokens() string         { return k.dir("access", "token") }
+func (k keyspace) token(id string) string { return k.join("access", "token", id) }
 
 // lastPart is the address at the end of a claim's key.
 func lastPart(key string) string {

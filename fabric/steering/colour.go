@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -66,10 +67,7 @@ func colourOf(s Scope) (c ColourScope, ok bool) {
 // hashes to, or the next that is free. So most keep theirs when others come and go, and
 // the policies alone decide. Policies for which none is left are errors, by name.
 func (r *Rules) Colours(f *fabric.Facts) (Colours, map[string]error) {
-	count := 0
-	for _, n := range f.Nodes {
-		count = max(count, len(n.Colours))
-	}
+	count := colourCount(f)
 	policies := r.Policies()
 	slices.SortStableFunc(policies, func(a, b Policy) int {
 		return cmp.Or(a.Created.Compare(b.Created), fabric.Natural(a.Name, b.Name))
@@ -85,15 +83,61 @@ func (r *Rules) Colours(f *fabric.Facts) (Colours, map[string]error) {
 			errs[p.Name] = noColour(out, count)
 			continue
 		}
-		h := fnv.New32a()
-		h.Write([]byte(s.Tenant + "/" + s.Network))
-		k := int(h.Sum32() % uint32(count))
+		k := s.wishedFor(count)
 		for taken[k] {
 			k = (k + 1) % count
 		}
 		taken[k], out[s] = true, k+1
 	}
+	named := r.Tenants()
+	for _, tenant := range slices.SortedFunc(maps.Keys(r.given), fabric.Natural) {
+		if k := r.given[tenant]; k > 0 && k <= count && !taken[k-1] && !slices.Contains(named, tenant) {
+			taken[k-1], out[ColourScope{Tenant: tenant}] = true, k
+		}
+	}
 	return out, errs
+}
+
+// Give is the rules with colours that the controller gave tenants by itself, from 1. What
+// policies name comes first: a given colour that a policy needs, and that of a tenant for
+// which there is a policy now, is given no more.
+func (r *Rules) Give(given map[string]int) *Rules {
+	out := *r
+	out.given = given
+	return &out
+}
+
+// colourCount is how many colours a fabric's nodes state.
+func colourCount(f *fabric.Facts) int {
+	count := 0
+	for _, n := range f.Nodes {
+		count = max(count, len(n.Colours))
+	}
+	return count
+}
+
+// wishedFor is the colour from 0 that a scope's name hashes to.
+func (s ColourScope) wishedFor(count int) int {
+	h := fnv.New32a()
+	h.Write([]byte(s.Tenant + "/" + s.Network))
+	return int(h.Sum32() % uint32(count))
+}
+
+// spare is the colour that a tenant without one would be given, of count: the one that its
+// name hashes to, or the next that is free; zero when all are used.
+func (c Colours) spare(tenant string, count int) int {
+	if len(c) >= count {
+		return 0
+	}
+	taken := make([]bool, count)
+	for _, k := range c {
+		taken[k-1] = true
+	}
+	k := ColourScope{Tenant: tenant}.wishedFor(count)
+	for taken[k] {
+		k = (k + 1) % count
+	}
+	return k + 1
 }
 
 func noColour(used Colours, count int) error {

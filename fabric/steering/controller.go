@@ -83,8 +83,10 @@ type Controller struct {
 	last      time.Time
 	cells     map[demand.Key]steered
 	changed   map[demand.Key]time.Time // of cells that were changed within Hold
-	observed  Observed
+	told      Observed                 // by who measures
+	observed  Observed                 // of the cells
 	elephants map[demand.Key]elephant
+	palette
 	// pursuing is set when a step stopped since it might not move more: then what is
 	// left is worth it for the next one, too; partly until when that holds for what
 	// went a part of its way, and is held.
@@ -98,7 +100,7 @@ func NewController(n *Network, s Settings, d Damping) (*Controller, error) {
 		return nil, err
 	}
 	return &Controller{network: n, settings: s, damping: d, smooth: map[demand.Key]demand.Demand{},
-		cells: map[demand.Key]steered{}, changed: map[demand.Key]time.Time{}}, nil
+		cells: map[demand.Key]steered{}, changed: map[demand.Key]time.Time{}, palette: newPalette()}, nil
 }
 
 // Follow has it steer another network from now on, or the same under other rules; nil
@@ -122,12 +124,14 @@ func (c *Controller) Follow(n *Network, r *Rules) {
 				delete(c.cells, key)
 			}
 		}
-		for key, e := range c.elephants {
-			if now, ok := index[c.network.Links[e.at].String()]; ok {
-				e.at = now
-				c.elephants[key] = e
-			} else {
-				delete(c.elephants, key)
+		for _, all := range []map[demand.Key]elephant{c.elephants, c.shades} {
+			for key, e := range all {
+				if now, ok := index[c.network.Links[e.at].String()]; ok {
+					e.at = now
+					all[key] = e
+				} else {
+					delete(all, key)
+				}
 			}
 		}
 	}
@@ -184,17 +188,26 @@ func (c *Controller) Step(now time.Time, m demand.Matrix, f Failure) (Outcome, e
 	if err != nil {
 		return Outcome{}, err
 	}
-	s := &stepping{Controller: c, placed: traffic.place(routes, c.settings.Seed), now: now}
-	if c.rules != nil {
-		s.placed, s.open, s.decided = s.placed.narrow(c.rules, c.cells)
+	full := traffic
+	c.observed = c.told
+	if c.paints() {
+		c.review(now)
+		traffic, c.observed = full.apart(c.coloured), c.told.apart(c.coloured)
 	}
+	s := c.stepping(traffic, routes, now)
 	s.withdraw()
 	s.mark()
 	s.present = s.split()
 	s.load = s.problem.Load(s.present)
 	s.Before, _ = s.problem.Utilisation(s.load)
 	s.After, s.Target = s.Before, s.Before
-	if err := s.act(); err != nil {
+	given, err := s.give(full)
+	if err == nil && !given {
+		if err = s.act(); err == nil {
+			s.giveBack()
+		}
+	}
+	if err != nil {
 		return Outcome{}, err
 	}
 	s.Load = s.load
@@ -207,6 +220,15 @@ func (c *Controller) Step(now time.Time, m demand.Matrix, f Failure) (Outcome, e
 		return cmp.Or(fabric.Natural(a.From, b.From), fabric.Natural(a.To, b.To), fabric.Natural(a.Tenant, b.Tenant))
 	})
 	return s.Outcome, nil
+}
+
+// stepping begins a step.
+func (c *Controller) stepping(t Traffic, routes *Routes, now time.Time) *stepping {
+	s := &stepping{Controller: c, placed: t.place(routes, c.settings.Seed), now: now}
+	if c.rules != nil {
+		s.placed, s.open, s.decided = s.placed.narrow(c.rules, c.cells)
+	}
+	return s
 }
 
 // average follows the demand by an exponential mean.

@@ -8,7 +8,7 @@ import (
 )
 
 // Observed is by which interfaces (leaf1:eth1) of its leaf each cell leaves, in bit/s.
-// The key is that of the cell: from a leaf to a VTEP.
+// The key is that of the cell: from a leaf to a VTEP, of a tenant.
 type Observed map[demand.Key]map[string]float64
 
 // What makes an elephant of a cell.
@@ -36,7 +36,7 @@ func (e elephant) found() bool { return e.seen >= elephantSeen }
 
 // Observe tells by which links the cells leave, for the next step. Without it each cell
 // of many flows is taken to be divided as the weights say.
-func (c *Controller) Observe(o Observed) { c.observed = o }
+func (c *Controller) Observe(o Observed) { c.told = o }
 
 // mark finds the elephants among the cells and makes each one thing that can't be
 // divided, which is where it was seen. A cell that was given one way stays what it was
@@ -52,16 +52,23 @@ func (s *stepping) mark() {
 		} else {
 			e, ok = s.look(i, c, e)
 		}
-		if !ok {
-			continue
+		if ok {
+			known[c.Key] = e
 		}
-		if known[c.Key] = e; e.found() {
+	}
+	s.elephants = known
+	s.whole()
+}
+
+// whole makes each cell that was found to be an elephant one thing, where it was seen.
+func (s *stepping) whole() {
+	for i, c := range s.placed.cells {
+		if e := s.elephants[c.Key]; e.found() {
 			s.placed.cells[i].Flows, s.placed.cells[i].of = 1, nil
 			s.problem.Commodities[i].Whole = true
 			s.placed.seen[i] = e.at
 		}
 	}
-	s.elephants = known
 }
 
 // look sees whether a cell that could go several ways goes by one.

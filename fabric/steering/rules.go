@@ -16,7 +16,8 @@ import (
 // Compile made them.
 type Rules struct {
 	network *Network
-	list    []rule // by rank
+	list    []rule         // by rank
+	given   map[string]int // colours that the controller gave tenants, see Give
 }
 
 // rule is a policy with its names looked up.

@@ -21,6 +21,10 @@ type stepping struct {
 	load    []float64
 	open    []bool           // cells that the rules leave to the controller; nil when all
 	decided congestion.Split // how the rules divide the others
+	// doubted are cells a part of which the next step may see to be an elephant: until then
+	// they stay as they are.
+	doubted map[demand.Key]bool
+	tied    map[demand.Key]bool // cells that can't be changed by themselves
 }
 
 // withdraw lets go of what leads nowhere: first links from which there is no way to
@@ -35,6 +39,8 @@ func (s *stepping) withdraw() {
 		i, ok := at[key]
 		why := ""
 		switch {
+		case !ok && key.Tenant != "" && s.paints() && !slices.Contains(s.coloured, key.Tenant):
+			why = "the tenant has no colour of its own any more"
 		case !ok:
 			why = "there is no traffic, or no way for it"
 		case s.open != nil && !s.open[i]:
@@ -82,11 +88,7 @@ func (s *stepping) act() error {
 		s.Why = fmt.Sprintf("the most utilised link is at %.0f %%, below the floor of %.0f %%", 100*s.Before, 100*s.damping.Floor)
 		return nil
 	}
-	free := make([]bool, len(s.placed.cells))
-	for i, c := range s.placed.cells {
-		at, held := s.changed[c.Key]
-		free[i] = (!held || s.now.Sub(at) >= s.damping.Hold) && (s.open == nil || s.open[i])
-	}
+	free := s.free()
 	target, err := s.choose(s.present, s.largest(free, s.settings.Most), s.settings)
 	if err != nil {
 		return err
@@ -103,6 +105,21 @@ func (s *stepping) act() error {
 	}
 	s.approach(target, free)
 	return nil
+}
+
+// free are the cells that may be changed now.
+func (s *stepping) free() []bool {
+	free := make([]bool, len(s.placed.cells))
+	for i, c := range s.placed.cells {
+		free[i] = !s.held(c.Key) && !s.doubted[c.Key] && !s.tied[c.Key] && (s.open == nil || s.open[i])
+	}
+	return free
+}
+
+// held reports whether a cell was changed a moment ago.
+func (s *stepping) held(k demand.Key) bool {
+	at, held := s.changed[k]
+	return held && s.now.Sub(at) < s.damping.Hold
 }
 
 // approach moves cells to the target, as many as one step may. When all of them

@@ -108,14 +108,20 @@ func (t Traffic) Coloured(colours int, named []string) (Traffic, []string, error
 			have = append(have, d.Tenant)
 		}
 	}
+	return t.apart(have), have, nil
+}
+
+// apart is the traffic with only some tenants told apart: what the others send to a VTEP is
+// one cell.
+func (t Traffic) apart(tenants []string) Traffic {
 	cells := slices.Clone(t.cells)
 	for i := range cells {
-		if c := &cells[i]; c.Tenant != "" && !slices.Contains(have, c.Tenant) {
+		if c := &cells[i]; c.Tenant != "" && !slices.Contains(tenants, c.Tenant) {
 			c.of = c.parts()
 			c.Tenant = ""
 		}
 	}
-	return Traffic{t.network, merge(cells)}, have, nil
+	return Traffic{t.network, merge(cells)}
 }
 
 // placed is traffic on the ways that there are.

@@ -22,6 +22,7 @@ type Choice struct {
 type ChoiceChange struct {
 	From   string         `json:"from"`
 	To     string         `json:"to"`
+	Tenant string         `json:"tenant,omitempty" doc:"Whose traffic it is, of those that have a colour; that of all others when left out"`
 	Before map[string]int `json:"before" doc:"Weights by port and next switch, as eth1/spine1; empty is ECMP"`
 	After  map[string]int `json:"after"`
 	Why    string         `json:"why"`
