@@ -19,6 +19,7 @@ import (
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/fabric"
 	"github.com/weft-sdn/weft/lab/netns"
+	"github.com/weft-sdn/weft/southbound/linux"
 	"github.com/weft-sdn/weft/topology"
 	"golang.org/x/sys/unix"
 )
@@ -163,7 +164,7 @@ func (w *site) fib(node string) map[netip.Prefix][]string {
 	w.Helper()
 	out := map[netip.Prefix][]string{}
 	require.NoError(w, netns.Do(w.Namespace(node), func() error {
-		links, err := listed(netlink.LinkList)
+		links, err := linux.Listed(netlink.LinkList)
 		if err != nil {
 			return err
 		}
@@ -172,7 +173,7 @@ func (w *site) fib(node string) map[netip.Prefix][]string {
 			names[l.Attrs().Index] = l.Attrs().Name
 		}
 		for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
-			routes, err := listed(func() ([]netlink.Route, error) {
+			routes, err := linux.Listed(func() ([]netlink.Route, error) {
 				return netlink.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
 			})
 			if err != nil {

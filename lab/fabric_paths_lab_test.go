@@ -20,6 +20,7 @@ import (
 	"github.com/weft-sdn/weft/controller/intent"
 	"github.com/weft-sdn/weft/lab/netns"
 	"github.com/weft-sdn/weft/southbound/frr"
+	"github.com/weft-sdn/weft/southbound/linux"
 	"github.com/weft-sdn/weft/topology"
 )
 
@@ -384,7 +385,7 @@ func (w *site) thinTunnel(t *testing.T) {
 	tunnel := func() *netlink.Vxlan {
 		var found *netlink.Vxlan
 		require.NoError(t, netns.Do(w.Namespace("leaf1"), func() error {
-			list, err := listed(netlink.LinkList)
+			list, err := linux.Listed(netlink.LinkList)
 			for _, l := range list {
 				if v, ok := l.(*netlink.Vxlan); ok {
 					found = v

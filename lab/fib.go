@@ -1,13 +1,14 @@
 package lab
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/weft-sdn/weft/southbound/linux"
 )
 
 // readFIB gives, for each host route of the current namespace, the interfaces of
@@ -29,7 +30,7 @@ func readFIB() (map[netip.Addr][]string, error) {
 // readRoutes gives, for each route of the current namespace's main table, the
 // interfaces of its next hops, sorted.
 func readRoutes() (map[netip.Prefix][]string, error) {
-	links, err := listed(netlink.LinkList)
+	links, err := linux.Listed(netlink.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("read the kernel's interfaces: %w", err)
 	}
@@ -39,7 +40,7 @@ func readRoutes() (map[netip.Prefix][]string, error) {
 	}
 	all := map[netip.Prefix][]string{}
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
-		list, err := listed(func() ([]netlink.Route, error) {
+		list, err := linux.Listed(func() ([]netlink.Route, error) {
 			return netlink.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
 		})
 		if err != nil {
@@ -66,20 +67,6 @@ func readRoutes() (map[netip.Prefix][]string, error) {
 		}
 	}
 	return all, nil
-}
-
-// listedMost is how often a list of the kernel's is read that changes while it is.
-const listedMost = 100
-
-// listed reads a list of the kernel's again when it changed meanwhile, and may not be
-// whole (NLM_F_DUMP_INTR).
-func listed[T any](read func() ([]T, error)) (list []T, err error) {
-	for range listedMost {
-		if list, err = read(); !errors.Is(err, netlink.ErrDumpInterrupted) {
-			break
-		}
-	}
-	return list, err
 }
 
 // have counts the next hops that a path set has in the kernel: those that are

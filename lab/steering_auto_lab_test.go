@@ -44,6 +44,19 @@ type autoRig struct {
 	file *topology.File
 }
 
+// limit says of all links that they have a capacity; the links themselves have more.
+func (r *autoRig) limit(capacity intent.BitRate) {
+	r.Helper()
+	links, err := r.client.List(r.Context(), intent.KindLink, client.ListOptions{})
+	require.NoError(r, err)
+	require.NotEmpty(r, links)
+	for _, o := range links {
+		l := o.(*intent.Link)
+		l.Spec.Capacity, l.Status = capacity, nil
+		r.put(l)
+	}
+}
+
 // Elephants of one flow, which the hash has all put on one spine: the optimiser parts
 // them, until the most utilised link is within 2 % of the optimum of the linear program
 // for what was measured, by the links' own counters; and then it changes nothing more.
@@ -51,14 +64,7 @@ type autoRig struct {
 func TestSteeringAuto(t *testing.T) {
 	r := &autoRig{file: steeringFile(t)}
 	r.site = siteOf(t, r.file)
-	links, err := r.client.List(t.Context(), intent.KindLink, client.ListOptions{})
-	require.NoError(t, err)
-	require.NotEmpty(t, links)
-	for _, o := range links {
-		l := o.(*intent.Link)
-		l.Spec.Capacity, l.Status = "80M", nil
-		r.put(l)
-	}
+	r.limit("80M")
 	r.put(r.objects...)
 	r.ready(patience)
 	var streams []*udpFlows

@@ -11,7 +11,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/weft-sdn/weft/controller/api/client"
 	"github.com/weft-sdn/weft/controller/intent"
 )
 
@@ -36,13 +35,7 @@ func TestSteeringGivesAColour(t *testing.T) {
 	for _, n := range r.FabricNodes {
 		c.nodes[n.Metadata.Name] = n.Spec
 	}
-	links, err := r.client.List(t.Context(), intent.KindLink, client.ListOptions{})
-	require.NoError(t, err)
-	for _, o := range links {
-		l := o.(*intent.Link)
-		l.Spec.Capacity, l.Status = "80M", nil
-		r.put(l)
-	}
+	r.limit("80M")
 	r.put(r.objects...)
 	r.ready(patience)
 	r.put(steeringPolicy("pinned", intent.SteeringPolicySpec{Scope: intent.SteeringScope{From: "leaf1", To: "leaf4"}, Pin: &intent.SteeringPin{Via: []string{"spine1"}}, Priority: 5}))

@@ -18,7 +18,7 @@ import (
 
 // readAddresses reads the addresses of all interfaces, by index.
 func readAddresses() (map[int][]netip.Prefix, error) {
-	list, err := listed(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, unix.AF_UNSPEC) })
+	list, err := Listed(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, unix.AF_UNSPEC) })
 	if err != nil {
 		return nil, fmt.Errorf("read addresses: %w", err)
 	}
